@@ -3,7 +3,8 @@ package hbplugin
 import (
 	"context"
 
-	"github.com/vmferry/vmferry/resource"
+	"github.com/vmferry/vmferry/resource/elsewhere"
+	"github.com/vmferry/vmferry/resource/param"
 )
 
 // Fate is what becomes of a guest when its node goes into standby.
@@ -38,7 +39,7 @@ type Verdict struct {
 type Claim struct {
 	Resource string            // the manager's name of it
 	Agent    string            // whose resource it is, such as "ocf:vmferry:Domain"; empty: vmferry's own
-	Environ  resource.Environ  // its parameters, read as the agent reads them
+	Environ  param.Environ     // its parameters, read as the agent reads them
 	Meta     map[string]string // Pacemaker's meta attributes, defaults included; nil from other managers
 	Timeouts map[string]string // by action: the time-out that the manager gives it, as written, defaults included
 	Ruled    []string          // parameters, meta attributes and actions that a rule of Pacemaker's decides
@@ -51,12 +52,12 @@ const OwnAgent = "ocf:vmferry:Domain"
 func (c Claim) Foreign() bool { return c.Agent != "" && c.Agent != OwnAgent }
 
 // EnvironOf reads the parameters of a resource as the agent reads them.
-func EnvironOf(id string, params map[string]string) resource.Environ {
+func EnvironOf(id string, params map[string]string) param.Environ {
 	env := []string{"OCF_RESOURCE_INSTANCE=" + id}
 	for name, value := range params {
 		env = append(env, "OCF_RESKEY_"+name+"="+value)
 	}
-	return resource.ParseEnviron(env)
+	return param.ParseEnviron(env)
 }
 
 // Forecaster is a cluster manager that tells beforehand what it would do. It changes nothing.
@@ -73,7 +74,7 @@ type Cluster interface {
 	Manager
 	Forecaster
 	// Peers lists the other nodes of the cluster.
-	Peers(ctx context.Context) ([]resource.Peer, error)
+	Peers(ctx context.Context) ([]elsewhere.Peer, error)
 	// Resources lists all that the manager is configured to run, of whatever agent. Of each only the name is certain.
 	Resources(ctx context.Context) ([]Claim, error)
 	// Places says where each resource is now, and what this node is called. It is an error where the manager does
@@ -88,9 +89,9 @@ type Places struct {
 }
 
 // Up names those of the nodes that can take guests now.
-func Up(peers []resource.Peer) (nodes []string) {
+func Up(peers []elsewhere.Peer) (nodes []string) {
 	for _, p := range peers {
-		if p.State == resource.PeerUp {
+		if p.State == elsewhere.PeerUp {
 			nodes = append(nodes, p.Name)
 		}
 	}

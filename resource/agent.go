@@ -2,34 +2,30 @@ package resource
 
 import (
 	"context"
+	"errors"
+	"slices"
 
 	"github.com/sirupsen/logrus"
 
 	"github.com/vmferry/vmferry/migrate"
-	"github.com/vmferry/vmferry/resource/domainxml"
+	"github.com/vmferry/vmferry/resource/command"
 	"github.com/vmferry/vmferry/resource/elsewhere"
 	"github.com/vmferry/vmferry/resource/notes"
 	"github.com/vmferry/vmferry/resource/observe"
+	"github.com/vmferry/vmferry/resource/param"
 	"github.com/vmferry/vmferry/resource/route"
-)
-
-type (
-	// Hypervisor is a connection to one libvirt.
-	Hypervisor = observe.Hypervisor
-	// observation is one look at a guest by libvirt and by the processes.
-	observation = observe.Observation
 )
 
 // Agent is the resource agent for one call. All fields but Environ's contents, Peers and
 // Step are required.
 type Agent struct {
-	Environ
-	Open func(ctx context.Context, uri string) (Hypervisor, error)
+	param.Environ
+	Open func(ctx context.Context, uri string) (observe.Hypervisor, error)
 	// Migrate returns when the guest runs at the target, proven, or with an error.
-	Migrate   func(ctx context.Context, m Move) error
+	Migrate   func(ctx context.Context, m param.Move) error
 	Processes observe.Processes
 	// Peers lists the other nodes of the cluster; nil where no manager can be asked.
-	Peers func(ctx context.Context) ([]Peer, error)
+	Peers func(ctx context.Context) ([]elsewhere.Peer, error)
 	// Runnable names the nodes that may run the resource at all; nil where no manager knows, and all are asked before
 	// a start.
 	Runnable func(ctx context.Context, resource string) ([]string, error)
@@ -42,7 +38,7 @@ type Agent struct {
 	// Announce tells the network that the guest runs here now. It returns at the end of its
 	// context, or when it is done; nil announces nothing.
 	Announce func(ctx context.Context, guest notes.Expected)
-	Command  Command           // runs programs; nil where nothing but looking is possible, see ErrMore
+	Command  command.Runner    // runs programs; nil where nothing but looking is possible, see ErrMore
 	Fetch    bool              // a start moves a guest that runs on a peer to here, live, instead of refusing
 	Step     func(step string) // called at each of [Steps]; may be nil
 	RunDir   string            // state that ends with the boot, normally notes.DefaultRunDir
@@ -57,13 +53,13 @@ type Agent struct {
 type run struct {
 	Agent
 	schedule
-	action  string
-	guest   *observe.Observer
-	lent    bool // guest has its UUID from libvirt, and will have another one after its end
-	guess   bool // guest is named after the config file's name only
-	config  configState
-	routes  *route.Table
-	cluster *elsewhere.Cluster
+	action      string
+	guest       *observe.Observer
+	hasMadeUUID bool // guest has its UUID from libvirt, and will have another one after its end
+	guess       bool // guest is named after the config file's name only
+	config      configState
+	routes      *route.Table
+	cluster     *elsewhere.Cluster
 
 	notes       notes.Store
 	*guestNotes // set once the guest is known
@@ -74,10 +70,37 @@ type run struct {
 	broken      brokenMigration
 }
 
-// configState is what came of reading the config file.
-type configState struct {
-	domain domainxml.Domain // valid when err is nil
-	err    error            // why the file cannot be used
+func (a *run) isMonitor() bool { return a.action == "monitor" || a.action == "status" }
+
+// command runs a program for the action.
+func (a *run) command(ctx context.Context, name string, args ...string) (string, error) {
+	if a.Command == nil {
+		return "", errNoCommand
+	}
+	return a.Command(ctx, name, args...)
 }
 
-func (a *run) isMonitor() bool { return a.action == "monitor" || a.action == "status" }
+var errNoCommand = errors.New("no programs can be run here")
+
+// steps are the points of each action between which it changes something or is about to, in
+// the order in which they are passed; not every call passes all of them. Whatever is killed
+// at one of them, the action can be run again.
+var steps = map[string][]string{
+	"start":        {"begin", "proven", "restoring", "created", "end"},
+	"stop":         {"begin", "saving", "asked", "destroying", "killing", "end"},
+	"monitor":      {"begin", "end"},
+	"migrate_to":   {"begin", "intended", "moved", "end"},
+	"migrate_from": {"begin", "intended", "end"},
+}
+
+// Steps lists the points of an action at which [Agent.Step] is called, in their order; none
+// for an action that changes nothing.
+func Steps(action string) []string { return slices.Clone(steps[action]) }
+
+// step reports that a point was reached.
+func (a *run) step(name string) {
+	a.Log.WithField("step", name).Debug("reached")
+	if a.Step != nil {
+		a.Step(name)
+	}
+}

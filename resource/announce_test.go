@@ -11,6 +11,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/resource/hostproc"
 	"github.com/vmferry/vmferry/resource/notes"
+	"github.com/vmferry/vmferry/resource/ocf"
 )
 
 func TestAnnounce(t *testing.T) {
@@ -98,7 +99,7 @@ func TestAnnounceIsBounded(t *testing.T) {
 		w := newWorld(t, "start")
 		w.agent.Announce = func(ctx context.Context, _ notes.Expected) { _ = blocked(ctx) }
 		err, took := w.run("start")
-		checkExit(t, err, Success, "")
+		checkExit(t, err, ocf.Success, "")
 		if took > announceTime+time.Second {
 			t.Errorf("took %v", took)
 		}
@@ -112,7 +113,7 @@ func TestExpect(t *testing.T) {
 		for _, setting := range []string{"", "192.0.2.7", "192.0.2.7"} {
 			w.agent.Params.Announce = setting
 			err, _ := w.run("monitor")
-			checkExit(t, err, NotRunning, "")
+			checkExit(t, err, ocf.NotRunning, "")
 			got, rerr := w.notes().Expected.All()
 			want := []notes.Expected{{Guest: "vm1", Resource: "res1", URI: "qemu:///system", Announce: setting}}
 			if rerr != nil || !slices.Equal(got, want) {
@@ -120,7 +121,7 @@ func TestExpect(t *testing.T) {
 			}
 		}
 		err, _ := w.run("stop")
-		checkExit(t, err, Success, "")
+		checkExit(t, err, ocf.Success, "")
 		if got, rerr := w.notes().Expected.All(); rerr != nil || len(got) != 1 {
 			t.Errorf("after a stop: %+v, %v", got, rerr)
 		}
@@ -133,6 +134,6 @@ func TestExpectWithoutAPlaceForNotes(t *testing.T) {
 		w := newWorld(t, "monitor")
 		w.agent.RunDir = filepath.Join(w.dir, "vm1.xml") // a file
 		err, _ := w.run("monitor")
-		checkExit(t, err, NotRunning, "")
+		checkExit(t, err, ocf.NotRunning, "")
 	})
 }

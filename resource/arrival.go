@@ -10,31 +10,32 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/resource/command"
 	"github.com/vmferry/vmferry/resource/notes"
 	"github.com/vmferry/vmferry/resource/observe"
 )
 
 // isArrival reports whether what is here of the guest is what a migration has brought so far, with a driver that does
 // not drop that by itself. One that was seen to run here may be paused by somebody.
-func isArrival(d libvirt.Driver, o observation, noted bool) bool {
+func isArrival(d libvirt.Driver, o observe.Observation, noted bool) bool {
 	return !d.TracksProcess && !noted &&
 		o.Proc == observe.ProcIncoming && !o.IsRunning() && o.LibvirtErr == nil
 }
 
 // isStuck reports whether libvirt still has the guest on its list that Xen has not: its driver keeps one for ever in
 // whose arrival it was interrupted, and takes no other start of it.
-func isStuck(d libvirt.Driver, o observation) bool {
+func isStuck(d libvirt.Driver, o observe.Observation) bool {
 	return !d.TracksProcess &&
 		o.LibvirtErr == nil && o.Proc == observe.ProcNone && o.Libvirt != observe.Absent && !o.Status.Persistent
 }
 
-var errStuckInLibvirt = errors.New("libvirt is stuck with it since a migration broke")
+var errStuckInLibvirt = errors.New("libvirt still lists it after an incoming migration failed")
 
 // brokenMigration ends what a migration has left that was cut short.
 type brokenMigration struct {
 	guest   *observe.Observer
 	pending func() (i notes.Intent, ok bool, err error)
-	run     Command
+	run     command.Runner
 	log     logrus.FieldLogger
 }
 
@@ -42,29 +43,28 @@ type brokenMigration struct {
 // Guests continue running, but what libvirt does with one just now would be interrupted: then this is left to a person.
 func (b brokenMigration) restartLibvirt(ctx context.Context) error {
 	const hint = "type systemctl restart libvirtd, which leaves guests alone"
-	var busy []string
-	err := b.guest.Call(ctx, func(conn Hypervisor) (err error) { busy, err = conn.Busy(ctx); return err })
+	busy, err := observe.Ask(ctx, b.guest, func(conn observe.Hypervisor) ([]string, error) { return conn.Busy(ctx) })
 	if err != nil {
 		return err
 	}
 	if busy = slices.DeleteFunc(busy, func(name string) bool { return name == b.guest.Name }); len(busy) > 0 {
-		return fmt.Errorf("%w, and is at work on %s: when that is done, %s",
+		return fmt.Errorf("%w, and has jobs on %s: when these are done, %s",
 			errStuckInLibvirt, strings.Join(busy, ", "), hint)
 	}
-	b.log.Warn("libvirt is stuck with the guest since a migration to here broke: restarting its daemon")
+	b.log.Warn("libvirt still lists the guest after an incoming migration failed: restarting its daemon")
 	b.guest.Disconnect()
 	var failed []error
 	daemons := []string{"libvirtd", b.guest.Driver().Daemon}
 	for _, name := range daemons {
 		if out, err := b.run(ctx, "systemctl", "try-restart", name+".service"); err != nil {
-			failed = append(failed, explain(out, err))
+			failed = append(failed, command.Explain(out, err))
 		}
 	}
 	if len(failed) == len(daemons) {
 		return fmt.Errorf("%w, and its daemon cannot be restarted: %w: %s",
 			errStuckInLibvirt, errors.Join(failed...), hint)
 	}
-	o, ok := b.guest.WaitFor(ctx, func(o observation) bool { return o.LibvirtErr == nil })
+	o, ok := b.guest.WaitFor(ctx, func(o observe.Observation) bool { return o.LibvirtErr == nil })
 	switch {
 	case !ok:
 		return fmt.Errorf("libvirt does not answer since its daemon was restarted: %w", o.LibvirtErr)
@@ -74,7 +74,7 @@ func (b brokenMigration) restartLibvirt(ctx context.Context) error {
 	return nil
 }
 
-// abort ends a migration that an agent which was killed has left under way: it would carry the guest to
+// abort ends a migration that an agent which was killed has left under way: it would move the guest to
 // where it is not wanted any more, while this action waits for it here. That there is none, as an error most often
 // says, is nothing to fail for: what follows meets the same libvirt.
 func (b brokenMigration) abort(ctx context.Context) {
@@ -88,7 +88,7 @@ func (b brokenMigration) abort(ctx context.Context) {
 	if direct, ok := b.guest.Processes.(observe.MigrationAborter); ok && err != nil {
 		err = direct.Abort(ctx, b.guest.Name, b.guest.UUID)
 	} else if err == nil {
-		err = b.guest.Call(ctx, func(conn Hypervisor) error { return conn.AbortJob(ctx, b.guest.Ref()) })
+		err = b.guest.Call(ctx, func(conn observe.Hypervisor) error { return conn.AbortJob(ctx, b.guest.Ref()) })
 	}
 	if err != nil {
 		b.log.WithError(err).Infof("a migration to %s that may be under way is not aborted", i.Peer)

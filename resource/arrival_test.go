@@ -8,7 +8,9 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/resource/elsewhere"
 	"github.com/vmferry/vmferry/resource/hostproc"
+	"github.com/vmferry/vmferry/resource/ocf"
 )
 
 // What libvirt still has of a guest that Xen has not is put in order by the stop that follows a failed migration.
@@ -35,7 +37,7 @@ func TestStopAfterABrokenArrival(t *testing.T) {
 			w.kill = func(context.Context, hostproc.Process, time.Duration) error { w.procs = nil; return nil }
 			w.program = func(context.Context, string) (string, error) { w.there = false; return "", nil }
 			err, _ := w.run("stop")
-			checkExit(t, err, Success, "")
+			checkExit(t, err, ocf.Success, "")
 			if calls := strings.Join(w.calls, "; "); calls != c.calls {
 				t.Errorf("did %q, want %q", calls, c.calls)
 			}
@@ -56,28 +58,30 @@ func TestStartAfterABrokenArrival(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		build  func(*xenWorld)
-		want   ExitCode
+		want   ocf.ExitCode
 		reason string
 		calls  string
 	}{
-		{"half of it came", half, Success, "", "kill; " + restart + "; " + other + "; create"},
-		{"all of it came", whole, Success, "", "kill; " + restart + "; " + other + "; create"},
-		{"libvirt alone is left", func(w *xenWorld) { half(w); w.procs = nil }, Success, "", restart + "; " + other + "; create"},
-		{"libvirt is at work for others", func(w *xenWorld) { half(w); w.procs = nil; w.busy = []string{"vm1", "web"} }, Generic, "is at work on web: when that is done, type systemctl", ""},
+		{"half of it came", half, ocf.Success, "", "kill; " + restart + "; " + other + "; create"},
+		{"all of it came", whole, ocf.Success, "", "kill; " + restart + "; " + other + "; create"},
+		{"libvirt alone is left", func(w *xenWorld) { half(w); w.procs = nil }, ocf.Success, "", restart + "; " + other + "; create"},
+		{"libvirt is at work for others", func(w *xenWorld) { half(w); w.procs = nil; w.busy = []string{"vm1", "web"} }, ocf.Generic, "has jobs on web: when these are done, type systemctl", ""},
 		{"no daemon can be started", func(w *xenWorld) {
 			half(w)
 			w.procs = nil
 			w.program = func(context.Context, string) (string, error) { return fails("Unit not found") }
-		}, Generic, "cannot be restarted", restart + "; " + other},
+		}, ocf.Generic, "cannot be restarted", restart + "; " + other},
 		{"a peer has it", func(w *xenWorld) {
 			half(w)
 			w.agent.Params.Transport = "tcp"
-			w.agent.Peers = func(context.Context) ([]Peer, error) { return []Peer{{Name: "node2", State: PeerUp}}, nil }
+			w.agent.Peers = func(context.Context) ([]elsewhere.Peer, error) {
+				return []elsewhere.Peer{{Name: "node2", State: elsewhere.PeerUp}}, nil
+			}
 			w.target = func(context.Context) (libvirt.Status, error) {
 				return libvirt.Status{State: libvirt.Running, Reason: "booted", UUID: guestUUID}, nil
 			}
-		}, Generic, "incoming migration", ""},
-		{"somebody paused it here", func(w *xenWorld) { whole(w); w.noted() }, Success, "", ""},
+		}, ocf.Generic, "incoming migration", ""},
+		{"somebody paused it here", func(w *xenWorld) { whole(w); w.noted() }, ocf.Success, "", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/ladder"
+	"github.com/vmferry/vmferry/resource/param"
 )
 
 // Reserves of an action with the usual timeout. Shorter timeouts scale them down.
@@ -49,6 +50,13 @@ func newBudget(timeout time.Duration) budget {
 		stable:   end / 2,
 		call:     min(callLimit, timeout/3),
 	}
+}
+
+// within shortens a stop's patience to what the parameters say. What follows it keeps its time.
+func (b budget) within(p param.Params, timeout time.Duration) budget {
+	b.graceful = p.ShutdownTime(b.graceful, timeout)
+	b.save = b.graceful * 2 / 3
+	return b
 }
 
 // schedule is when an action began, and how it spends its time.

@@ -4,14 +4,13 @@ import (
 	"context"
 	"errors"
 	"net"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/resource/ocf"
 	"github.com/vmferry/vmferry/resource/param"
 )
 
@@ -19,14 +18,14 @@ func TestMonitorScripts(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		build  func(*world)
-		want   ExitCode
+		want   ocf.ExitCode
 		reason string
 		ran    string
 	}{
-		{"all succeed", nil, Success, "", "/a b"},
+		{"all succeed", nil, ocf.Success, "", "/a b"},
 		{"the first fails", func(w *world) {
 			w.program = func(context.Context, string) (string, error) { return fails("trying\nno answer\n") }
-		}, Generic, "no answer", "/a"},
+		}, ocf.Generic, "no answer", "/a"},
 		{"the second hangs", func(w *world) {
 			w.program = func(ctx context.Context, line string) (string, error) {
 				if line == "b" {
@@ -34,11 +33,11 @@ func TestMonitorScripts(t *testing.T) {
 				}
 				return "", nil
 			}
-		}, Generic, `"b" timed out: waiting`, "/a b"},
-		{"a probe asks where the guest is", func(w *world) { w.agent.Probe = true }, Success, "", ""},
-		{"paused by a person", state(libvirt.Paused, "user"), Success, "", ""},
-		{"paused by an I/O error", state(libvirt.Paused, "ioerror"), Generic, "ioerror", ""},
-		{"not running", (*world).gone, NotRunning, "", ""},
+		}, ocf.Generic, `"b" timed out: waiting`, "/a b"},
+		{"a probe asks where the guest is", func(w *world) { w.agent.Probe = true }, ocf.Success, "", ""},
+		{"paused by a person", state(libvirt.Paused, "user"), ocf.Success, "", ""},
+		{"paused by an I/O error", state(libvirt.Paused, "ioerror"), ocf.Generic, "ioerror", ""},
+		{"not running", (*world).gone, ocf.NotRunning, "", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -73,10 +72,10 @@ func TestScriptsHoldUpAStart(t *testing.T) {
 					}
 					return "", nil
 				}
-				want := map[bool]ExitCode{true: Success, false: Generic}[boots < time.Minute]
+				want := map[bool]ocf.ExitCode{true: ocf.Success, false: ocf.Generic}[boots < time.Minute]
 				err, took := w.run(action)
-				checkExit(t, err, want, map[ExitCode]string{Generic: "not yet"}[want])
-				if took >= defaults[action] || want == Success && took < boots || !w.held() {
+				checkExit(t, err, want, map[ocf.ExitCode]string{ocf.Generic: "not yet"}[want])
+				if took >= defaults[action] || want == ocf.Success && took < boots || !w.held() {
 					t.Errorf("%s took %v, noted %v", action, took, w.held())
 				}
 			})
@@ -120,19 +119,19 @@ func TestChecks(t *testing.T) {
 		name   string
 		checks param.Checks
 		ping   error
-		want   ExitCode
+		want   ocf.ExitCode
 		reason string
 	}{
-		{"TCP", param.Checks{TCP: []string{listener.Addr().String()}}, nil, Success, ""},
-		{"TCP refused", param.Checks{TCP: []string{listener.Addr().String(), closed}}, nil, Generic, "check_tcp: " + closed},
-		{"UDP", param.Checks{UDP: []string{echo(t, 1)}}, nil, Success, ""},
-		{"UDP, the first is lost", param.Checks{UDP: []string{echo(t, 2)}, Timeout: 3 * time.Second}, nil, Success, ""},
-		{"UDP refused", param.Checks{UDP: []string{closed}}, nil, Generic, "check_udp"},
-		{"UDP, silence", param.Checks{UDP: []string{echo(t, 1000)}, Timeout: quick}, nil, Generic, "check_udp"},
-		{"agent", param.Checks{Agent: true}, nil, Success, ""},
-		{"agent does not answer", param.Checks{Agent: true}, errors.New("guest agent is not responding"), Generic, "check_agent"},
-		{"libvirt does not answer", param.Checks{Agent: true}, dead(), Success, ""},
-		{"young", param.Checks{TCP: []string{closed}, Grace: time.Hour}, nil, Success, ""},
+		{"TCP", param.Checks{TCP: []string{listener.Addr().String()}}, nil, ocf.Success, ""},
+		{"TCP refused", param.Checks{TCP: []string{listener.Addr().String(), closed}}, nil, ocf.Generic, "check_tcp: " + closed},
+		{"UDP", param.Checks{UDP: []string{echo(t, 1)}}, nil, ocf.Success, ""},
+		{"UDP, the first is lost", param.Checks{UDP: []string{echo(t, 2)}, Timeout: 3 * time.Second}, nil, ocf.Success, ""},
+		{"UDP refused", param.Checks{UDP: []string{closed}}, nil, ocf.Generic, "check_udp"},
+		{"UDP, silence", param.Checks{UDP: []string{echo(t, 1000)}, Timeout: quick}, nil, ocf.Generic, "check_udp"},
+		{"agent", param.Checks{Agent: true}, nil, ocf.Success, ""},
+		{"agent does not answer", param.Checks{Agent: true}, errors.New("guest agent is not responding"), ocf.Generic, "check_agent"},
+		{"libvirt does not answer", param.Checks{Agent: true}, dead(), ocf.Success, ""},
+		{"young", param.Checks{TCP: []string{closed}, Grace: time.Hour}, nil, ocf.Success, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := newWorld(t, "monitor")
@@ -156,8 +155,8 @@ func TestGrace(t *testing.T) {
 	w.ping = func(context.Context) error { return errors.New("not responding") }
 	for _, c := range []struct {
 		age  time.Duration
-		want ExitCode
-	}{{0, Success}, {50 * time.Second, Success}, {70 * time.Second, Generic}, {-time.Hour, Generic}} {
+		want ocf.ExitCode
+	}{{0, ocf.Success}, {50 * time.Second, ocf.Success}, {70 * time.Second, ocf.Generic}, {-time.Hour, ocf.Generic}} {
 		if c.age != 0 {
 			w.aged(c.age)
 		}
@@ -166,55 +165,22 @@ func TestGrace(t *testing.T) {
 	}
 }
 
-// program writes a shell script and returns its path.
-func program(t *testing.T, text string) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "program")
-	if err := os.WriteFile(path, []byte("#!/bin/sh\n"+text+"\n"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	return path
-}
-
-func TestExecute(t *testing.T) {
-	run := Execute([]string{"GREETING=hello", "PATH=/usr/bin:/bin"})
-	if out, err := run(t.Context(), program(t, `echo $GREETING "$1"; echo 2 >&2; cat`), "$(id)"); err != nil || out != "hello $(id)\n2\n" {
-		t.Errorf("%q, %v", out, err)
-	}
-	if out, err := run(t.Context(), program(t, "echo why; exit 3")); err == nil || explain(out, err).Error() != "exit status 3: why" {
-		t.Errorf("%q, %v", out, err)
-	}
-	if _, err := run(t.Context(), filepath.Join(t.TempDir(), "none")); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("a program that is not there: %v", err)
-	}
-	if out, err := run(t.Context(), program(t, "yes | head -c 200000; echo end")); err != nil || len(out) != maxOutput || lastLine(out) != "end" {
-		t.Errorf("%d bytes that end in %q, %v", len(out), lastLine(out), err)
-	}
-	// It and its child are killed at the deadline.
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer cancel()
-	began := time.Now()
-	if _, err := run(ctx, program(t, "sleep 60 & sleep 60")); !errors.Is(err, context.DeadlineExceeded) || time.Since(began) > 10*time.Second {
-		t.Errorf("%v after %v", err, time.Since(began))
-	}
-}
-
 func TestValidateNames(t *testing.T) {
 	none := "/no/such/file"
 	for _, c := range []struct {
 		name   string
-		set    func(*Params)
-		want   ExitCode
+		set    func(*param.Params)
+		want   ocf.ExitCode
 		reason string
 	}{
-		{"nothing", func(*Params) {}, Success, ""},
-		{"script", func(p *Params) { p.Scripts = []string{"/bin/sh", "sh"} }, Success, ""},
-		{"no such script", func(p *Params) { p.Scripts = []string{none} }, Installed, none},
-		{"a script that is a directory", func(p *Params) { p.Scripts = []string{"/"} }, Installed, "monitor_scripts"},
-		{"snapshot", func(p *Params) { p.Snapshot = "/" }, Success, ""},
-		{"no directory for it", func(p *Params) { p.Snapshot = none }, Installed, none},
-		{"no backing file", func(p *Params) { p.Overlay.Backing = none }, Installed, none},
-		{"memory management", func(p *Params) { p.MemManagement = true }, Success, ""},
+		{"nothing", func(*param.Params) {}, ocf.Success, ""},
+		{"script", func(p *param.Params) { p.Scripts = []string{"/bin/sh", "sh"} }, ocf.Success, ""},
+		{"no such script", func(p *param.Params) { p.Scripts = []string{none} }, ocf.Installed, none},
+		{"a script that is a directory", func(p *param.Params) { p.Scripts = []string{"/"} }, ocf.Installed, "monitor_scripts"},
+		{"snapshot", func(p *param.Params) { p.Snapshot = "/" }, ocf.Success, ""},
+		{"no directory for it", func(p *param.Params) { p.Snapshot = none }, ocf.Installed, none},
+		{"no backing file", func(p *param.Params) { p.Overlay.Backing = none }, ocf.Installed, none},
+		{"memory management", func(p *param.Params) { p.MemManagement = true }, ocf.Success, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := newWorld(t, "validate-all")
@@ -257,7 +223,7 @@ func TestMonitorWithoutPrograms(t *testing.T) {
 			w.did()
 			w.gone()
 			err, _ = w.run("monitor")
-			checkExit(t, err, NotRunning, "")
+			checkExit(t, err, ocf.NotRunning, "")
 		})
 	}
 }

@@ -9,19 +9,22 @@ import (
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/resource/observe"
+	"github.com/vmferry/vmferry/resource/ocf"
 )
 
 // seen is an observation of a state.
-func seen(s observe.State) observation { return observation{State: s, Proc: observe.ProcUnasked} }
+func seen(s observe.State) observe.Observation {
+	return observe.Observation{State: s, Proc: observe.ProcUnasked}
+}
 
 // unreachable is the same where libvirt does not answer.
-func unreachable(s observe.State) observation {
-	return observation{State: s, Libvirt: observe.Unreachable, LibvirtErr: libvirt.ErrConnect, Proc: observe.ProcUnknown}
+func unreachable(s observe.State) observe.Observation {
+	return observe.Observation{State: s, Libvirt: observe.Unreachable, LibvirtErr: libvirt.ErrConnect, Proc: observe.ProcUnknown}
 }
 
 // pausedAs is a guest that libvirt calls paused for a reason.
-func pausedAs(s observe.State, l observe.LibvirtState) observation {
-	return observation{State: s, Libvirt: l, Status: libvirt.Status{State: libvirt.Paused}}
+func pausedAs(s observe.State, l observe.LibvirtState) observe.Observation {
+	return observe.Observation{State: s, Libvirt: l, Status: libvirt.Status{State: libvirt.Paused}}
 }
 
 func TestDecideStart(t *testing.T) {
@@ -29,19 +32,19 @@ func TestDecideStart(t *testing.T) {
 		f    startFacts
 		want startStep
 	}{
-		"nothing is here":                         {startFacts{observation: seen(observe.NotRunning)}, startAskPeers},
-		"nothing is here, and it is late":         {startFacts{observation: seen(observe.NotRunning), late: true}, startAskPeers},
-		"nothing is here, and no libvirt":         {startFacts{observation: unreachable(observe.NotRunning)}, startTakeIt},
-		"it runs":                                 {startFacts{observation: seen(observe.Running)}, startTakeIt},
-		"it runs, and no libvirt":                 {startFacts{observation: unreachable(observe.Running)}, startTakeIt},
-		"it runs, and may be leaving":             {startFacts{observation: seen(observe.Running), leaves: true}, startAbort},
-		"it runs, may be leaving, and it is late": {startFacts{observation: seen(observe.Running), leaves: true, late: true}, startTakeIt},
-		"it arrives":                              {startFacts{observation: seen(observe.Incoming)}, startTakeIt},
-		"it arrives by a fetch":                   {startFacts{observation: seen(observe.Incoming), fetches: true}, startResume},
-		"it arrives by a fetch, and it is late":   {startFacts{observation: seen(observe.Incoming), fetches: true, late: true}, startTakeIt},
-		"it was left paused":                      {startFacts{observation: seen(observe.Switching), leaves: true}, startTakeIt},
-		"it does not work":                        {startFacts{observation: seen(observe.Stalled), leaves: true}, startTakeIt},
-		"nobody can tell":                         {startFacts{observation: seen(observe.Unknown)}, startTakeIt},
+		"nothing is here":                         {startFacts{Observation: seen(observe.NotRunning)}, startAskPeers},
+		"nothing is here, and it is late":         {startFacts{Observation: seen(observe.NotRunning), late: true}, startAskPeers},
+		"nothing is here, and no libvirt":         {startFacts{Observation: unreachable(observe.NotRunning)}, startTakeIt},
+		"it runs":                                 {startFacts{Observation: seen(observe.Running)}, startTakeIt},
+		"it runs, and no libvirt":                 {startFacts{Observation: unreachable(observe.Running)}, startTakeIt},
+		"it runs, and may be leaving":             {startFacts{Observation: seen(observe.Running), leaves: true}, startAbort},
+		"it runs, may be leaving, and it is late": {startFacts{Observation: seen(observe.Running), leaves: true, late: true}, startTakeIt},
+		"it arrives":                              {startFacts{Observation: seen(observe.Incoming)}, startTakeIt},
+		"it arrives by a fetch":                   {startFacts{Observation: seen(observe.Incoming), fetches: true}, startResume},
+		"it arrives by a fetch, and it is late":   {startFacts{Observation: seen(observe.Incoming), fetches: true, late: true}, startTakeIt},
+		"it was left paused":                      {startFacts{Observation: seen(observe.Switching), leaves: true}, startTakeIt},
+		"it does not work":                        {startFacts{Observation: seen(observe.Stalled), leaves: true}, startTakeIt},
+		"nobody can tell":                         {startFacts{Observation: seen(observe.Unknown)}, startTakeIt},
 	} {
 		if got := decideStart(c.f); got != c.want {
 			t.Errorf("%s: %v, want %v", name, got, c.want)
@@ -87,27 +90,27 @@ func TestStopTakesEachRung(t *testing.T) {
 }
 
 func TestDecideShutdown(t *testing.T) {
-	runs := observation{State: observe.Running, Libvirt: "running/booted", Status: libvirt.Status{State: libvirt.Running}}
+	runs := observe.Observation{State: observe.Running, Libvirt: "running/booted", Status: libvirt.Status{State: libvirt.Running}}
 	ending := runs
 	ending.State, ending.Proc = observe.Unknown, observe.ProcEnding
 	for name, c := range map[string]struct {
 		f    shutdownFacts
 		want shutdownAct
 	}{
-		"gone":                                {shutdownFacts{observation: seen(observe.NotRunning)}, shutdownDone},
-		"gone, and no libvirt":                {shutdownFacts{observation: unreachable(observe.NotRunning), silent: time.Hour}, shutdownDone},
-		"runs":                                {shutdownFacts{observation: runs, due: true}, shutdownRequest},
-		"was asked":                           {shutdownFacts{observation: runs}, shutdownWait},
-		"libvirt is silent":                   {shutdownFacts{observation: unreachable(observe.Running), due: true, silent: time.Second}, shutdownWait},
-		"libvirt stays silent":                {shutdownFacts{observation: unreachable(observe.Running), due: true, silent: libvirtPatience}, shutdownWithoutLibvirt},
-		"shuts down already":                  {shutdownFacts{observation: ending, due: true}, shutdownWait},
-		"is being saved by this stop":         {shutdownFacts{observation: pausedAs(observe.Running, observe.PausedSave), saving: true}, shutdownAbortSave},
-		"is being saved by a person":          {shutdownFacts{observation: pausedAs(observe.Running, observe.PausedSave), due: true}, shutdownGiveUp},
-		"leaves by post-copy":                 {shutdownFacts{observation: pausedAs(observe.Running, observe.PausedPostCopy), due: true}, shutdownWait},
-		"paused by a person":                  {shutdownFacts{observation: pausedAs(observe.Running, observe.PausedUser), due: true}, shutdownGiveUp},
-		"libvirt has no state for it (Xen)":   {shutdownFacts{observation: observation{State: observe.Running, Libvirt: observe.NoState}, due: true}, shutdownRequest},
-		"its post-copy broke":                 {shutdownFacts{observation: pausedAs(observe.Stalled, observe.PausedPostCopyFailed), due: true}, shutdownGiveUp},
-		"libvirt has lost it, its process is": {shutdownFacts{observation: observation{State: observe.Running, Libvirt: observe.Absent}, due: true}, shutdownGiveUp},
+		"gone":                                {shutdownFacts{Observation: seen(observe.NotRunning)}, shutdownDone},
+		"gone, and no libvirt":                {shutdownFacts{Observation: unreachable(observe.NotRunning), silent: time.Hour}, shutdownDone},
+		"runs":                                {shutdownFacts{Observation: runs, due: true}, shutdownRequest},
+		"was asked":                           {shutdownFacts{Observation: runs}, shutdownWait},
+		"libvirt is silent":                   {shutdownFacts{Observation: unreachable(observe.Running), due: true, silent: time.Second}, shutdownWait},
+		"libvirt stays silent":                {shutdownFacts{Observation: unreachable(observe.Running), due: true, silent: libvirtPatience}, shutdownWithoutLibvirt},
+		"shuts down already":                  {shutdownFacts{Observation: ending, due: true}, shutdownWait},
+		"is being saved by this stop":         {shutdownFacts{Observation: pausedAs(observe.Running, observe.PausedSave), saving: true}, shutdownAbortSave},
+		"is being saved by a person":          {shutdownFacts{Observation: pausedAs(observe.Running, observe.PausedSave), due: true}, shutdownGiveUp},
+		"leaves by post-copy":                 {shutdownFacts{Observation: pausedAs(observe.Running, observe.PausedPostCopy), due: true}, shutdownWait},
+		"paused by a person":                  {shutdownFacts{Observation: pausedAs(observe.Running, observe.PausedUser), due: true}, shutdownGiveUp},
+		"libvirt has no state for it (Xen)":   {shutdownFacts{Observation: observe.Observation{State: observe.Running, Libvirt: observe.NoState}, due: true}, shutdownRequest},
+		"its post-copy broke":                 {shutdownFacts{Observation: pausedAs(observe.Stalled, observe.PausedPostCopyFailed), due: true}, shutdownGiveUp},
+		"libvirt has lost it, its process is": {shutdownFacts{Observation: observe.Observation{State: observe.Running, Libvirt: observe.Absent}, due: true}, shutdownGiveUp},
 	} {
 		if got := decideShutdown(c.f); got != c.want {
 			t.Errorf("%s: %v, want %v", name, got, c.want)
@@ -117,7 +120,7 @@ func TestDecideShutdown(t *testing.T) {
 
 func TestDecideMigrateTo(t *testing.T) {
 	for name, c := range map[string]struct {
-		o    observation
+		o    observe.Observation
 		want migrateStep
 	}{
 		"runs":                {seen(observe.Running), migrateMove},
@@ -135,20 +138,20 @@ func TestDecideMigrateTo(t *testing.T) {
 
 func TestDecideMonitor(t *testing.T) {
 	guest := observe.Identity{Name: "vm1", UUID: guestUUID}
-	namesake := observation{State: observe.NotRunning, Libvirt: observe.Absent, Proc: observe.ProcNone, Namesake: &libvirt.Status{UUID: strangerUUID}}
+	namesake := observe.Observation{State: observe.NotRunning, Libvirt: observe.Absent, Proc: observe.ProcNone, Namesake: &libvirt.Status{UUID: strangerUUID}}
 	for name, c := range map[string]struct {
-		o      observation
-		want   ExitCode
+		o      observe.Observation
+		want   ocf.ExitCode
 		reason string
 	}{
-		"runs":                 {seen(observe.Running), Success, ""},
-		"is not here":          {seen(observe.NotRunning), NotRunning, ""},
-		"another of its name":  {namesake, NotRunning, strangerUUID},
-		"arrives":              {seen(observe.Incoming), NotRunning, ""},
-		"was left paused":      {seen(observe.Switching), Generic, "left paused by a migration"},
-		"does not work":        {seen(observe.Stalled), Generic, "does not work"},
-		"nobody can tell":      {seen(observe.Unknown), Generic, "cannot tell"},
-		"libvirt is away, too": {unreachable(observe.Unknown), Generic, "libvirt does not answer"},
+		"runs":                 {seen(observe.Running), ocf.Success, ""},
+		"is not here":          {seen(observe.NotRunning), ocf.NotRunning, ""},
+		"another of its name":  {namesake, ocf.NotRunning, strangerUUID},
+		"arrives":              {seen(observe.Incoming), ocf.NotRunning, ""},
+		"was left paused":      {seen(observe.Switching), ocf.Generic, "left paused by a migration"},
+		"does not work":        {seen(observe.Stalled), ocf.Generic, "does not work"},
+		"nobody can tell":      {seen(observe.Unknown), ocf.Generic, "cannot tell"},
+		"libvirt is away, too": {unreachable(observe.Unknown), ocf.Generic, "libvirt does not answer"},
 	} {
 		t.Run(name, func(t *testing.T) { checkExit(t, decideMonitor(guest, c.o), c.want, c.reason) })
 	}
@@ -157,8 +160,8 @@ func TestDecideMonitor(t *testing.T) {
 // Only Xen's driver keeps what a migration that broke has brought, and only what never ran here is such.
 func TestWhatAMigrationLeft(t *testing.T) {
 	qemu, xen := libvirt.DriverOf("qemu:///system"), libvirt.DriverOf(xenURI)
-	half := observation{State: observe.Incoming, Proc: observe.ProcIncoming, Libvirt: "shut off/unknown"}
-	listed := observation{State: observe.NotRunning, Proc: observe.ProcNone, Libvirt: "shut off/unknown"}
+	half := observe.Observation{State: observe.Incoming, Proc: observe.ProcIncoming, Libvirt: "shut off/unknown"}
+	listed := observe.Observation{State: observe.NotRunning, Proc: observe.ProcNone, Libvirt: "shut off/unknown"}
 	defined, runs := listed, half
 	defined.Status.Persistent, runs.State = true, observe.Running
 	for name, c := range map[string]struct{ got, want bool }{

@@ -18,15 +18,16 @@
 //
 // # Actions
 //
-// action.go has the list of actions, and [Agent.Run]. Each action is in a file of its name: one pure rule, such as
-// decideStop, and what carries it out. decide_test.go has the tables of all rules.
+// action.go has the list of actions, and [Agent.Run]. Each action is in the file of its name or of its kind: one pure
+// rule, such as decideStop, and what carries it out. decide_test.go has the tables of all rules.
 //
 //   - start: find out where the guest is (locate.go, package elsewhere), then boot it or fetch it (start.go).
 //   - stop: save, shut down, destroy, kill. Its doc comment says what happens while libvirtd does not answer (stop.go).
-//   - monitor, migrate_to, migrate_from, reload-agent (reload.go), validate-all (validate.go).
+//   - migrate_to and migrate_from (migrate.go), monitor and reload-agent (monitor.go), validate-all (validate.go).
 //
-// What several actions use is below them: the note that the guest runs here (presence.go), what a migration left behind
-// (arrival.go), the state of a call (agent.go).
+// What several actions use is below them: the notes of the guest (guestnotes.go), its disks (images.go),
+// its saved state (saved.go), its config file (config.go), what a migration left behind (arrival.go), and the state of
+// a call (agent.go).
 //
 // # Time
 //

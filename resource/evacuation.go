@@ -13,6 +13,8 @@ import (
 	"github.com/vmferry/vmferry/migrate/wait"
 	"github.com/vmferry/vmferry/resource/notes"
 	"github.com/vmferry/vmferry/resource/observe"
+	"github.com/vmferry/vmferry/resource/param"
+	"github.com/vmferry/vmferry/resource/timely"
 )
 
 const (
@@ -28,7 +30,7 @@ type evacuation struct {
 	why    notes.Failure
 	leaves func() bool // waits for the manager's answer, no longer than leavingTime
 
-	params  Params
+	params  param.Params
 	pending func() (i notes.Intent, ok bool, err error)
 	has     func(ctx context.Context, peer string) (bool, error) // the guest is there, or a part of it
 	log     logrus.FieldLogger
@@ -37,25 +39,26 @@ type evacuation struct {
 // askInBackground asks the cluster manager whether it empties this node; the function that it returns waits for the
 // answer.
 func askInBackground(ctx context.Context, ask func(context.Context) (bool, error), log logrus.FieldLogger) func() bool {
-	ctx, cancel := within(ctx, leavingTime)
-	answer := make(chan bool, 1)
+	ctx, cancel := timely.Within(ctx, leavingTime)
+	done, leaving := make(chan struct{}), false
 	go func() {
-		leaving, err := ask(ctx)
+		defer close(done)
+		answer, err := ask(ctx)
 		if err != nil {
 			log.WithError(err).Warn("it is not known whether the cluster manager empties this node: " +
 				"the guest is stopped as by an operator")
 		}
-		answer <- err == nil && leaving
+		leaving = answer && err == nil
 	}()
 	return sync.OnceValue(func() bool {
 		defer cancel()
 		select {
-		case leaving := <-answer:
+		case <-done:
 			return leaving
 		case <-ctx.Done():
 		}
 		select {
-		case leaving := <-answer: // it came in time, and was used later
+		case <-done: // it came in time, and was used later
 			return leaving
 		default:
 			return false
@@ -77,7 +80,7 @@ var notThere = []string{migrate.CheckHypervisor, migrate.CheckCPU}
 
 // decideSave is the rule for a stop of a guest whose migration has failed, as why says, or not; reason says why a guest
 // is not saved that should be.
-func decideSave(p Params, why notes.Failure) (when saveWhen, reason string) {
+func decideSave(p param.Params, why notes.Failure) (when saveWhen, reason string) {
 	switch {
 	case p.SavesTo() == "" || p.ForceStop:
 		return saveNever, ""
@@ -110,7 +113,7 @@ func (e *evacuation) saves(ctx context.Context) bool {
 
 // isClear reports whether the peer has nothing of the guest: what is saved here would else be restored beside it.
 func (e *evacuation) isClear(ctx context.Context, peer string) bool {
-	ctx, cancel := within(ctx, clearTime)
+	ctx, cancel := timely.Within(ctx, clearTime)
 	defer cancel()
 	for {
 		if has, err := e.has(ctx, peer); err == nil && !has {
@@ -132,4 +135,21 @@ func (e *evacuation) record(ctx context.Context, began time.Time, rungs []migrat
 		size = s.size(ctx)
 	}
 	s.record.ended(began, e.why, rungs, size)
+}
+
+// newEvacuation finds out why the guest is stopped. The question to the cluster manager costs the stop no time unless
+// its answer decides how the guest ends; see [evacuation.saves].
+func newEvacuation(ctx context.Context, a *run) *evacuation {
+	e := &evacuation{params: a.Params, pending: a.pending, has: a.cluster.Has, log: a.Log}
+	why, noted := a.recentFailure()
+	switch {
+	case noted:
+		e.why, e.leaves = why, func() bool { return true }
+	case a.Leaving == nil || a.Record == nil && !(a.Params.Ladder.Saves() && a.Params.SavesTo() != ""):
+		e.leaves = func() bool { return false } // no manager knows, or nobody needs to know
+	default:
+		e.why.Why = "the cluster manager empties the node, and has requested no migration of the guest"
+		e.leaves = askInBackground(ctx, a.Leaving, a.Log)
+	}
+	return e
 }

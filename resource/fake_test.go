@@ -15,6 +15,8 @@ import (
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/resource/hostproc"
 	"github.com/vmferry/vmferry/resource/notes"
+	"github.com/vmferry/vmferry/resource/observe"
+	"github.com/vmferry/vmferry/resource/param"
 )
 
 const (
@@ -42,7 +44,7 @@ type world struct {
 	destroy  func(ctx context.Context) error
 	find     func(ctx context.Context) ([]hostproc.Process, error)
 	kill     func(ctx context.Context, p hostproc.Process, grace time.Duration) error
-	migrate  func(ctx context.Context, m Move) error
+	migrate  func(ctx context.Context, m param.Move) error
 	abort    func(ctx context.Context) error
 	target   func(ctx context.Context) (libvirt.Status, error) // what another node's libvirt says
 }
@@ -56,14 +58,14 @@ func newWorld(t *testing.T, action string) *world {
 	log := logrus.New()
 	log.SetOutput(io.Discard)
 	w.agent = Agent{
-		Environ: ParseEnviron([]string{
+		Environ: param.ParseEnviron([]string{
 			"OCF_RESOURCE_INSTANCE=res1", "OCF_RESKEY_config=" + config, "OCF_RESKEY_hypervisor=qemu:///system",
 			"OCF_RESKEY_CRM_meta_migrate_target=node2", "OCF_RESKEY_CRM_meta_migrate_source=node0",
 			"OCF_RESKEY_CRM_meta_on_node=node1",
 		}),
 		Open: w.connect, Processes: w, RunDir: filepath.Join(w.dir, "run"), StateDir: filepath.Join(w.dir, "state"), Log: log,
 		Command: w.command,
-		Migrate: func(ctx context.Context, m Move) error { w.note("migrate"); return w.migrate(ctx, m) },
+		Migrate: func(ctx context.Context, m param.Move) error { w.note("migrate"); return w.migrate(ctx, m) },
 	}
 	w.defaults()
 	return w
@@ -88,7 +90,7 @@ func (w *world) defaults() {
 		w.there = false
 		return nil
 	}
-	w.migrate = func(context.Context, Move) error { w.gone(); return nil }
+	w.migrate = func(context.Context, param.Move) error { w.gone(); return nil }
 	w.target = func(context.Context) (libvirt.Status, error) { return libvirt.Status{}, noDomain() }
 }
 
@@ -123,7 +125,7 @@ func (e fakeError) Is(target error) bool { return target == e.kind }
 
 func (w *world) note(call string) { w.calls = append(w.calls, call) }
 
-func (w *world) connect(ctx context.Context, uri string) (Hypervisor, error) {
+func (w *world) connect(ctx context.Context, uri string) (observe.Hypervisor, error) {
 	if err := w.open(ctx, uri); err != nil {
 		return nil, err
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/vmferry/vmferry/resource/ocf"
 	"github.com/vmferry/vmferry/resource/ocf/metadata"
+	"github.com/vmferry/vmferry/resource/param"
 )
 
 // What is advertised is done, and the other way round.
@@ -29,12 +30,12 @@ func TestStopWithoutParameters(t *testing.T) {
 	for _, c := range []struct {
 		name, action string
 		noted        bool
-		want         ExitCode
+		want         ocf.ExitCode
 	}{
-		{"stop", "stop", true, Success},
-		{"monitor", "monitor", true, Success},
-		{"start", "start", true, Configured},
-		{"stop, never seen here", "stop", false, Configured},
+		{"stop", "stop", true, ocf.Success},
+		{"monitor", "monitor", true, ocf.Success},
+		{"start", "start", true, ocf.Configured},
+		{"stop, never seen here", "stop", false, ocf.Configured},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -42,13 +43,13 @@ func TestStopWithoutParameters(t *testing.T) {
 				w.boot()
 				if c.noted {
 					err, _ := w.run("monitor")
-					checkExit(t, err, Success, "")
+					checkExit(t, err, ocf.Success, "")
 				}
-				bare := ParseEnviron([]string{"OCF_RESOURCE_INSTANCE=res1", "OCF_RESKEY_CRM_meta_timeout=40000"})
+				bare := param.ParseEnviron([]string{"OCF_RESOURCE_INSTANCE=res1", "OCF_RESKEY_CRM_meta_timeout=40000"})
 				w.agent.Environ = bare
 				err, _ := w.run(c.action)
 				checkExit(t, err, c.want, "")
-				if gone := !w.there; gone != (c.action == "stop" && c.want == Success) {
+				if gone := !w.there; gone != (c.action == "stop" && c.want == ocf.Success) {
 					t.Errorf("the guest is gone: %v", gone)
 				}
 			})

@@ -10,10 +10,17 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/vmferry/vmferry/migrate"
+	"github.com/vmferry/vmferry/migrate/announce"
 	"github.com/vmferry/vmferry/migrate/shellword"
+	"github.com/vmferry/vmferry/resource/hostproc"
 	"github.com/vmferry/vmferry/resource/notes"
 	"github.com/vmferry/vmferry/resource/observe"
+	"github.com/vmferry/vmferry/resource/ocf"
+	"github.com/vmferry/vmferry/resource/timely"
 )
+
+// tidyTime is far above what a busy disk needs for a small file.
+const tidyTime = 2 * time.Second
 
 // guestNotes is what an action notes of its guest. Where a note cannot be written, the action fails only if it must not
 // continue without it.
@@ -28,13 +35,13 @@ type guestNotes struct {
 	ends  time.Time // of the action
 }
 
-// tidy is timely for a note on this node's disk, whose fsync may hang: it takes at most tidyTime, and
+// tidy is timely.Do for a note on this node's disk, whose fsync may hang: it takes at most tidyTime, and
 // at most half of what the action has left, as its answer is worth more.
 func (n *guestNotes) tidy(f func() error) error {
 	limit := min(tidyTime, max(time.Until(n.ends)/2, answerReserve/4))
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
-	return timely(ctx, f)
+	return timely.Do(ctx, f)
 }
 
 // warn logs what follows where a note could not be written or removed.
@@ -45,14 +52,14 @@ func (n *guestNotes) warn(err error, follows string) {
 }
 
 // noteGuest notes that the guest runs here, for vmferryd.
-func (n *guestNotes) noteGuest(o observation) error {
+func (n *guestNotes) noteGuest(o observe.Observation) error {
 	e := n.entry
 	e.Guest, e.UUID = n.guest.Name, o.UUID()
 	return n.store.Guests.Save(n.id, e)
 }
 
 // tryNoteGuest is noteGuest where a failure to write must not fail the action: the guest does run.
-func (n *guestNotes) tryNoteGuest(o observation) {
+func (n *guestNotes) tryNoteGuest(o observe.Observation) {
 	if err := n.noteGuest(o); err != nil {
 		n.log.WithError(err).Error("vmferryd will not see this guest: make the state directory writable")
 	}
@@ -77,7 +84,7 @@ func (n *guestNotes) removeGuestNote() {
 func (n *guestNotes) noteIntent(way, peer, uuid string) error {
 	i := notes.Intent{Way: way, Guest: n.guest.Name, UUID: uuid, Peer: peer, Began: time.Now()}
 	if err := n.tidy(func() error { return n.store.Intents.Save(n.id, i) }); err != nil {
-		return because(Generic, err,
+		return ocf.Wrapf(ocf.Generic, err,
 			"the migration cannot be noted before it begins: make the state directory writable")
 	}
 	n.step("intended")
@@ -172,4 +179,59 @@ func (n *guestNotes) recentFailure() (why notes.Failure, is bool) {
 		n.warn(err, "the note about a failed migration cannot be read")
 	}
 	return why, err == nil && why.ExplainsStop(n.guest.Name, time.Now())
+}
+
+// announceTime bounds the announcement that an action makes by itself.
+const announceTime = 3 * time.Second
+
+// expecting are the actions after which a guest may come.
+var expecting = []string{"start", "monitor", "status", "migrate_from", "reload-agent"}
+
+// announcer tells the network where the guest is, or has vmferryd do so.
+type announcer struct {
+	notes    notes.Store
+	expected notes.Expected    // but for the guest's name
+	guest    *observe.Identity // as the action knows it by now
+	send     func(ctx context.Context, guest notes.Expected)
+	log      logrus.FieldLogger
+}
+
+// note is the note about this guest.
+func (n announcer) note() notes.Expected {
+	e := n.expected
+	e.Guest = n.guest.Name
+	return e
+}
+
+// expect leaves the note. That it cannot be written fails nothing: the action that brings the guest
+// announces it too.
+func (n announcer) expect() {
+	if err := n.notes.Expected.Save(n.expected.Resource, n.note()); err != nil {
+		n.log.WithError(err).Warn("the node daemon may not announce this guest: make the state directory writable")
+	}
+}
+
+// isAnnounced reports whether the node daemon announced the guest after its processes had started: then it announces
+// what runs now.
+func (n announcer) isAnnounced(processes []hostproc.Process) bool {
+	note, err := n.notes.Announced.Load(n.expected.Resource)
+	return err == nil && note.Covers(processes)
+}
+
+// announce tells the network that the guest runs here, beside what is left of the action, unless the node daemon
+// did so already. wait waits for the end of it.
+func (n announcer) announce(ctx context.Context, processes []hostproc.Process) (wait func()) {
+	if n.send == nil || n.expected.Announce == announce.Off || n.isAnnounced(processes) {
+		return func() {}
+	}
+	ctx, cancel := timely.Within(ctx, announceTime)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		n.send(ctx, n.note())
+	}()
+	return func() {
+		<-done
+		cancel()
+	}
 }

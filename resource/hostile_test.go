@@ -19,6 +19,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/roottest"
 	"github.com/vmferry/vmferry/migrate/safefile"
+	"github.com/vmferry/vmferry/resource/ocf"
 )
 
 const (
@@ -79,7 +80,7 @@ func TestPlantedSavedState(t *testing.T) {
 				began := time.Now()
 				for range 2 { // the second finds it running
 					err, _ := w.run("start")
-					checkExit(t, err, Success, "")
+					checkExit(t, err, ocf.Success, "")
 				}
 				w.did("create")
 				if took := time.Since(began); took > 10*time.Second {
@@ -111,26 +112,26 @@ func TestWhichSavedStateIsRestored(t *testing.T) {
 		refuses    error // libvirt, our own XML
 		xml        string
 		calls      string
-		want       ExitCode
+		want       ocf.ExitCode
 		reason     string
 		leavesFile bool
 	}{
-		{"root's", 0o700, 0, 0, guestXML, guestXML, nil, guestXML, "restore", Success, "", false},
-		{"readable by all", 0o755, 0, 0, guestXML, guestXML, nil, guestXML, "restore", Success, "", false},
-		{"in a directory like /tmp", 0o777 | fs.ModeSticky, 0, 0, guestXML, guestXML, nil, guestXML, "restore", Success, "", false},
-		{"QEMU's user's", 0o700, qemuUser, qemuUser, guestXML, guestXML, nil, guestXML, "restore", Success, "", false},
-		{"in a directory for all", 0o777, 0, 0, guestXML, guestXML, nil, "", "", Generic, "type chmod go-w ", true},
-		{"in a stranger's directory", 0o700, nobody, 0, guestXML, guestXML, nil, "", "", Generic, "type chown root ", true},
-		{"of another UUID", 0o700, 0, 0, guestXML, anotherXML, nil, "", "create", Success, "", false},
-		{"of another UUID, for all", 0o777, 0, 0, guestXML, anotherXML, nil, "", "create", Success, "", false},
-		{"of another name", 0o700, 0, 0, guestXML, strings.Replace(guestXML, "vm1", "vm2", 1), nil, "", "create", Success, "", false},
-		{"of nothing", 0o700, 0, 0, guestXML, "<domain", nil, "", "create", Success, "", false},
-		{"of a guest without UUID", 0o700, 0, 0, fresh, guestXML, nil, "<uuid>" + guestUUID + "</uuid>", "restore", Success, "", false},
-		{"of other hardware", 0o700, 0, 0, guestXML, guestXML, otherHardware, "", "restore restore", Success, "", false},
-		{"of other hardware, QEMU's user's", 0o700, qemuUser, qemuUser, guestXML, guestXML, otherHardware, guestXML, "restore", Generic, "does not match", true},
-		{"of other disks", 0o700, 0, 0, disk("/a"), disk("/b"), nil, "", "restore", Success, "", false},
-		{"of other disks, QEMU's user's", 0o700, qemuUser, qemuUser, disk("/a"), disk("/b"), nil, "", "", Generic, "had other disks", true},
-		{"of other disks, QEMU's user's file", 0o700, 0, qemuUser, disk("/a"), disk("/b"), nil, "", "", Generic, "had other disks", true},
+		{"root's", 0o700, 0, 0, guestXML, guestXML, nil, guestXML, "restore", ocf.Success, "", false},
+		{"readable by all", 0o755, 0, 0, guestXML, guestXML, nil, guestXML, "restore", ocf.Success, "", false},
+		{"in a directory like /tmp", 0o777 | fs.ModeSticky, 0, 0, guestXML, guestXML, nil, guestXML, "restore", ocf.Success, "", false},
+		{"QEMU's user's", 0o700, qemuUser, qemuUser, guestXML, guestXML, nil, guestXML, "restore", ocf.Success, "", false},
+		{"in a directory for all", 0o777, 0, 0, guestXML, guestXML, nil, "", "", ocf.Generic, "type chmod go-w ", true},
+		{"in a stranger's directory", 0o700, nobody, 0, guestXML, guestXML, nil, "", "", ocf.Generic, "type chown root ", true},
+		{"of another UUID", 0o700, 0, 0, guestXML, anotherXML, nil, "", "create", ocf.Success, "", false},
+		{"of another UUID, for all", 0o777, 0, 0, guestXML, anotherXML, nil, "", "create", ocf.Success, "", false},
+		{"of another name", 0o700, 0, 0, guestXML, strings.Replace(guestXML, "vm1", "vm2", 1), nil, "", "create", ocf.Success, "", false},
+		{"of nothing", 0o700, 0, 0, guestXML, "<domain", nil, "", "create", ocf.Success, "", false},
+		{"of a guest without UUID", 0o700, 0, 0, fresh, guestXML, nil, "<uuid>" + guestUUID + "</uuid>", "restore", ocf.Success, "", false},
+		{"of other hardware", 0o700, 0, 0, guestXML, guestXML, otherHardware, "", "restore restore", ocf.Success, "", false},
+		{"of other hardware, QEMU's user's", 0o700, qemuUser, qemuUser, guestXML, guestXML, otherHardware, guestXML, "restore", ocf.Generic, "does not match", true},
+		{"of other disks", 0o700, 0, 0, disk("/a"), disk("/b"), nil, "", "restore", ocf.Success, "", false},
+		{"of other disks, QEMU's user's", 0o700, qemuUser, qemuUser, disk("/a"), disk("/b"), nil, "", "", ocf.Generic, "had other disks", true},
+		{"of other disks, QEMU's user's file", 0o700, 0, qemuUser, disk("/a"), disk("/b"), nil, "", "", ocf.Generic, "had other disks", true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := newWorld(t, "start")
@@ -193,7 +194,7 @@ func TestSaveIntoWhatIsPlanted(t *testing.T) {
 					return os.WriteFile(path, []byte(wholeState), 0o600)
 				}
 				err, _ := w.run("stop")
-				checkExit(t, err, Success, "")
+				checkExit(t, err, ocf.Success, "")
 				w.did(c.calls...)
 				if got, err := os.ReadFile(victim); err != nil || string(got) != "precious" {
 					t.Errorf("the victim is %q, %v", got, err)
@@ -215,11 +216,11 @@ func TestWhichSavedStateOfXenIsRestored(t *testing.T) {
 		owner int
 		text  string
 		calls []string
-		want  ExitCode
+		want  ocf.ExitCode
 	}{
-		{"root's", 0, xenXML, []string{"restore"}, Success},
-		{"QEMU's user's", qemuUser, xenXML, nil, Generic},
-		{"another guest's", 0, strings.Replace(xenXML, "vm1", "vm2", 1), []string{"create"}, Success},
+		{"root's", 0, xenXML, []string{"restore"}, ocf.Success},
+		{"QEMU's user's", qemuUser, xenXML, nil, ocf.Generic},
+		{"another guest's", 0, strings.Replace(xenXML, "vm1", "vm2", 1), []string{"create"}, ocf.Success},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -267,7 +268,7 @@ func TestConfigThatOthersMayWrite(t *testing.T) {
 			log.SetOutput(&said)
 			w.agent.Log = log
 			err, _ := w.run(action)
-			checkExit(t, err, Success, "")
+			checkExit(t, err, ocf.Success, "")
 			if got := strings.Contains(said.String(), c.words); !got || strings.Contains(said.String(), "as root, and") != (c.words != "") {
 				t.Errorf("%s, %s: said %q", c.name, action, said.String())
 			}
@@ -313,7 +314,7 @@ func TestStartBesideWhatIsPlanted(t *testing.T) {
 			w.agent.Log = log
 			began := time.Now()
 			err, _ := w.run("start")
-			checkExit(t, err, Success, "")
+			checkExit(t, err, ocf.Success, "")
 			if n := strings.Count(said.String(), "ignored beside disk"); n != 1 || time.Since(began) > 10*time.Second {
 				t.Errorf("%s%s: said it %d times, in %v: %s", name, suffix, n, time.Since(began), said.String())
 			}
@@ -338,7 +339,7 @@ func TestXenIsNotSavedWhereNothingIsRestored(t *testing.T) {
 				return os.WriteFile(path, []byte(savedXen(xenXML)), 0o600)
 			}
 			err, _ := w.run("stop")
-			checkExit(t, err, Success, "")
+			checkExit(t, err, ocf.Success, "")
 			w.did(calls)
 		})
 	}
@@ -380,7 +381,7 @@ func TestIgnoredSavedStateStaysIgnored(t *testing.T) {
 		w.gone()
 		w.write("vm1.xml", config)
 		err, _ := w.run("start")
-		checkExit(t, err, Success, "")
+		checkExit(t, err, ocf.Success, "")
 	}
 	w.did("create", "create")
 }

@@ -16,7 +16,10 @@ import (
 	"github.com/vmferry/vmferry/resource/domainxml"
 	"github.com/vmferry/vmferry/resource/notes"
 	"github.com/vmferry/vmferry/resource/observe"
+	"github.com/vmferry/vmferry/resource/ocf"
 	"github.com/vmferry/vmferry/resource/ocf/metadata"
+	"github.com/vmferry/vmferry/resource/param"
+	"github.com/vmferry/vmferry/resource/timely"
 )
 
 // identify finds out which guest this is about: from the config file, else from what the
@@ -34,12 +37,12 @@ func (a *run) identify(ctx context.Context) error {
 	if err == nil && noted.Config == path {
 		a.guest.Identity = observe.Identity{Name: noted.Name, UUID: noted.UUID}
 		a.keepToSeen()
-		return a.goOnWithoutConfig()
+		return a.continueWithoutConfig()
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		a.Log.WithError(err).Warn("the note about the guest's name cannot be read")
 	}
-	return a.goOnWithoutName()
+	return a.continueWithoutName()
 }
 
 // keepToSeen keeps to the guest that was seen to run here under this resource, until it is stopped or gone: where
@@ -56,7 +59,7 @@ func (a *run) keepToSeen() {
 	switch sameName := seen.Guest == a.guest.Name; {
 	case sameName && strings.EqualFold(seen.UUID, a.guest.UUID):
 	case sameName && a.guest.UUID == "":
-		a.guest.UUID, a.lent = seen.UUID, true
+		a.guest.UUID, a.hasMadeUUID = seen.UUID, true
 	default:
 		meant := a.guest.Identity
 		a.guest.Configured = &meant
@@ -64,11 +67,11 @@ func (a *run) keepToSeen() {
 	}
 }
 
-// welcome keeps to a guest that a migration has just brought, where the config file here gives its name another UUID:
-// it was edited while the guest ran on the source, or each node has a file of its own. The source moved the guest that
-// it had, and its UUID is noted then. A stranger of that name was not moved here while ours was on its way: libvirt has
-// one guest of a name.
-func (a *run) welcome(o observation) {
+// adoptArrival keeps to a guest that a migration has just brought, where the config file here gives its name another
+// UUID: it was edited while the guest ran on the source, or each node has a file of its own. The source moved the
+// guest that it had, and its UUID is noted then. A stranger of that name was not moved here while ours was on its way:
+// libvirt has one guest of a name.
+func (a *run) adoptArrival(o observe.Observation) {
 	if a.action != "migrate_from" || o.State != observe.NotRunning || o.Namesake == nil ||
 		o.Namesake.State != libvirt.Running || o.Namesake.Reason != "migrated" {
 		return
@@ -77,36 +80,6 @@ func (a *run) welcome(o observation) {
 		"the file is used again when the guest has stopped", a.guest.Name, o.Namesake.UUID, a.guest.UUID)
 	meant := a.guest.Identity
 	a.guest.Configured, a.guest.UUID = &meant, o.Namesake.UUID
-}
-
-// claim makes sure before a start that the guest's name is free for it here. A UUID that libvirt made has ended
-// with its guest: this start gives the guest another one, and any node may have done so, so that it goes by its
-// name again.
-func (s *starter) claim(ctx context.Context, o observation) (observation, error) {
-	switch {
-	case o.State != observe.NotRunning || o.LibvirtErr != nil:
-		return o, nil
-	case o.Namesake != nil && (o.Namesake.State.Active() || !s.lent):
-		return o, nameTaken(s.Params.Hypervisor, s.guest.Identity, *o.Namesake)
-	case s.lent:
-		s.guest.UUID, s.lent = "", false
-		return s.guest.Look(ctx), nil
-	}
-	return o, nil
-}
-
-// nameTaken is why the guest is not started: libvirt has another one of its name.
-func nameTaken(uri string, guest observe.Identity, other libvirt.Status) error {
-	uri = shellword.Word(uri)
-	to := fmt.Sprintf("to remove that definition, type virsh -c %s undefine --keep-nvram --keep-tpm %s; "+
-		"if both are one guest, write <uuid>%s</uuid> in its file",
-		uri, other.UUID, other.UUID)
-	if other.State.Active() {
-		to = fmt.Sprintf("to end that one, type virsh -c %s shutdown %s, or rename one of them", uri, other.UUID)
-	}
-	return fail(Generic, "guest %q with UUID %s not started: "+
-		"libvirt has another guest of this name, %s, with UUID %s: %s",
-		guest.Name, guest.UUID, other.State, other.UUID, to)
 }
 
 // recall is for a call without parameters. Pacemaker makes one when it stops a resource that was
@@ -122,7 +95,7 @@ func (a *run) recall() {
 	}
 	a.Log.Warnf("called without parameters: using guest %q of %s, as noted", noted.Name, noted.Config)
 	a.Params.Config = noted.Config
-	a.Problems = slices.DeleteFunc(slices.Clone(a.Problems), func(p Problem) bool { return p.Param == "config" })
+	a.Problems = slices.DeleteFunc(slices.Clone(a.Problems), func(p param.Problem) bool { return p.Param == "config" })
 }
 
 // remember notes the name before anything is started under it. Actions that bring a
@@ -137,15 +110,15 @@ func (a *run) remember() error {
 	case err == nil:
 		return nil
 	case a.action == "start" || a.action == "migrate_from":
-		return because(Generic, err, "cannot note the guest's name before it comes here")
+		return ocf.Wrapf(ocf.Generic, err, "cannot note the guest's name before it comes here")
 	}
 	a.Log.WithError(err).Warn("cannot note the guest's name: make the state directory writable")
 	return nil
 }
 
-// goOnWithoutConfig lets the actions through that need no more than a name. To start
+// continueWithoutConfig lets the actions through that need no more than a name. To start
 // a guest, and to vouch for a configuration, takes the file.
-func (a *run) goOnWithoutConfig() error {
+func (a *run) continueWithoutConfig() error {
 	switch a.action {
 	case "start", "validate-all":
 		return configError(a.Params, a.config.err)
@@ -154,11 +127,11 @@ func (a *run) goOnWithoutConfig() error {
 	return nil
 }
 
-// goOnWithoutName is for a node on which this resource was never seen since boot: no file, no
+// continueWithoutName is for a node on which this resource was never seen since boot: no file, no
 // note. Nothing was started here under it, as a start writes the note first. A
 // file NAME.xml most often describes guest NAME, so a guest of that name is still
 // looked for before "not running" is reported.
-func (a *run) goOnWithoutName() error {
+func (a *run) continueWithoutName() error {
 	if a.action != "stop" && !(a.isMonitor() && a.Probe) {
 		return configError(a.Params, a.config.err)
 	}
@@ -173,7 +146,7 @@ func (a *run) goOnWithoutName() error {
 
 // configError says what is wrong with the config file. The code is 5, as from
 // VirtualDomain: the file of another node may be good.
-func configError(p Params, err error) error {
+func configError(p param.Params, err error) error {
 	path := p.File()
 	what, param := "the guest's libvirt XML", "config"
 	if p.XMFile != "" {
@@ -181,29 +154,28 @@ func configError(p Params, err error) error {
 	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return fail(Installed, "config file %q does not exist on this node: put %s there, or correct the parameter %s",
+		return ocf.Errorf(ocf.Installed,
+			"config file %q does not exist on this node: put %s there, or correct the parameter %s",
 			path, what, param)
-	case errors.Is(err, errNoStorage):
-		return because(Generic, err, "config file %q cannot be read: type df %s to see its file system",
+	case errors.Is(err, timely.ErrNoStorage):
+		return ocf.Wrapf(ocf.Generic, err, "config file %q cannot be read: type df %s to see its file system",
 			path, shellword.Word(path))
 	case errors.Is(err, fs.ErrPermission):
-		return fail(Installed, "config file %q cannot be read: make it readable for root", path)
+		return ocf.Errorf(ocf.Installed, "config file %q cannot be read: make it readable for root", path)
 	}
-	return because(Installed, err, "config file %q cannot be used", path)
+	return ocf.Wrapf(ocf.Installed, err, "config file %q cannot be used", path)
 }
 
 // readGuest reads the file that describes the guest, in either format. What the parameters
 // say about the name of an xl configuration's guest goes before the file, and the
 // resource's id is used where neither names one, as with the Xen agent.
 func readGuest(
-	ctx context.Context, p Params, instance string, read func(string) ([]byte, error),
+	ctx context.Context, p param.Params, instance string, read func(string) ([]byte, error),
 ) (domainxml.Domain, error) {
 	if read == nil {
 		read = domainxml.ReadFile
 	}
-	ctx, cancel := within(ctx, storageTime)
-	defer cancel()
-	raw, err := timelyValue(ctx, func() ([]byte, error) { return read(p.File()) })
+	raw, err := timely.GetBriefly(ctx, func() ([]byte, error) { return read(p.File()) })
 	if err != nil {
 		return domainxml.Domain{}, err
 	}
@@ -221,7 +193,7 @@ func readGuest(
 func GuestName(path string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), guestNameTime)
 	defer cancel()
-	d, err := timelyValue(ctx, func() (domainxml.Domain, error) { return domainxml.Read(path) })
+	d, err := timely.Get(ctx, func() (domainxml.Domain, error) { return domainxml.Read(path) })
 	if err != nil {
 		return "", fmt.Errorf("read guest's name from %q: %w", path, err)
 	}
@@ -229,3 +201,14 @@ func GuestName(path string) (string, error) {
 }
 
 const guestNameTime = 5 * time.Second
+
+// isClaimed reports whether what was found under a guessed name is the guest of another resource, as noted here.
+func (a *run) isClaimed(uuid string) bool {
+	if !a.guess {
+		return false
+	}
+	entries, _ := a.notes.Guests.All() // a note that cannot be read claims nothing
+	return slices.ContainsFunc(entries, func(e notes.Guest) bool {
+		return e.Resource != a.Instance && e.UUID != "" && strings.EqualFold(e.UUID, uuid)
+	})
+}

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+
+	"github.com/vmferry/vmferry/resource/ocf"
 )
 
 func TestGuestName(t *testing.T) {
@@ -49,7 +51,7 @@ func TestStartKeepsTheTPM(t *testing.T) {
 			return nil
 		}
 		err, _ := w.run("start")
-		checkExit(t, err, Success, "")
+		checkExit(t, err, ocf.Success, "")
 		w.gone()
 		w.noted()
 		nameless := strings.Replace(text, "<uuid>"+guestUUID+"</uuid>", "", 1)
@@ -62,7 +64,7 @@ func TestStartKeepsTheTPM(t *testing.T) {
 			return nil
 		}
 		err, _ = w.run("start")
-		checkExit(t, err, Success, "")
+		checkExit(t, err, ocf.Success, "")
 		text = nameless
 		if after, err := os.ReadFile(w.agent.Params.Config); err != nil || string(after) != text {
 			t.Errorf("the operator's file became %q, %v", after, err)

@@ -13,6 +13,8 @@ import (
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/disks"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/resource/ocf"
+	"github.com/vmferry/vmferry/resource/param"
 )
 
 // newLocalWorld is a node with a guest whose disk is a file on it.
@@ -59,27 +61,27 @@ func TestStartFromAnImage(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		before func(t *testing.T, image string)
-		want   ExitCode
+		want   ocf.ExitCode
 		reason string
 		left   []string
 	}{
-		{"never moved", func(*testing.T, string) {}, Success, "", []string{"vm1.img"}},
-		{"crashed while it was copied", func(t *testing.T, image string) { leave(t, image, (*disks.Transfer).Close) }, Success, "", []string{"vm1.img"}},
+		{"never moved", func(*testing.T, string) {}, ocf.Success, "", []string{"vm1.img"}},
+		{"crashed while it was copied", func(t *testing.T, image string) { leave(t, image, (*disks.Transfer).Close) }, ocf.Success, "", []string{"vm1.img"}},
 		{"crashed at the hand-over", func(t *testing.T, image string) { leave(t, image, (*disks.Transfer).HandOver, (*disks.Transfer).Close) },
-			Generic, "was being handed over to node2", []string{"vm1.img", "vm1.img.vmferry"}},
+			ocf.Generic, "was being handed over to node2", []string{"vm1.img", "vm1.img.vmferry"}},
 		{"moved away", func(t *testing.T, image string) { leave(t, image, (*disks.Transfer).Moved) },
-			Generic, "went with the guest to node2", []string{"vm1.img.vmferry", "vm1.img.vmferry-old"}},
+			ocf.Generic, "went with the guest to node2", []string{"vm1.img.vmferry", "vm1.img.vmferry-old"}},
 		{"moved away, and put back by a person", func(t *testing.T, image string) {
 			leave(t, image, (*disks.Transfer).Moved)
 			if err := os.Rename(image+disks.OldSuffix, image); err != nil {
 				t.Fatal(err)
 			}
-		}, Success, "", []string{"vm1.img", "vm1.img.vmferry"}},
+		}, ocf.Success, "", []string{"vm1.img", "vm1.img.vmferry"}},
 		{"a half copy", func(t *testing.T, image string) {
 			if err := os.WriteFile(image+disks.ArrivingSuffix, nil, 0o600); err != nil {
 				t.Fatal(err)
 			}
-		}, Generic, "a copy that was not finished", []string{"vm1.img", "vm1.img.vmferry-arriving"}},
+		}, ocf.Generic, "a copy that was not finished", []string{"vm1.img", "vm1.img.vmferry-arriving"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -87,7 +89,7 @@ func TestStartFromAnImage(t *testing.T) {
 				c.before(t, image)
 				err, _ := w.run("start")
 				checkExit(t, err, c.want, c.reason)
-				if w.there != (c.want == Success) {
+				if w.there != (c.want == ocf.Success) {
 					t.Errorf("started %v", w.there)
 				}
 				if got := imagesHere(t, w); !slices.Equal(got, c.left) {
@@ -109,7 +111,7 @@ func TestArrivedImage(t *testing.T) {
 				}
 				w.is(libvirt.Running, "migrated")
 				err, _ := w.run(action)
-				checkExit(t, err, Success, "")
+				checkExit(t, err, ocf.Success, "")
 				if got := imagesHere(t, w); !slices.Equal(got, []string{"vm1.img"}) {
 					t.Errorf("left %q", got)
 				}
@@ -125,7 +127,7 @@ func TestArrivedImage(t *testing.T) {
 			w.is(libvirt.Paused, "migration")
 			w.procs[0].Incoming = true
 			err, _ := w.run("monitor")
-			checkExit(t, err, NotRunning, "")
+			checkExit(t, err, ocf.NotRunning, "")
 			if got := imagesHere(t, w); len(got) != 2 {
 				t.Errorf("left %q", got)
 			}
@@ -139,16 +141,16 @@ func TestImageIsLeftBehind(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		build func(*world)
-		want  ExitCode
+		want  ocf.ExitCode
 		left  []string
 	}{
 		{"the answer was lost", func(w *world) {
 			w.boot()
-			w.migrate = func(context.Context, Move) error { w.gone(); return errors.New("connection reset") }
+			w.migrate = func(context.Context, param.Move) error { w.gone(); return errors.New("connection reset") }
 			at(libvirt.Running, guestUUID)(w)
-		}, Success, []string{"vm1.img.vmferry", "vm1.img.vmferry-old"}},
-		{"it has moved already", at(libvirt.Running, guestUUID), Success, []string{"vm1.img.vmferry", "vm1.img.vmferry-old"}},
-		{"it is nowhere", func(*world) {}, Generic, []string{"vm1.img", "vm1.img.vmferry"}},
+		}, ocf.Success, []string{"vm1.img.vmferry", "vm1.img.vmferry-old"}},
+		{"it has moved already", at(libvirt.Running, guestUUID), ocf.Success, []string{"vm1.img.vmferry", "vm1.img.vmferry-old"}},
+		{"it is nowhere", func(*world) {}, ocf.Generic, []string{"vm1.img", "vm1.img.vmferry"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -13,6 +13,8 @@ import (
 
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/resource/ocf"
+	"github.com/vmferry/vmferry/resource/param"
 )
 
 // keeper is what the world's libvirt answers beyond a guest's start and end, and its programs.
@@ -134,7 +136,7 @@ func TestUtilization(t *testing.T) {
 	}
 	monitor := func() {
 		err, _ := w.run("monitor")
-		checkExit(t, err, Success, "")
+		checkExit(t, err, ocf.Success, "")
 	}
 	monitor()
 	w.did() // no Pacemaker called
@@ -152,18 +154,18 @@ func TestUtilization(t *testing.T) {
 	monitor()
 	w.did(ask+"cpu", simulate, strategy, set+"cpu --parameter-value 8")
 	known["cpu"] = "8"
-	w.agent.Params.Utilization = []Utilization{{Name: "cpu", Remove: true}}
+	w.agent.Params.Utilization = []param.Utilization{{Name: "cpu", Remove: true}}
 	monitor()
 	w.did(ask+"cpu", "crm_resource --resource res1 --utilization --delete-parameter cpu")
 	w.info.CPUs = 2
-	w.agent.Params.Utilization = []Utilization{{Name: "cpu"}}
+	w.agent.Params.Utilization = []param.Utilization{{Name: "cpu"}}
 	w.program = func(context.Context, string) (string, error) { return fails("the CIB is gone") }
 	monitor()
 	w.did(ask+"cpu", simulate)
 	monitor()
 	w.did() // it is left alone for a while
 	err, _ := w.run("stop")
-	checkExit(t, err, Success, "")
+	checkExit(t, err, ocf.Success, "")
 	if _, known := w.notes().Utilization.Age("res1"); known {
 		t.Error("what Pacemaker was told is remembered of a guest that is gone")
 	}
@@ -223,7 +225,7 @@ func TestSnapshotStop(t *testing.T) {
 				w.abort = func(context.Context) error { w.boot(); return nil }
 				w.save = c.save(w)
 				err, took := w.run("stop")
-				checkExit(t, err, Success, "")
+				checkExit(t, err, ocf.Success, "")
 				w.did(c.calls...)
 				if _, err := os.Stat(filepath.Join(w.dir, saveFile)); (err == nil) != c.kept || took >= defaults["stop"]-ladder.DestroyTime {
 					t.Errorf("saved state: %v, took %v", err, took)
@@ -241,16 +243,16 @@ func TestSnapshotStart(t *testing.T) {
 		diskAge  time.Duration
 		restores error
 		calls    []string
-		want     ExitCode
+		want     ocf.ExitCode
 		left     string // the file that is left
 	}{
-		{"none", "", 0, nil, []string{"create"}, Success, ""},
-		{"restored and removed", complete, time.Hour, nil, []string{"restore"}, Success, ""},
-		{"a disk of the same moment", complete, -5 * time.Second, nil, []string{"restore"}, Success, ""},
-		{"a disk was written to since", complete, -time.Minute, nil, []string{"create"}, Success, saveFile + ".stale"},
-		{"not written to its end", "LibvirtQemudPart and more", time.Hour, nil, []string{"create"}, Success, saveFile + ".stale"},
-		{"empty", "x", time.Hour, nil, []string{"create"}, Success, saveFile + ".stale"},
-		{"libvirt refuses it", complete, time.Hour, errors.New("bad state"), []string{"restore"}, Generic, saveFile},
+		{"none", "", 0, nil, []string{"create"}, ocf.Success, ""},
+		{"restored and removed", complete, time.Hour, nil, []string{"restore"}, ocf.Success, ""},
+		{"a disk of the same moment", complete, -5 * time.Second, nil, []string{"restore"}, ocf.Success, ""},
+		{"a disk was written to since", complete, -time.Minute, nil, []string{"create"}, ocf.Success, saveFile + ".stale"},
+		{"not written to its end", "LibvirtQemudPart and more", time.Hour, nil, []string{"create"}, ocf.Success, saveFile + ".stale"},
+		{"empty", "x", time.Hour, nil, []string{"create"}, ocf.Success, saveFile + ".stale"},
+		{"libvirt refuses it", complete, time.Hour, errors.New("bad state"), []string{"restore"}, ocf.Generic, saveFile},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := newWorld(t, "start")
@@ -287,14 +289,14 @@ func TestSnapshotStart(t *testing.T) {
 
 // Where the directory is not there, its storage is not mounted, and a saved state may be on it.
 func TestSaveDirIsNotThere(t *testing.T) {
-	for _, set := range []func(*Params, string){
-		func(p *Params, dir string) { p.Snapshot = dir },
-		func(p *Params, dir string) { p.SaveDir = dir },
+	for _, set := range []func(*param.Params, string){
+		func(p *param.Params, dir string) { p.Snapshot = dir },
+		func(p *param.Params, dir string) { p.SaveDir = dir },
 	} {
 		w := newWorld(t, "start")
 		set(&w.agent.Params, filepath.Join(w.dir, "mount"))
 		err, _ := w.run("start")
-		checkExit(t, err, Installed, "mount it")
+		checkExit(t, err, ocf.Installed, "mount it")
 		w.did()
 	}
 }
@@ -313,13 +315,13 @@ func TestStartResources(t *testing.T) {
 	for _, c := range []struct {
 		name, action string
 		resource     func(string) error
-		want         ExitCode
+		want         ocf.ExitCode
 		calls        []string
 	}{
-		{"start", "start", nil, Success, []string{"pool vms", "network lan", "create"}},
-		{"start, refused", "start", refuses, Generic, []string{"pool vms", "network lan"}},
-		{"migrate_to", "migrate_to", nil, Success, []string{"pool vms", "network lan", "migrate"}},
-		{"migrate_to, refused", "migrate_to", refuses, Generic, []string{"pool vms", "network lan"}},
+		{"start", "start", nil, ocf.Success, []string{"pool vms", "network lan", "create"}},
+		{"start, refused", "start", refuses, ocf.Generic, []string{"pool vms", "network lan"}},
+		{"migrate_to", "migrate_to", nil, ocf.Success, []string{"pool vms", "network lan", "migrate"}},
+		{"migrate_to, refused", "migrate_to", refuses, ocf.Generic, []string{"pool vms", "network lan"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -340,13 +342,13 @@ func TestStartResources(t *testing.T) {
 
 func TestXL(t *testing.T) {
 	w := newWorld(t, "start")
-	w.agent.Environ = ParseEnviron([]string{"OCF_RESOURCE_INSTANCE=res1", "OCF_RESKEY_xmfile=" + w.write("vm1.cfg", "name = \"vm1\"\nmemory = 512\n")})
+	w.agent.Environ = param.ParseEnviron([]string{"OCF_RESOURCE_INSTANCE=res1", "OCF_RESKEY_xmfile=" + w.write("vm1.cfg", "name = \"vm1\"\nmemory = 512\n")})
 	w.agent.Params.Hypervisor = "qemu:///system" // the world has one libvirt
 	w.converted = "<domain type='xen'><metadata><name>no</name></metadata><name>Domain-1</name></domain>"
 	var got string
 	w.create = func(_ context.Context, text string) error { got = text; w.boot(); return nil }
 	err, _ := w.run("start")
-	checkExit(t, err, Success, "")
+	checkExit(t, err, ocf.Success, "")
 	if want := "<domain type='xen'><metadata><name>no</name></metadata><name>vm1</name></domain>"; got != want {
 		t.Errorf("started from %q, want %q", got, want)
 	}
@@ -395,10 +397,10 @@ func TestNodeAddress(t *testing.T) {
 				}
 				return c.answer, nil
 			}
-			var got Move
-			w.migrate = func(_ context.Context, m Move) error { got = m; w.gone(); return nil }
+			var got param.Move
+			w.migrate = func(_ context.Context, m param.Move) error { got = m; w.gone(); return nil }
 			err, _ := w.run("migrate_to")
-			checkExit(t, err, Success, "")
+			checkExit(t, err, ocf.Success, "")
 			w.did("crm_attribute --type nodes --node node2 --name ip --query --quiet", "migrate")
 			if got.TargetURI != c.target || got.MigrateURI != c.data {
 				t.Errorf("to %q, memory to %q, want %q and %q", got.TargetURI, got.MigrateURI, c.target, c.data)
@@ -414,7 +416,7 @@ func TestTuningReachesTheMove(t *testing.T) {
 	p := &w.agent.Params
 	p.Options, p.Speed, p.Ladder = e.Params.Options, e.Params.Speed, e.Params.Ladder
 	p.BlackoutBudget, p.Watch = e.Params.BlackoutBudget, e.Params.Watch
-	w.migrate = func(_ context.Context, m Move) error {
+	w.migrate = func(_ context.Context, m param.Move) error {
 		if !m.Options.CopyInc || m.Bandwidth != 7 || m.PauseAfter != 9*time.Second || !m.Unsafe || !m.NoConverge || !m.PostCopy || m.BlackoutBudget != 250*time.Millisecond || len(m.Watch) != 1 {
 			t.Errorf("moved with %+v", m)
 		}
@@ -422,7 +424,7 @@ func TestTuningReachesTheMove(t *testing.T) {
 		return nil
 	}
 	err, _ := w.run("migrate_to")
-	checkExit(t, err, Success, "")
+	checkExit(t, err, ocf.Success, "")
 }
 
 func TestReload(t *testing.T) {
@@ -430,12 +432,12 @@ func TestReload(t *testing.T) {
 	w.boot()
 	w.agent.Params.DrainPriority = 7
 	err, _ := w.run("reload-agent")
-	checkExit(t, err, Success, "")
+	checkExit(t, err, ocf.Success, "")
 	if !w.held() {
 		t.Error("the priority is not in the note")
 	}
 	w.did()
 	w.agent.Environ = environ("check_timeout=soon")
 	err, _ = w.run("reload-agent")
-	checkExit(t, err, Configured, "check_timeout")
+	checkExit(t, err, ocf.Configured, "check_timeout")
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
-	"os"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -14,6 +13,8 @@ import (
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/resource/notes"
+	"github.com/vmferry/vmferry/resource/ocf"
+	"github.com/vmferry/vmferry/resource/param"
 )
 
 // savingWorld is a node whose guest may be saved to w.dir, and on which that works.
@@ -140,7 +141,7 @@ func TestWhichStopSaves(t *testing.T) {
 					f(w)
 				}
 				err, took := w.run("stop")
-				checkExit(t, err, Success, "")
+				checkExit(t, err, ocf.Success, "")
 				if got := strings.Join(w.calls, " "); got != c.calls || took > 20*time.Second {
 					t.Errorf("did %q, want %q, in %v", got, c.calls, took)
 				}
@@ -202,7 +203,7 @@ func TestRecordCostsAStopNoTime(t *testing.T) {
 				recorded := 0
 				w.agent.Record = func(migrate.Record) { recorded++ }
 				err, took := w.run("stop")
-				checkExit(t, err, Success, "")
+				checkExit(t, err, ocf.Success, "")
 				if took < c.least || took > c.most || asked > time.Second || (recorded == 1) != c.recorded {
 					t.Errorf("took %v, asked the guest after %v, %d records", took, asked, recorded)
 				}
@@ -213,9 +214,11 @@ func TestRecordCostsAStopNoTime(t *testing.T) {
 
 // A migrate_to that fails leaves the note, one that succeeds takes it away, and so does a start.
 func TestStrandedNote(t *testing.T) {
-	fails := func(w *world) { w.migrate = func(context.Context, Move) error { return errors.New("no room there") } }
+	fails := func(w *world) {
+		w.migrate = func(context.Context, param.Move) error { return errors.New("no room there") }
+	}
 	refused := func(w *world) {
-		w.migrate = func(context.Context, Move) error { return &migrate.Refusal{Check: migrate.CheckCPU} }
+		w.migrate = func(context.Context, param.Move) error { return &migrate.Refusal{Check: migrate.CheckCPU} }
 	}
 	neverLive := func(w *world) { w.agent.Params.Ladder = []ladder.Rung{ladder.Save, ladder.Shutdown, ladder.Destroy} }
 	for _, c := range []struct {
@@ -247,42 +250,24 @@ func TestStrandedNote(t *testing.T) {
 	}
 }
 
-// Storage that hangs takes no more time than it is given.
-func TestTimely(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		release := make(chan struct{})
-		defer close(release)
-		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
-		defer cancel()
-		began := time.Now()
-		err := timely(ctx, func() error { <-release; return nil })
-		if took := time.Since(began); !errors.Is(err, errNoStorage) || took != 3*time.Second {
-			t.Errorf("%v after %v", err, took)
-		}
-		if err := timely(t.Context(), func() error { return os.ErrNotExist }); !errors.Is(err, os.ErrNotExist) {
-			t.Errorf("%v, want the error of what was done", err)
-		}
-	})
-}
-
 // Whether a stop saves the guest, before anybody is asked.
 func TestDecideSave(t *testing.T) {
-	usual := Params{SaveDir: "/saves", Ladder: []ladder.Rung{ladder.Live, ladder.Save}}
-	with := func(change func(*Params)) Params { p := usual; change(&p); return p }
+	usual := param.Params{SaveDir: "/saves", Ladder: []ladder.Rung{ladder.Live, ladder.Save}}
+	with := func(change func(*param.Params)) param.Params { p := usual; change(&p); return p }
 	for _, c := range []struct {
 		name   string
-		p      Params
+		p      param.Params
 		check  string // of the pre-flight, that refused the migration
 		want   saveWhen
 		reason string
 	}{
 		{"a place and the rung", usual, "", saveOnLeaving, ""},
-		{"no place", with(func(p *Params) { p.SaveDir = "" }), "", saveNever, ""},
-		{"not on the ladder", with(func(p *Params) { p.Ladder = []ladder.Rung{ladder.Live} }), "", saveNever, ""},
-		{"snapshot", with(func(p *Params) { p.Snapshot, p.Ladder = "/s", nil }), "", saveAlways, ""},
-		{"force_stop", with(func(p *Params) { p.Snapshot, p.ForceStop = "/s", true }), "", saveNever, ""},
+		{"no place", with(func(p *param.Params) { p.SaveDir = "" }), "", saveNever, ""},
+		{"not on the ladder", with(func(p *param.Params) { p.Ladder = []ladder.Rung{ladder.Live} }), "", saveNever, ""},
+		{"snapshot", with(func(p *param.Params) { p.Snapshot, p.Ladder = "/s", nil }), "", saveAlways, ""},
+		{"force_stop", with(func(p *param.Params) { p.Snapshot, p.ForceStop = "/s", true }), "", saveNever, ""},
 		{"the target has another CPU", usual, migrate.CheckCPU, saveNever, "node2 could not restore it: no avx"},
-		{"the target has another CPU, with snapshot", with(func(p *Params) { p.Snapshot = "/s" }), migrate.CheckCPU, saveAlways, ""},
+		{"the target has another CPU, with snapshot", with(func(p *param.Params) { p.Snapshot = "/s" }), migrate.CheckCPU, saveAlways, ""},
 		{"the target has no room", usual, migrate.CheckMemory, saveOnLeaving, ""},
 	} {
 		when, reason := decideSave(c.p, notes.Failure{Peer: "node2", Check: c.check, Why: "no avx"})

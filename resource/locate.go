@@ -2,6 +2,7 @@ package resource
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"time"
 
@@ -11,7 +12,7 @@ import (
 	"github.com/vmferry/vmferry/resource/elsewhere"
 	"github.com/vmferry/vmferry/resource/notes"
 	"github.com/vmferry/vmferry/resource/observe"
-	"github.com/vmferry/vmferry/resource/route"
+	"github.com/vmferry/vmferry/resource/ocf"
 )
 
 const (
@@ -24,32 +25,15 @@ const (
 
 // starter is a start under way.
 type starter struct {
-	Agent
-	schedule
-	guest     *observe.Observer
-	lent      bool // guest has its UUID from libvirt, and will have another one after its end
-	config    *configState
-	notes     *guestNotes
-	images    images
-	announcer announcer
-	saver     *saver
-	broken    brokenMigration
-	routes    *route.Table
-	cluster   *elsewhere.Cluster
-	command   Command
-	step      func(name string)
-	// What a migrate_from does, too.
-	waitRunning func(ctx context.Context, how string) (observation, error)
-	settleIn    func(ctx context.Context) error
-
+	*run
 	aborted bool // a migration from here was aborted, as far as that is possible
 }
 
 // location is where a guest is that is to be started.
 type location struct {
-	observation                    // here
-	elsewhere   elsewhere.Decision // of use only where nothing of the guest is here, or for a Fetch
-	by          elsewhere.Answer   // the answer that decided
+	observe.Observation                    // here
+	elsewhere           elsewhere.Decision // of use only where nothing of the guest is here, or for a Fetch
+	by                  elsewhere.Answer   // the answer that decided
 }
 
 // startStep is what a start does next to find out where the guest is.
@@ -64,7 +48,7 @@ const (
 
 // startFacts is all that decideStart looks at.
 type startFacts struct {
-	observation
+	observe.Observation
 	leaves  bool // a migrate_to was begun, its outcome is unknown, and it was not aborted yet or cannot be
 	fetches bool // a fetch of the guest was begun, and its outcome is unknown
 	late    bool // there is no time to wait for what is on its way
@@ -89,11 +73,11 @@ func decideStart(f startFacts) startStep {
 // locate looks here and on the other nodes until it is known where the guest is, as far as the action's time allows.
 func (s *starter) locate(ctx context.Context) (l location, err error) {
 	for {
-		if l.observation, err = s.claim(ctx, s.ready(ctx)); err != nil {
+		if l.Observation, err = s.claim(ctx, s.ready(ctx)); err != nil {
 			return l, err
 		}
 		final := false
-		facts := s.facts(l.observation)
+		facts := s.facts(l.Observation)
 		switch decideStart(facts) {
 		case startTakeIt:
 			l.elsewhere = elsewhere.Refuse
@@ -112,10 +96,10 @@ func (s *starter) locate(ctx context.Context) (l location, err error) {
 	}
 }
 
-func (s *starter) facts(o observation) startFacts {
-	i, pending, err := s.notes.pending()
+func (s *starter) facts(o observe.Observation) startFacts {
+	i, pending, err := s.pending()
 	return startFacts{
-		observation: o,
+		Observation: o,
 		leaves: err == nil && pending && i.Way == notes.Outward &&
 			(o.Libvirt == observe.PausedPostCopy || !s.aborted),
 		fetches: s.fetchesFrom(o) != "",
@@ -131,7 +115,7 @@ func (s *starter) abortOnce(ctx context.Context) {
 }
 
 // ready looks until the guest can be started, or is seen to run.
-func (s *starter) ready(ctx context.Context) observation {
+func (s *starter) ready(ctx context.Context) observe.Observation {
 	o := s.guest.WaitUntil(ctx, time.Now().Add(arrivalTime), isReadyToStart)
 	if !isReadyToStart(o) && ctx.Err() == nil {
 		o = s.killArrival(ctx, o)
@@ -144,7 +128,7 @@ func (s *starter) ready(ctx context.Context) observation {
 
 // isReadyToStart waits for libvirt, which may itself be starting, and for a guest that a
 // migration is bringing. All else is decided at once.
-func isReadyToStart(o observation) bool {
+func isReadyToStart(o observe.Observation) bool {
 	return o.IsGone() && o.LibvirtErr == nil || o.IsRunning() || o.State == observe.Stalled
 }
 
@@ -167,10 +151,10 @@ func (s *starter) askPeers(ctx context.Context, l *location) (final bool, err er
 }
 
 // askSource asks the node that a guest is fetched from; final reports whether that still has it. What a
-// source has left that was fenced, or has let go of it, is dropped by libvirt here: it is waited for, and a migration
+// source has left that was fenced, or has dropped it, is removed by libvirt here: it is waited for, and a migration
 // from there could only fail.
 func (s *starter) askSource(ctx context.Context, l *location) (final bool, err error) {
-	from := s.fetchesFrom(l.observation)
+	from := s.fetchesFrom(l.Observation)
 	_, by, err := s.ask(ctx)
 	final = strings.EqualFold(by.Node, from) && (by.Presence == elsewhere.Running || by.Presence == elsewhere.Moving)
 	l.by = elsewhere.Answer{
@@ -184,9 +168,9 @@ func (s *starter) askSource(ctx context.Context, l *location) (final bool, err e
 
 // ask asks all other nodes once, and decides by their answers.
 func (s *starter) ask(ctx context.Context) (elsewhere.Decision, elsewhere.Answer, error) {
-	i, pending, err := s.notes.pending()
+	i, pending, err := s.pending()
 	if err != nil {
-		return elsewhere.Refuse, elsewhere.Answer{}, because(Generic, err,
+		return elsewhere.Refuse, elsewhere.Answer{}, ocf.Wrapf(ocf.Generic, err,
 			"guest %q not started: the note about its last migration cannot be read", s.guest.Name)
 	}
 	peer := ""
@@ -199,8 +183,8 @@ func (s *starter) ask(ctx context.Context) (elsewhere.Decision, elsewhere.Answer
 
 // fetchesFrom is the node from which the guest is arriving here, where a start that was killed has begun that: nobody
 // sees to it that it ends, so this start does. It is empty for any other guest.
-func (s *starter) fetchesFrom(o observation) string {
-	i, pending, err := s.notes.pending()
+func (s *starter) fetchesFrom(o observe.Observation) string {
+	i, pending, err := s.pending()
 	if o.State != observe.Incoming || err != nil || !pending || i.Way != notes.Inward ||
 		!s.mayFetch(i.Peer, i, pending) {
 		return ""
@@ -217,14 +201,14 @@ func (s *starter) mayFetch(node string, i notes.Intent, pending bool) bool {
 		return true
 	}
 	begun := pending && i.IsWith(node) && i.IsRecent(time.Now())
-	return s.Params.Ladder.MovesLive() && (begun || s.notes.hasDeparted(node))
+	return s.Params.Ladder.MovesLive() && (begun || s.hasDeparted(node))
 }
 
 // killArrival ends what a migration to here has left whose source is gone: Xen's driver waits for the rest of the
 // guest for ever. It never ran here, so that nothing is lost with it. A guest that another node may have is not
 // touched.
-func (s *starter) killArrival(ctx context.Context, o observation) observation {
-	if !isArrival(s.guest.Driver(), o, s.notes.isNoted()) {
+func (s *starter) killArrival(ctx context.Context, o observe.Observation) observe.Observation {
+	if !isArrival(s.guest.Driver(), o, s.isNoted()) {
 		return o
 	}
 	d, by, err := s.ask(ctx)
@@ -232,7 +216,7 @@ func (s *starter) killArrival(ctx context.Context, o observation) observation {
 		err = s.refusal(by)
 	}
 	if err != nil {
-		s.Log.WithError(err).Info("what was left of a migration to here stays")
+		s.Log.WithError(err).Info("the rest of an incoming migration is not removed")
 		return o
 	}
 	for _, p := range o.Processes {
@@ -250,11 +234,41 @@ func (s *starter) killArrival(ctx context.Context, o observation) observation {
 // refusal is why the guest is not started.
 func (s *starter) refusal(by elsewhere.Answer) error {
 	if by.Presence == elsewhere.Unanswered {
-		return because(Generic, by.Err, "guest %q not started: a migration between this node and %s was begun, "+
+		return ocf.Wrapf(ocf.Generic, by.Err, "guest %q not started: a migration between this node and %s was begun, "+
 			"its outcome is unknown, and libvirt on %s does not answer: start libvirtd there, or fence the node; "+
 			"if you know that the guest is not there, remove the note: rm %s",
-			s.guest.Name, by.Node, by.Node, shellword.Word(s.notes.store.Intents.Path(s.Instance)))
+			s.guest.Name, by.Node, by.Node, shellword.Word(s.notes.Intents.Path(s.Instance)))
 	}
 	there := &elsewhere.PresentError{Node: by.Node, Status: by.Status, Guest: s.guest.Name, Resource: s.Instance}
-	return because(Generic, there, "guest %q not started", s.guest.Name)
+	return ocf.Wrapf(ocf.Generic, there, "guest %q not started", s.guest.Name)
+}
+
+// claim makes sure before a start that the guest's name is free for it here. A UUID that libvirt made has ended
+// with its guest: this start gives the guest another one, and any node may have done so, so that it goes by its
+// name again.
+func (s *starter) claim(ctx context.Context, o observe.Observation) (observe.Observation, error) {
+	switch {
+	case o.State != observe.NotRunning || o.LibvirtErr != nil:
+		return o, nil
+	case o.Namesake != nil && (o.Namesake.State.Active() || !s.hasMadeUUID):
+		return o, nameTaken(s.Params.Hypervisor, s.guest.Identity, *o.Namesake)
+	case s.hasMadeUUID:
+		s.guest.UUID, s.hasMadeUUID = "", false
+		return s.guest.Look(ctx), nil
+	}
+	return o, nil
+}
+
+// nameTaken is why the guest is not started: libvirt has another one of its name.
+func nameTaken(uri string, guest observe.Identity, other libvirt.Status) error {
+	uri = shellword.Word(uri)
+	to := fmt.Sprintf("to remove that definition, type virsh -c %s undefine --keep-nvram --keep-tpm %s; "+
+		"if both are one guest, write <uuid>%s</uuid> in its file",
+		uri, other.UUID, other.UUID)
+	if other.State.Active() {
+		to = fmt.Sprintf("to end that one, type virsh -c %s shutdown %s, or rename one of them", uri, other.UUID)
+	}
+	return ocf.Errorf(ocf.Generic, "guest %q with UUID %s not started: "+
+		"libvirt has another guest of this name, %s, with UUID %s: %s",
+		guest.Name, guest.UUID, other.State, other.UUID, to)
 }

@@ -13,7 +13,10 @@ import (
 	"github.com/sirupsen/logrus/hooks/test"
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/resource/elsewhere"
 	"github.com/vmferry/vmferry/resource/notes"
+	"github.com/vmferry/vmferry/resource/ocf"
+	"github.com/vmferry/vmferry/resource/param"
 )
 
 func paused(reason string) func(*world) {
@@ -50,27 +53,27 @@ func TestStartWaitsForWhatIsOnItsWay(t *testing.T) {
 		first  func(*world)
 		after  time.Duration
 		then   func(*world)
-		want   ExitCode
+		want   ocf.ExitCode
 		reason string
 	}{
-		{"tidied up", paused("migration"), 30 * time.Second, gone, Success, ""},
-		{"tidied up early", paused("starting-up"), 2 * time.Second, gone, Success, ""},
-		{"it had all of it", paused("migration"), 5 * time.Second, at(libvirt.Running, guestUUID), Generic, "it is on node2 already, running"},
-		{"it stays", paused("migration"), time.Hour, never, Generic, "a part of it is on node2 still, paused (migration)"},
-		{"shuts down there", at(libvirt.ShuttingDown, guestUUID), 20 * time.Second, gone, Success, ""},
-		{"paused by somebody", paused("user"), time.Hour, never, Generic, "it is on node2 already, paused (user)"},
+		{"tidied up", paused("migration"), 30 * time.Second, gone, ocf.Success, ""},
+		{"tidied up early", paused("starting-up"), 2 * time.Second, gone, ocf.Success, ""},
+		{"it had all of it", paused("migration"), 5 * time.Second, at(libvirt.Running, guestUUID), ocf.Generic, "it is on node2 already, running"},
+		{"it stays", paused("migration"), time.Hour, never, ocf.Generic, "a part of it is on node2 still, paused (migration)"},
+		{"shuts down there", at(libvirt.ShuttingDown, guestUUID), 20 * time.Second, gone, ocf.Success, ""},
+		{"paused by somebody", paused("user"), time.Hour, never, ocf.Generic, "it is on node2 already, paused (user)"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t, "start")
-				w.agent.Peers = func(context.Context) ([]Peer, error) {
-					return []Peer{{Name: "node0", State: PeerFenced}, {Name: "node2", State: PeerUp}}, nil
+				w.agent.Peers = func(context.Context) ([]elsewhere.Peer, error) {
+					return []elsewhere.Peer{{Name: "node0", State: elsewhere.PeerFenced}, {Name: "node2", State: elsewhere.PeerUp}}, nil
 				}
 				c.first(w)
 				later(c.after, c.then)(w)
 				err, took := w.run("start")
 				checkExit(t, err, c.want, c.reason)
-				if started := slices.Contains(w.calls, "create"); started != (c.want == Success) || took >= defaults["start"] {
+				if started := slices.Contains(w.calls, "create"); started != (c.want == ocf.Success) || took >= defaults["start"] {
 					t.Errorf("did %v in %v", w.calls, took)
 				}
 			})
@@ -94,28 +97,28 @@ func TestStartBringsBackWhatHasJustLeft(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		build  []func(*world)
-		want   ExitCode
+		want   ocf.ExitCode
 		reason string
 		did    []string
 	}{
-		{"moved there", []func(*world){departed("node2", time.Second), runs}, Success, "", []string{"migrate"}},
-		{"the agent was killed", []func(*world){pendingTo(notes.Outward, "node2"), runs}, Success, "", []string{"migrate"}},
-		{"a fetch was killed", []func(*world){pendingTo(notes.Inward, "node2"), runs}, Success, "", []string{"migrate"}},
-		{"is being handed over", []func(*world){departed("node2", time.Second), paused("migration"), later(3*time.Second, runs)}, Success, "", []string{"migrate"}},
-		{"moved there, and gone", []func(*world){departed("node2", time.Second)}, Success, "", []string{"create"}},
-		{"moved to another", []func(*world){departed("node3", time.Second), runs}, Generic, "it is on node2 already", nil},
-		{"long ago", []func(*world){departed("node2", 10*time.Minute), runs}, Generic, "it is on node2 already", nil},
-		{"the clock was set back", []func(*world){departed("node2", -time.Hour), runs}, Generic, "it is on node2 already", nil},
-		{"started there by hand", []func(*world){runs}, Generic, "it is on node2 already", nil},
-		{"paused there by hand", []func(*world){departed("node2", time.Second), paused("user")}, Generic, "it is on node2 already", nil},
-		{"may not be moved live", []func(*world){departed("node2", time.Second), runs, noLive}, Generic, "it is on node2 already", nil},
+		{"moved there", []func(*world){departed("node2", time.Second), runs}, ocf.Success, "", []string{"migrate"}},
+		{"the agent was killed", []func(*world){pendingTo(notes.Outward, "node2"), runs}, ocf.Success, "", []string{"migrate"}},
+		{"a fetch was killed", []func(*world){pendingTo(notes.Inward, "node2"), runs}, ocf.Success, "", []string{"migrate"}},
+		{"is being handed over", []func(*world){departed("node2", time.Second), paused("migration"), later(3*time.Second, runs)}, ocf.Success, "", []string{"migrate"}},
+		{"moved there, and gone", []func(*world){departed("node2", time.Second)}, ocf.Success, "", []string{"create"}},
+		{"moved to another", []func(*world){departed("node3", time.Second), runs}, ocf.Generic, "it is on node2 already", nil},
+		{"long ago", []func(*world){departed("node2", 10*time.Minute), runs}, ocf.Generic, "it is on node2 already", nil},
+		{"the clock was set back", []func(*world){departed("node2", -time.Hour), runs}, ocf.Generic, "it is on node2 already", nil},
+		{"started there by hand", []func(*world){runs}, ocf.Generic, "it is on node2 already", nil},
+		{"paused there by hand", []func(*world){departed("node2", time.Second), paused("user")}, ocf.Generic, "it is on node2 already", nil},
+		{"may not be moved live", []func(*world){departed("node2", time.Second), runs, noLive}, ocf.Generic, "it is on node2 already", nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t, "start")
-				manager(Peer{Name: "node2", State: PeerUp})(w)
-				var got Move
-				w.migrate = func(_ context.Context, m Move) error { got = m; w.is(libvirt.Running, "migrated"); return nil }
+				manager(elsewhere.Peer{Name: "node2", State: elsewhere.PeerUp})(w)
+				var got param.Move
+				w.migrate = func(_ context.Context, m param.Move) error { got = m; w.is(libvirt.Running, "migrated"); return nil }
 				for _, f := range c.build {
 					f(w)
 				}
@@ -126,7 +129,7 @@ func TestStartBringsBackWhatHasJustLeft(t *testing.T) {
 					t.Errorf("moved by %+v", got)
 				}
 				_, gone := w.notes().Departures.Load("res1")
-				if c.want == Success && (w.isPending() || gone == nil) {
+				if c.want == ocf.Success && (w.isPending() || gone == nil) {
 					t.Error("a note stays")
 				}
 			})
@@ -139,8 +142,8 @@ func TestMoveAwayAndBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, "migrate_to")
 		w.boot()
-		manager(Peer{Name: "node2", State: PeerUp})(w)
-		w.migrate = func(_ context.Context, m Move) error {
+		manager(elsewhere.Peer{Name: "node2", State: elsewhere.PeerUp})(w)
+		w.migrate = func(_ context.Context, m param.Move) error {
 			if m.Fetch {
 				w.is(libvirt.Running, "migrated")
 				return nil
@@ -151,7 +154,7 @@ func TestMoveAwayAndBack(t *testing.T) {
 		}
 		for _, action := range []string{"migrate_to", "stop", "start"} {
 			err, _ := w.run(action)
-			checkExit(t, err, Success, "")
+			checkExit(t, err, ocf.Success, "")
 		}
 		w.did("migrate", "migrate")
 	})
@@ -161,7 +164,7 @@ func TestMoveAwayAndBack(t *testing.T) {
 func TestStartWaitsForWhatSetOutMeanwhile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, "start")
-		manager(Peer{Name: "node2", State: PeerUp})(w)
+		manager(elsewhere.Peer{Name: "node2", State: elsewhere.PeerUp})(w)
 		at(libvirt.Running, guestUUID)(w)
 		says := w.target
 		w.target = func(ctx context.Context) (libvirt.Status, error) {
@@ -179,7 +182,7 @@ func TestStartWaitsForWhatSetOutMeanwhile(t *testing.T) {
 			return says(ctx)
 		}
 		err, took := w.run("start")
-		checkExit(t, err, Success, "")
+		checkExit(t, err, ocf.Success, "")
 		if w.did(); took < 8*time.Second {
 			t.Errorf("took %v", took)
 		}
@@ -189,22 +192,22 @@ func TestStartWaitsForWhatSetOutMeanwhile(t *testing.T) {
 // What is not proven is a warning, once for each peer; of one that left it is as expected.
 func TestDroppedProofIsAWarning(t *testing.T) {
 	for _, c := range []struct {
-		state PeerState
+		state elsewhere.PeerState
 		want  []string
 	}{
-		{PeerUp, []string{"node2"}},
-		{PeerUnknown, []string{"node2"}},
-		{PeerDown, nil},
-		{PeerFenced, nil},
+		{elsewhere.PeerUp, []string{"node2"}},
+		{elsewhere.PeerUnknown, []string{"node2"}},
+		{elsewhere.PeerDown, nil},
+		{elsewhere.PeerFenced, nil},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(t, "start")
 			log, hook := test.NewNullLogger()
 			w.agent.Log = log
-			manager(Peer{Name: "node2", State: c.state})(w)
+			manager(elsewhere.Peer{Name: "node2", State: c.state})(w)
 			w.target = func(ctx context.Context) (libvirt.Status, error) { return libvirt.Status{}, blocked(ctx) }
 			err, _ := w.run("start")
-			checkExit(t, err, Success, "")
+			checkExit(t, err, ocf.Success, "")
 			var warned []string
 			for _, e := range hook.AllEntries() {
 				if peer, ok := e.Data["peer"].(string); ok && e.Level == logrus.WarnLevel && strings.Contains(e.Message, "not proven") {
@@ -248,14 +251,14 @@ func TestStartCallsOffWhatLeaves(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t, "start")
 				w.boot()
-				manager(Peer{Name: "node2", State: PeerUp})(w)
+				manager(elsewhere.Peer{Name: "node2", State: elsewhere.PeerUp})(w)
 				pendingTo(c.way, "node2")(w)
-				w.migrate = func(context.Context, Move) error { w.is(libvirt.Running, "migrated"); return nil }
+				w.migrate = func(context.Context, param.Move) error { w.is(libvirt.Running, "migrated"); return nil }
 				if c.left != nil {
 					c.left(w)
 				}
 				err, _ := w.run("start")
-				checkExit(t, err, Success, "")
+				checkExit(t, err, ocf.Success, "")
 				w.did(c.want...)
 			})
 		})
@@ -267,29 +270,29 @@ func TestStartGoesOnWithAFetch(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		way  string
-		want ExitCode
+		want ocf.ExitCode
 		did  []string
 	}{
-		{"a fetch", notes.Inward, Success, []string{"migrate"}},
-		{"no note of it", "", Generic, nil},
-		{"it had left from here", notes.Outward, Generic, nil},
+		{"a fetch", notes.Inward, ocf.Success, []string{"migrate"}},
+		{"no note of it", "", ocf.Generic, nil},
+		{"it had left from here", notes.Outward, ocf.Generic, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t, "start")
-				manager(Peer{Name: "node2", State: PeerUp})(w)
+				manager(elsewhere.Peer{Name: "node2", State: elsewhere.PeerUp})(w)
 				at(libvirt.Running, guestUUID)(w)
 				if c.way != "" {
 					pendingTo(c.way, "node2")(w)
 				}
 				w.is(libvirt.Paused, "migration")
 				w.procs[0].Incoming = true
-				var got Move
-				w.migrate = func(_ context.Context, m Move) error { got = m; w.is(libvirt.Running, "migrated"); return nil }
+				var got param.Move
+				w.migrate = func(_ context.Context, m param.Move) error { got = m; w.is(libvirt.Running, "migrated"); return nil }
 				err, _ := w.run("start")
 				checkExit(t, err, c.want, "")
 				w.did(c.did...)
-				if c.want == Success && (!got.Adopt || !got.Fetch || got.SourceURI != "qemu://node2/system" || got.UUID != guestUUID) {
+				if c.want == ocf.Success && (!got.Adopt || !got.Fetch || got.SourceURI != "qemu://node2/system" || got.UUID != guestUUID) {
 					t.Errorf("moved by %+v", got)
 				}
 			})
@@ -302,16 +305,16 @@ func TestStartGoesOnWithAFetch(t *testing.T) {
 func TestStartOutlastsADeadFetch(t *testing.T) {
 	for _, c := range []struct {
 		name string
-		peer PeerState
-	}{{"fenced", PeerFenced}, {"let go of it", PeerUp}} {
+		peer elsewhere.PeerState
+	}{{"fenced", elsewhere.PeerFenced}, {"let go of it", elsewhere.PeerUp}} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t, "start")
-				manager(Peer{Name: "node2", State: c.peer})(w)
+				manager(elsewhere.Peer{Name: "node2", State: c.peer})(w)
 				pendingTo(notes.Inward, "node2")(w)
 				w.is(libvirt.Paused, "migration")
 				w.procs[0].Incoming = true
-				w.migrate = func(context.Context, Move) error { return dead() }
+				w.migrate = func(context.Context, param.Move) error { return dead() }
 				ends, status := time.Now().Add(30*time.Second), w.status
 				w.status = func(ctx context.Context) (libvirt.Status, error) {
 					if w.there && w.state.Reason == "migration" && !time.Now().Before(ends) {
@@ -320,7 +323,7 @@ func TestStartOutlastsADeadFetch(t *testing.T) {
 					return status(ctx)
 				}
 				err, took := w.run("start")
-				checkExit(t, err, Success, "")
+				checkExit(t, err, ocf.Success, "")
 				w.did("create")
 				if took > 35*time.Second {
 					t.Errorf("took %v", took)

@@ -9,6 +9,7 @@ import (
 	"github.com/sirupsen/logrus/hooks/test"
 
 	"github.com/vmferry/vmferry/migrate"
+	"github.com/vmferry/vmferry/resource/ocf"
 )
 
 // A node that tells too little free memory is no reason to leave a guest down, unless the parameter says so.
@@ -19,14 +20,14 @@ func TestStartWhereMemoryIsShort(t *testing.T) {
 		mode   migrate.MemoryMode
 		extra  string
 		free   uint64
-		want   ExitCode
+		want   ocf.ExitCode
 		warned bool
 	}{
-		{"enough", migrate.MemoryRefuse, "", 512 << 20, Success, false},
-		{"by default", migrate.MemoryWarn, "", 511 << 20, Success, true},
-		{"refuse", migrate.MemoryRefuse, "", 511 << 20, Generic, false},
-		{"no", migrate.MemoryIgnore, "", 0, Success, false},
-		{"huge pages", migrate.MemoryRefuse, pages, 0, Success, false},
+		{"enough", migrate.MemoryRefuse, "", 512 << 20, ocf.Success, false},
+		{"by default", migrate.MemoryWarn, "", 511 << 20, ocf.Success, true},
+		{"refuse", migrate.MemoryRefuse, "", 511 << 20, ocf.Generic, false},
+		{"no", migrate.MemoryIgnore, "", 0, ocf.Success, false},
+		{"huge pages", migrate.MemoryRefuse, pages, 0, ocf.Success, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := newWorld(t, "start")
@@ -34,8 +35,8 @@ func TestStartWhereMemoryIsShort(t *testing.T) {
 			w.agent.Log, w.free, w.agent.Params.Memory = log, c.free, c.mode
 			w.write("vm1.xml", strings.Replace(guestXML, "</domain>", "<memory unit='MiB'>512</memory>"+c.extra+"</domain>", 1))
 			err, _ := w.run("start")
-			checkExit(t, err, c.want, map[ExitCode]string{Generic: "the node has 511 MiB of memory free, and the guest needs 512 MiB"}[c.want])
-			if created := slices.Contains(w.calls, "create"); created != (c.want == Success) {
+			checkExit(t, err, c.want, map[ocf.ExitCode]string{ocf.Generic: "the node has 511 MiB of memory free, and the guest needs 512 MiB"}[c.want])
+			if created := slices.Contains(w.calls, "create"); created != (c.want == ocf.Success) {
 				t.Errorf("did %v", w.calls)
 			}
 			warned := slices.ContainsFunc(hook.AllEntries(), func(e *logrus.Entry) bool {

@@ -11,6 +11,8 @@ import (
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/resource/notes"
+	"github.com/vmferry/vmferry/resource/ocf"
+	"github.com/vmferry/vmferry/resource/param"
 )
 
 func at(s libvirt.State, uuid string) func(*world) {
@@ -21,34 +23,34 @@ func at(s libvirt.State, uuid string) func(*world) {
 
 func TestMigrateTo(t *testing.T) {
 	failing := func(w *world) {
-		w.migrate = func(context.Context, Move) error { return errors.New("no route to host") }
+		w.migrate = func(context.Context, param.Move) error { return errors.New("no route to host") }
 	}
 	lostAnswer := func(w *world) {
-		w.migrate = func(context.Context, Move) error { w.gone(); return errors.New("connection reset") }
+		w.migrate = func(context.Context, param.Move) error { w.gone(); return errors.New("connection reset") }
 	}
 	const other = "99999999-2222-3333-4444-555555555555"
 	for _, c := range []struct {
 		name   string
 		build  []func(*world)
-		want   ExitCode
+		want   ocf.ExitCode
 		reason string
 		moves  bool
 		held   bool
 	}{
-		{"running", []func(*world){(*world).boot}, Success, "", true, false},
-		{"fails", []func(*world){(*world).boot, failing}, Generic, "no route to host", true, true},
-		{"answer lost, runs at the target", []func(*world){(*world).boot, lostAnswer, at(libvirt.Running, guestUUID)}, Success, "", true, false},
-		{"answer lost, not seen anywhere", []func(*world){(*world).boot, lostAnswer}, Generic, "connection reset", true, true},
-		{"answer lost, paused at the target", []func(*world){(*world).boot, lostAnswer, at(libvirt.Paused, guestUUID)}, Generic, "connection reset", true, true},
-		{"not here", nil, Generic, "not active", false, false},
-		{"moved already", []func(*world){at(libvirt.Running, guestUUID)}, Success, "", false, false},
-		{"another guest of that name at the target", []func(*world){at(libvirt.Running, other)}, Generic, "another guest", false, false},
-		{"off at the target", []func(*world){at(libvirt.ShutOff, guestUUID)}, Generic, "shut off", false, false},
-		{"no target", []func(*world){(*world).boot, func(w *world) { w.agent.Target = "" }}, Args, "target", false, false},
-		{"I/O error", []func(*world){state(libvirt.Paused, "ioerror")}, Generic, "ioerror", false, false},
+		{"running", []func(*world){(*world).boot}, ocf.Success, "", true, false},
+		{"fails", []func(*world){(*world).boot, failing}, ocf.Generic, "no route to host", true, true},
+		{"answer lost, runs at the target", []func(*world){(*world).boot, lostAnswer, at(libvirt.Running, guestUUID)}, ocf.Success, "", true, false},
+		{"answer lost, not seen anywhere", []func(*world){(*world).boot, lostAnswer}, ocf.Generic, "connection reset", true, true},
+		{"answer lost, paused at the target", []func(*world){(*world).boot, lostAnswer, at(libvirt.Paused, guestUUID)}, ocf.Generic, "connection reset", true, true},
+		{"not here", nil, ocf.Generic, "not active", false, false},
+		{"moved already", []func(*world){at(libvirt.Running, guestUUID)}, ocf.Success, "", false, false},
+		{"another guest of that name at the target", []func(*world){at(libvirt.Running, other)}, ocf.Generic, "another guest", false, false},
+		{"off at the target", []func(*world){at(libvirt.ShutOff, guestUUID)}, ocf.Generic, "shut off", false, false},
+		{"no target", []func(*world){(*world).boot, func(w *world) { w.agent.Target = "" }}, ocf.Args, "target", false, false},
+		{"I/O error", []func(*world){state(libvirt.Paused, "ioerror")}, ocf.Generic, "ioerror", false, false},
 		{"hangs until its time is over", []func(*world){(*world).boot, func(w *world) {
-			w.migrate = func(ctx context.Context, _ Move) error { return blocked(ctx) }
-		}}, Generic, "deadline", true, true},
+			w.migrate = func(ctx context.Context, _ param.Move) error { return blocked(ctx) }
+		}}, ocf.Generic, "deadline", true, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -72,11 +74,11 @@ func TestMigrateToPassesTheParameters(t *testing.T) {
 		w.boot()
 		p := &w.agent.Params
 		p.Transport, p.Suffix, p.Speed, p.Downtime = "tcp", "-mig", 100, 50*time.Millisecond
-		var got Move
-		w.migrate = func(_ context.Context, m Move) error { got = m; w.gone(); return nil }
+		var got param.Move
+		w.migrate = func(_ context.Context, m param.Move) error { got = m; w.gone(); return nil }
 		err, _ := w.run("migrate_to")
-		checkExit(t, err, Success, "")
-		want := Move{Relay: true, Request: migrate.Request{
+		checkExit(t, err, ocf.Success, "")
+		want := param.Move{Relay: true, Request: migrate.Request{
 			Guest: "vm1", UUID: guestUUID, SourceURI: "qemu:///system", Target: "node2",
 			TargetURI: "qemu+tcp://node2-mig/system", MigrateURI: "tcp://node2-mig", Bandwidth: 100, DowntimeLimit: 50 * time.Millisecond,
 			Disks: migrate.DisksShared, Memory: migrate.MemoryWarn, Rest: migrate.RestTime}}
@@ -128,7 +130,7 @@ func TestMigrateToAmongOthers(t *testing.T) {
 					c.before(w)
 				}
 				among := false
-				w.migrate = func(_ context.Context, m Move) error {
+				w.migrate = func(_ context.Context, m param.Move) error {
 					if c.meanwhile != nil {
 						c.meanwhile(w)
 					}
@@ -137,7 +139,7 @@ func TestMigrateToAmongOthers(t *testing.T) {
 					return nil
 				}
 				err, _ := w.run("migrate_to")
-				checkExit(t, err, Success, "")
+				checkExit(t, err, ocf.Success, "")
 				if among != c.want {
 					t.Errorf("among others: %v", among)
 				}
@@ -150,12 +152,12 @@ func TestMigrateFrom(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		arrives time.Duration // when the guest is resumed here; 0: never
-		want    ExitCode
+		want    ocf.ExitCode
 	}{
-		{"at once", time.Nanosecond, Success},
-		{"in time", 40 * time.Second, Success},
-		{"too late", 2 * time.Minute, Generic},
-		{"never", 0, Generic},
+		{"at once", time.Nanosecond, ocf.Success},
+		{"in time", 40 * time.Second, ocf.Success},
+		{"too late", 2 * time.Minute, ocf.Generic},
+		{"never", 0, ocf.Generic},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -171,7 +173,7 @@ func TestMigrateFrom(t *testing.T) {
 				}
 				err, took := w.run("migrate_from")
 				checkExit(t, err, c.want, "")
-				if w.held() != (c.want == Success) || took >= defaults["migrate_from"] {
+				if w.held() != (c.want == ocf.Success) || took >= defaults["migrate_from"] {
 					t.Errorf("noted %v, took %v", w.held(), took)
 				}
 			})

@@ -10,6 +10,7 @@ import (
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/resource/hostproc"
+	"github.com/vmferry/vmferry/resource/ocf"
 )
 
 func TestMonitor(t *testing.T) {
@@ -20,27 +21,27 @@ func TestMonitor(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		build  []func(*world)
-		want   ExitCode
+		want   ocf.ExitCode
 		reason string // part of the exit reason
 		held   bool
 	}{
-		{"running", []func(*world){(*world).boot}, Success, "", true},
-		{"not there", nil, NotRunning, "", false},
-		{"libvirt dead, process there", []func(*world){(*world).boot, dieAfterwards}, Success, "", true},
-		{"libvirt blocked, process there", []func(*world){(*world).boot, hang}, Success, "", true},
-		{"libvirt dead, no process", []func(*world){dieAfterwards}, NotRunning, "", false},
-		{"libvirt dead, processes unreadable", []func(*world){dieAfterwards, blind}, Generic, "Connection refused", false},
-		{"libvirt blocked, processes unreadable", []func(*world){hang, blind}, Generic, "cannot tell", false},
-		{"libvirt knows none, processes unreadable", []func(*world){blind}, Generic, "hidepid", false},
-		{"lost by libvirt", []func(*world){(*world).boot, func(w *world) { w.there = false }}, Success, "", true},
-		{"paused by the operator", []func(*world){state(libvirt.Paused, "user")}, Success, "", true},
-		{"I/O error", []func(*world){state(libvirt.Paused, "ioerror")}, Generic, "ioerror", false},
-		{"crashed", []func(*world){state(libvirt.Crashed, "panicked")}, Generic, "does not work", false},
-		{"asleep", []func(*world){state(libvirt.PMSuspended, "unknown")}, Generic, "suspended", false},
-		{"arriving", []func(*world){state(libvirt.Paused, "migration"), arrivingProcess}, NotRunning, "", false},
-		{"arrived", []func(*world){state(libvirt.Running, "migrated"), arrivingProcess}, Success, "", true},
-		{"left paused by a migration", []func(*world){state(libvirt.Paused, "migration")}, Generic, "left paused by a migration", false},
-		{"libvirt dead, arriving process", []func(*world){(*world).boot, arrivingProcess, dieAfterwards}, Generic, "incoming", false},
+		{"running", []func(*world){(*world).boot}, ocf.Success, "", true},
+		{"not there", nil, ocf.NotRunning, "", false},
+		{"libvirt dead, process there", []func(*world){(*world).boot, dieAfterwards}, ocf.Success, "", true},
+		{"libvirt blocked, process there", []func(*world){(*world).boot, hang}, ocf.Success, "", true},
+		{"libvirt dead, no process", []func(*world){dieAfterwards}, ocf.NotRunning, "", false},
+		{"libvirt dead, processes unreadable", []func(*world){dieAfterwards, blind}, ocf.Generic, "Connection refused", false},
+		{"libvirt blocked, processes unreadable", []func(*world){hang, blind}, ocf.Generic, "cannot tell", false},
+		{"libvirt knows none, processes unreadable", []func(*world){blind}, ocf.Generic, "hidepid", false},
+		{"lost by libvirt", []func(*world){(*world).boot, func(w *world) { w.there = false }}, ocf.Success, "", true},
+		{"paused by the operator", []func(*world){state(libvirt.Paused, "user")}, ocf.Success, "", true},
+		{"I/O error", []func(*world){state(libvirt.Paused, "ioerror")}, ocf.Generic, "ioerror", false},
+		{"crashed", []func(*world){state(libvirt.Crashed, "panicked")}, ocf.Generic, "does not work", false},
+		{"asleep", []func(*world){state(libvirt.PMSuspended, "unknown")}, ocf.Generic, "suspended", false},
+		{"arriving", []func(*world){state(libvirt.Paused, "migration"), arrivingProcess}, ocf.NotRunning, "", false},
+		{"arrived", []func(*world){state(libvirt.Running, "migrated"), arrivingProcess}, ocf.Success, "", true},
+		{"left paused by a migration", []func(*world){state(libvirt.Paused, "migration")}, ocf.Generic, "left paused by a migration", false},
+		{"libvirt dead, arriving process", []func(*world){(*world).boot, arrivingProcess, dieAfterwards}, ocf.Generic, "incoming", false},
 	} {
 		for _, action := range []string{"monitor", "status"} {
 			t.Run(c.name+"/"+action, func(t *testing.T) {
@@ -68,12 +69,12 @@ func TestProbeWaitsForWhatArrives(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		then func(*world)
-		want ExitCode
+		want ocf.ExitCode
 		took time.Duration
 	}{
-		{"it comes", func(w *world) { w.is(libvirt.Running, "migrated") }, Success, 5 * time.Second},
-		{"it does not", func(w *world) { w.gone() }, NotRunning, 5 * time.Second},
-		{"it takes long", func(*world) {}, NotRunning, 14 * time.Second},
+		{"it comes", func(w *world) { w.is(libvirt.Running, "migrated") }, ocf.Success, 5 * time.Second},
+		{"it does not", func(w *world) { w.gone() }, ocf.NotRunning, 5 * time.Second},
+		{"it takes long", func(*world) {}, ocf.NotRunning, 14 * time.Second},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -112,7 +113,7 @@ func TestMonitorWaitsForAnUnclearVerdict(t *testing.T) {
 			return w.state, nil
 		}
 		err, _ := w.run("monitor")
-		checkExit(t, err, NotRunning, "")
+		checkExit(t, err, ocf.NotRunning, "")
 	})
 }
 
@@ -156,16 +157,16 @@ func TestWhatLibvirtHadIsNotWhatIsHere(t *testing.T) {
 		state        libvirt.State
 		reason       string
 		stays        bool // with what it said
-		want         ExitCode
+		want         ocf.ExitCode
 		created      bool
 	}{
-		{"started", "start", false, libvirt.Running, "booted", false, Success, true},
-		{"started, it was broken", "start", false, libvirt.Paused, "ioerror", false, Success, true},
-		{"probed", "monitor", true, libvirt.Running, "booted", false, NotRunning, false},
-		{"moved", "migrate_to", false, libvirt.Running, "booted", false, Generic, false},
-		{"stopped", "stop", false, libvirt.Running, "booted", false, Success, false},
-		{"started, and libvirt stays with it", "start", false, libvirt.Running, "booted", true, Success, false},
-		{"probed, and libvirt stays with it", "monitor", true, libvirt.Running, "booted", true, Success, false},
+		{"started", "start", false, libvirt.Running, "booted", false, ocf.Success, true},
+		{"started, it was broken", "start", false, libvirt.Paused, "ioerror", false, ocf.Success, true},
+		{"probed", "monitor", true, libvirt.Running, "booted", false, ocf.NotRunning, false},
+		{"moved", "migrate_to", false, libvirt.Running, "booted", false, ocf.Generic, false},
+		{"stopped", "stop", false, libvirt.Running, "booted", false, ocf.Success, false},
+		{"started, and libvirt stays with it", "start", false, libvirt.Running, "booted", true, ocf.Success, false},
+		{"probed, and libvirt stays with it", "monitor", true, libvirt.Running, "booted", true, ocf.Success, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -199,12 +200,12 @@ func state(s libvirt.State, reason string) func(*world) {
 	return func(w *world) { w.is(s, reason) }
 }
 
-func checkExit(t *testing.T, err error, want ExitCode, reason string) {
+func checkExit(t *testing.T, err error, want ocf.ExitCode, reason string) {
 	t.Helper()
-	if got := CodeOf(err); got != want {
+	if got := ocf.CodeOf(err); got != want {
 		t.Fatalf("exit code %d (%v), want %d", got, err, want)
 	}
-	if want != Success && want != NotRunning && err.Error() == "" {
+	if want != ocf.Success && want != ocf.NotRunning && err.Error() == "" {
 		t.Error("a failure without a reason")
 	}
 	if reason != "" && !strings.Contains(err.Error(), reason) {

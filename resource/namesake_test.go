@@ -10,8 +10,10 @@ import (
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/resource/domainxml"
+	"github.com/vmferry/vmferry/resource/elsewhere"
 	"github.com/vmferry/vmferry/resource/hostproc"
 	"github.com/vmferry/vmferry/resource/observe"
+	"github.com/vmferry/vmferry/resource/ocf"
 )
 
 const strangerUUID = "99999999-2222-4333-8444-555555555555"
@@ -45,24 +47,24 @@ func TestNamesake(t *testing.T) {
 	for _, c := range []struct {
 		name, action string
 		build        []func(*world)
-		want         ExitCode
+		want         ocf.ExitCode
 		reason       string
 	}{
-		{"probed", "monitor", []func(*world){stranger(libvirt.Running), probe}, NotRunning, strangerUUID},
-		{"monitored", "monitor", []func(*world){stranger(libvirt.Running)}, NotRunning, strangerUUID},
-		{"monitored, broken", "monitor", []func(*world){stranger(libvirt.Crashed)}, NotRunning, ""},
-		{"monitored without libvirt", "monitor", []func(*world){stranger(libvirt.Running), dies}, NotRunning, ""},
-		{"stopped", "stop", []func(*world){stranger(libvirt.Running)}, Success, ""},
-		{"stopped without libvirt", "stop", []func(*world){stranger(libvirt.Running), dies}, Success, ""},
-		{"moved", "migrate_to", []func(*world){stranger(libvirt.Running)}, Generic, strangerUUID},
-		{"started", "start", []func(*world){stranger(libvirt.Running)}, Generic, "virsh -c qemu:///system shutdown " + strangerUUID},
-		{"started, paused", "start", []func(*world){stranger(libvirt.Paused)}, Generic, strangerUUID},
-		{"started, defined", "start", []func(*world){stranger(libvirt.ShutOff)}, Generic, "undefine --keep-nvram --keep-tpm " + strangerUUID},
-		{"waited for", "migrate_from", []func(*world){stranger(libvirt.Running)}, Generic, strangerUUID},
-		{"probed, its own UUID noted", "monitor", []func(*world){withoutUUID, (*world).noted, stranger(libvirt.Running), probe}, NotRunning, ""},
-		{"stopped, its own UUID noted", "stop", []func(*world){withoutUUID, (*world).noted, stranger(libvirt.Running)}, Success, ""},
-		{"started, its own UUID noted", "start", []func(*world){withoutUUID, (*world).noted, stranger(libvirt.Running)}, Generic, strangerUUID},
-		{"moved, its own UUID noted", "migrate_to", []func(*world){withoutUUID, (*world).noted, stranger(libvirt.Running)}, Generic, strangerUUID},
+		{"probed", "monitor", []func(*world){stranger(libvirt.Running), probe}, ocf.NotRunning, strangerUUID},
+		{"monitored", "monitor", []func(*world){stranger(libvirt.Running)}, ocf.NotRunning, strangerUUID},
+		{"monitored, broken", "monitor", []func(*world){stranger(libvirt.Crashed)}, ocf.NotRunning, ""},
+		{"monitored without libvirt", "monitor", []func(*world){stranger(libvirt.Running), dies}, ocf.NotRunning, ""},
+		{"stopped", "stop", []func(*world){stranger(libvirt.Running)}, ocf.Success, ""},
+		{"stopped without libvirt", "stop", []func(*world){stranger(libvirt.Running), dies}, ocf.Success, ""},
+		{"moved", "migrate_to", []func(*world){stranger(libvirt.Running)}, ocf.Generic, strangerUUID},
+		{"started", "start", []func(*world){stranger(libvirt.Running)}, ocf.Generic, "virsh -c qemu:///system shutdown " + strangerUUID},
+		{"started, paused", "start", []func(*world){stranger(libvirt.Paused)}, ocf.Generic, strangerUUID},
+		{"started, defined", "start", []func(*world){stranger(libvirt.ShutOff)}, ocf.Generic, "undefine --keep-nvram --keep-tpm " + strangerUUID},
+		{"waited for", "migrate_from", []func(*world){stranger(libvirt.Running)}, ocf.Generic, strangerUUID},
+		{"probed, its own UUID noted", "monitor", []func(*world){withoutUUID, (*world).noted, stranger(libvirt.Running), probe}, ocf.NotRunning, ""},
+		{"stopped, its own UUID noted", "stop", []func(*world){withoutUUID, (*world).noted, stranger(libvirt.Running)}, ocf.Success, ""},
+		{"started, its own UUID noted", "start", []func(*world){withoutUUID, (*world).noted, stranger(libvirt.Running)}, ocf.Generic, strangerUUID},
+		{"moved, its own UUID noted", "migrate_to", []func(*world){withoutUUID, (*world).noted, stranger(libvirt.Running)}, ocf.Generic, strangerUUID},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -86,16 +88,16 @@ func TestUUIDIsLentUntilTheEnd(t *testing.T) {
 	for _, c := range []struct {
 		name, action string
 		build        []func(*world)
-		want         ExitCode
+		want         ocf.ExitCode
 		calls        []string
 	}{
-		{"monitored", "monitor", []func(*world){(*world).noted, (*world).boot}, Success, nil},
-		{"stopped", "stop", []func(*world){(*world).noted, (*world).boot}, Success, []string{"shutdown"}},
-		{"started as it runs", "start", []func(*world){(*world).noted, (*world).boot}, Success, nil},
-		{"started after its end", "start", []func(*world){(*world).noted}, Success, []string{"create"}},
-		{"started after its end, another one was defined", "start", []func(*world){(*world).noted, stranger(libvirt.ShutOff)}, Success, []string{"create"}},
-		{"never seen, so that the name counts", "monitor", []func(*world){stranger(libvirt.Running)}, Success, nil},
-		{"it came here as another one", "migrate_from", []func(*world){(*world).noted, stranger(libvirt.Running)}, Success, nil},
+		{"monitored", "monitor", []func(*world){(*world).noted, (*world).boot}, ocf.Success, nil},
+		{"stopped", "stop", []func(*world){(*world).noted, (*world).boot}, ocf.Success, []string{"shutdown"}},
+		{"started as it runs", "start", []func(*world){(*world).noted, (*world).boot}, ocf.Success, nil},
+		{"started after its end", "start", []func(*world){(*world).noted}, ocf.Success, []string{"create"}},
+		{"started after its end, another one was defined", "start", []func(*world){(*world).noted, stranger(libvirt.ShutOff)}, ocf.Success, []string{"create"}},
+		{"never seen, so that the name counts", "monitor", []func(*world){stranger(libvirt.Running)}, ocf.Success, nil},
+		{"it came here as another one", "migrate_from", []func(*world){(*world).noted, stranger(libvirt.Running)}, ocf.Success, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -120,12 +122,14 @@ func TestLentUUIDAcquitsNoPeer(t *testing.T) {
 		w := newWorld(t, "start")
 		withoutUUID(w)
 		w.noted()
-		w.agent.Peers = func(context.Context) ([]Peer, error) { return []Peer{{Name: "node2", State: PeerUp}}, nil }
+		w.agent.Peers = func(context.Context) ([]elsewhere.Peer, error) {
+			return []elsewhere.Peer{{Name: "node2", State: elsewhere.PeerUp}}, nil
+		}
 		w.target = func(context.Context) (libvirt.Status, error) {
 			return libvirt.Status{State: libvirt.Running, Reason: "booted", UUID: strangerUUID}, nil
 		}
 		err, _ := w.run("start")
-		checkExit(t, err, Generic, "it is on node2 already")
+		checkExit(t, err, ocf.Generic, "it is on node2 already")
 		if len(w.calls) > 0 {
 			t.Errorf("did %v", w.calls)
 		}
@@ -147,11 +151,11 @@ func TestEditedFileDoesNotHideTheGuest(t *testing.T) {
 				w.boot()
 				w.write("vm1.xml", text)
 				err, _ := w.run("monitor")
-				checkExit(t, err, Success, "")
+				checkExit(t, err, ocf.Success, "")
 				err, _ = w.run("start")
-				checkExit(t, err, Success, "")
+				checkExit(t, err, ocf.Success, "")
 				err, _ = w.run("stop")
-				checkExit(t, err, Success, "")
+				checkExit(t, err, ocf.Success, "")
 				if w.there || !slices.Equal(w.calls, []string{"shutdown"}) {
 					t.Errorf("did %v, and it is here: %t", w.calls, w.there)
 				}
@@ -167,7 +171,7 @@ func TestEditedFileDoesNotHideTheGuest(t *testing.T) {
 					return nil
 				}
 				err, _ = w.run("start")
-				checkExit(t, err, Success, "")
+				checkExit(t, err, ocf.Success, "")
 			})
 		})
 	}
@@ -186,7 +190,7 @@ func TestEditedFileCountsAfterTheEnd(t *testing.T) {
 		}
 		for _, action := range []string{"start", "monitor"} {
 			err, took := w.run(action)
-			checkExit(t, err, Success, "")
+			checkExit(t, err, ocf.Success, "")
 			if took > 0 || !slices.Equal(w.calls, []string{"create"}) {
 				t.Errorf("%s took %v, did %v", action, took, w.calls)
 			}
@@ -202,13 +206,13 @@ func TestEditedFileDoesNotHideAnArrival(t *testing.T) {
 		w.is(libvirt.Running, "migrated")
 		for _, action := range []string{"migrate_from", "monitor", "start"} {
 			err, took := w.run(action)
-			checkExit(t, err, Success, "")
+			checkExit(t, err, ocf.Success, "")
 			if took > 2*observe.PollInterval || !w.held() || len(w.calls) > 0 {
 				t.Errorf("%s took %v, did %v, noted: %t", action, took, w.calls, w.held())
 			}
 		}
 		err, _ := w.run("stop")
-		checkExit(t, err, Success, "")
+		checkExit(t, err, ocf.Success, "")
 		w.did("shutdown")
 	})
 }
@@ -221,7 +225,7 @@ func TestRenamedGuestIsNotMoved(t *testing.T) {
 		w.boot()
 		w.write("vm1.xml", strings.Replace(guestXML, "vm1", "vm2", 1))
 		err, _ := w.run("migrate_to")
-		checkExit(t, err, Generic, "calls it \"vm2\" by now")
+		checkExit(t, err, ocf.Generic, "calls it \"vm2\" by now")
 		w.did()
 	})
 }

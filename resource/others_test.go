@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/resource/notes"
+	"github.com/vmferry/vmferry/resource/ocf"
 )
 
 // A failure is told when nothing is between a migrate_to and its migrate_from: Pacemaker would stop what is.
@@ -34,7 +35,7 @@ func TestFailureWaitsForTheOthers(t *testing.T) {
 				c.others(w)
 				time.AfterFunc(arrives, func() { c.then(w) })
 				err, took := w.run("migrate_to")
-				checkExit(t, err, Generic, "ladder does not name live")
+				checkExit(t, err, ocf.Generic, "ladder does not name live")
 				if took < c.least || took > c.most {
 					t.Errorf("took %v, want %v to %v", took, c.least, c.most)
 				}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/vmferry/vmferry/resource/ocf"
 	"github.com/vmferry/vmferry/resource/param"
 )
 
@@ -37,20 +38,20 @@ func TestOverlay(t *testing.T) {
 		stateless bool
 		copyIn    []string
 		fails     string // a program's name
-		want      ExitCode
+		want      ocf.ExitCode
 		ran       string // programs and create
 		left      string // the image's content
 	}{
-		{"none yet", "", false, nil, "", Success, "info create:new create", "made"},
-		{"there", "old", false, nil, "", Success, "create", "old"},
-		{"stateless", "old", true, nil, "", Success, "look info create:inplace create", "made"},
-		{"stateless, none yet", "", true, nil, "", Success, "info create:new create", "made"},
-		{"with files", "", false, []string{"/a", "/b"}, "", Success, "info create:new copy create", "made"},
-		{"files cannot be copied", "", false, []string{"/a"}, "virt-copy-in", Generic, "info create:new copy", ""},
-		{"files cannot be copied in place", "old", true, []string{"/a"}, "virt-copy-in", Generic, "look info create:inplace copy", ""},
-		{"stateless, and a disk that is no overlay", "truth", true, nil, "", Generic, "look", "truth"},
-		{"appears while it is made", "", false, []string{"mount"}, "", Generic, "info create:new copy", "truth"},
-		{"no such backing file", "", false, nil, "qemu-img", Generic, "info", ""},
+		{"none yet", "", false, nil, "", ocf.Success, "info create:new create", "made"},
+		{"there", "old", false, nil, "", ocf.Success, "create", "old"},
+		{"stateless", "old", true, nil, "", ocf.Success, "look info create:inplace create", "made"},
+		{"stateless, none yet", "", true, nil, "", ocf.Success, "info create:new create", "made"},
+		{"with files", "", false, []string{"/a", "/b"}, "", ocf.Success, "info create:new copy create", "made"},
+		{"files cannot be copied", "", false, []string{"/a"}, "virt-copy-in", ocf.Generic, "info create:new copy", ""},
+		{"files cannot be copied in place", "old", true, []string{"/a"}, "virt-copy-in", ocf.Generic, "look info create:inplace copy", ""},
+		{"stateless, and a disk that is no overlay", "truth", true, nil, "", ocf.Generic, "look", "truth"},
+		{"appears while it is made", "", false, []string{"mount"}, "", ocf.Generic, "info create:new copy", "truth"},
+		{"no such backing file", "", false, nil, "qemu-img", ocf.Generic, "info", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := newWorld(t, "start")
@@ -118,8 +119,8 @@ func TestOverlayBesideAPlantedLink(t *testing.T) {
 	asRoot(t)
 	for _, c := range []struct {
 		name, suffix string
-		want         ExitCode
-	}{{"at the name of a new one", ".new", Success}, {"at the image's name", "", Generic}} {
+		want         ocf.ExitCode
+	}{{"at the name of a new one", ".new", ocf.Success}, {"at the image's name", "", ocf.Generic}} {
 		t.Run(c.name, func(t *testing.T) {
 			w := newWorld(t, "start")
 			dir := filepath.Join(t.TempDir(), "vms")

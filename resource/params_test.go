@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vmferry/vmferry/resource/ocf"
 	"github.com/vmferry/vmferry/resource/ocf/metadata"
 	"github.com/vmferry/vmferry/resource/param"
 )
@@ -17,14 +18,14 @@ const (
 )
 
 // defaultLadder is what may be tried where the parameter does not say it.
-var defaultLadder = ParseEnviron(nil).Params.Ladder
+var defaultLadder = param.ParseEnviron(nil).Params.Ladder
 
-func environ(params ...string) Environ {
+func environ(params ...string) param.Environ {
 	vars := []string{"OCF_RESKEY_config=/etc/vm1.xml", "OCF_RESKEY_hypervisor=qemu:///system"}
 	for _, p := range params {
 		vars = append(vars, reskey+p)
 	}
-	return ParseEnviron(vars)
+	return param.ParseEnviron(vars)
 }
 
 // defaults are the timeouts of the actions.
@@ -41,11 +42,11 @@ func TestMoveParametersFailMovesAlone(t *testing.T) {
 	bad := environ("migrateuri=%n", "watch=192.0.2.7:7", "ladder=live,prayer")
 	for _, c := range []struct {
 		action string
-		want   ExitCode
+		want   ocf.ExitCode
 		calls  []string
 	}{
-		{"start", Success, []string{"create"}}, {"monitor", Success, nil}, {"migrate_to", Generic, nil}, {"reload-agent", Success, nil}, {"stop", Success, []string{"shutdown"}},
-		{"validate-all", Configured, nil},
+		{"start", ocf.Success, []string{"create"}}, {"monitor", ocf.Success, nil}, {"migrate_to", ocf.Generic, nil}, {"reload-agent", ocf.Success, nil}, {"stop", ocf.Success, []string{"shutdown"}},
+		{"validate-all", ocf.Configured, nil},
 	} {
 		w := newWorld(t, c.action)
 		if c.action != "start" {

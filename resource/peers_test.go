@@ -10,7 +10,10 @@ import (
 
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/resource/elsewhere"
 	"github.com/vmferry/vmferry/resource/notes"
+	"github.com/vmferry/vmferry/resource/ocf"
+	"github.com/vmferry/vmferry/resource/param"
 )
 
 // pendingTo leaves the note of a migration that was begun and has no known end.
@@ -29,9 +32,9 @@ func (w *world) isPending() bool {
 	return err == nil
 }
 
-func manager(peers ...Peer) func(*world) {
+func manager(peers ...elsewhere.Peer) func(*world) {
 	return func(w *world) {
-		w.agent.Peers = func(context.Context) ([]Peer, error) { return peers, nil }
+		w.agent.Peers = func(context.Context) ([]elsewhere.Peer, error) { return peers, nil }
 	}
 }
 
@@ -60,24 +63,24 @@ func TestStartAsksThePeers(t *testing.T) {
 		w.target = func(ctx context.Context) (libvirt.Status, error) { return libvirt.Status{}, blocked(ctx) }
 	}
 	silent := func(w *world) {
-		w.agent.Peers = func(context.Context) ([]Peer, error) { return nil, errors.New("crm_mon: not connected") }
+		w.agent.Peers = func(context.Context) ([]elsewhere.Peer, error) { return nil, errors.New("crm_mon: not connected") }
 	}
-	up, down, lost, fenced := Peer{Name: "node2", State: PeerUp}, Peer{Name: "node2", State: PeerDown}, Peer{Name: "node2", State: PeerUnknown}, Peer{Name: "node2", State: PeerFenced}
+	up, down, lost, fenced := elsewhere.Peer{Name: "node2", State: elsewhere.PeerUp}, elsewhere.Peer{Name: "node2", State: elsewhere.PeerDown}, elsewhere.Peer{Name: "node2", State: elsewhere.PeerUnknown}, elsewhere.Peer{Name: "node2", State: elsewhere.PeerFenced}
 	const other = "99999999-2222-3333-4444-555555555555"
 	for _, c := range []struct {
 		name   string
 		build  []func(*world)
-		want   ExitCode
+		want   ocf.ExitCode
 		reason string
 	}{
-		{"no manager", nil, Success, ""},
-		{"peer has none", []func(*world){manager(up)}, Success, ""},
-		{"peer runs it", []func(*world){manager(up), at(libvirt.Running, guestUUID)}, Generic, "it is on node2 already"},
-		{"peer has it paused", []func(*world){manager(up), at(libvirt.Paused, guestUUID)}, Generic, "it is on node2 already"},
-		{"lost peer runs it", []func(*world){manager(lost), at(libvirt.Running, guestUUID)}, Generic, "it is on node2 already"},
-		{"peer has it defined", []func(*world){manager(up), at(libvirt.ShutOff, guestUUID)}, Success, ""},
-		{"peer runs another of that name", []func(*world){manager(up), at(libvirt.Running, other)}, Success, ""},
-		{"peer gives no answer", []func(*world){manager(up), deaf}, Success, ""},
+		{"no manager", nil, ocf.Success, ""},
+		{"peer has none", []func(*world){manager(up)}, ocf.Success, ""},
+		{"peer runs it", []func(*world){manager(up), at(libvirt.Running, guestUUID)}, ocf.Generic, "it is on node2 already"},
+		{"peer has it paused", []func(*world){manager(up), at(libvirt.Paused, guestUUID)}, ocf.Generic, "it is on node2 already"},
+		{"lost peer runs it", []func(*world){manager(lost), at(libvirt.Running, guestUUID)}, ocf.Generic, "it is on node2 already"},
+		{"peer has it defined", []func(*world){manager(up), at(libvirt.ShutOff, guestUUID)}, ocf.Success, ""},
+		{"peer runs another of that name", []func(*world){manager(up), at(libvirt.Running, other)}, ocf.Success, ""},
+		{"peer gives no answer", []func(*world){manager(up), deaf}, ocf.Success, ""},
 		{"peer hangs", []func(*world){manager(up), hangs, func(w *world) {
 			began := time.Now()
 			w.create = func(context.Context, string) error {
@@ -87,28 +90,28 @@ func TestStartAsksThePeers(t *testing.T) {
 				w.boot()
 				return nil
 			}
-		}}, Success, ""},
-		{"peer was fenced", []func(*world){manager(fenced), at(libvirt.Running, guestUUID)}, Success, ""},
-		{"peer left, and runs it", []func(*world){manager(down), at(libvirt.Running, guestUUID)}, Generic, "it is on node2 already"},
-		{"peer left, and is off", []func(*world){manager(down), deaf}, Success, ""},
-		{"peer left, and hangs", []func(*world){manager(down), hangs}, Success, ""},
-		{"peer may not run it", []func(*world){manager(up), runnable("node1", "node3"), at(libvirt.Running, guestUUID)}, Success, ""},
-		{"peer may run it", []func(*world){manager(up), runnable("node1", "node2"), at(libvirt.Running, guestUUID)}, Generic, "it is on node2 already"},
+		}}, ocf.Success, ""},
+		{"peer was fenced", []func(*world){manager(fenced), at(libvirt.Running, guestUUID)}, ocf.Success, ""},
+		{"peer left, and runs it", []func(*world){manager(down), at(libvirt.Running, guestUUID)}, ocf.Generic, "it is on node2 already"},
+		{"peer left, and is off", []func(*world){manager(down), deaf}, ocf.Success, ""},
+		{"peer left, and hangs", []func(*world){manager(down), hangs}, ocf.Success, ""},
+		{"peer may not run it", []func(*world){manager(up), runnable("node1", "node3"), at(libvirt.Running, guestUUID)}, ocf.Success, ""},
+		{"peer may run it", []func(*world){manager(up), runnable("node1", "node2"), at(libvirt.Running, guestUUID)}, ocf.Generic, "it is on node2 already"},
 		{"nobody knows who may", []func(*world){manager(up), func(w *world) {
 			w.agent.Runnable = func(context.Context, string) ([]string, error) { return nil, errors.New("cibadmin: not connected") }
-		}, at(libvirt.Running, guestUUID)}, Generic, "it is on node2 already"},
-		{"our own name among the peers", []func(*world){manager(Peer{Name: "node1", State: PeerUp}), at(libvirt.Running, guestUUID)}, Success, ""},
+		}, at(libvirt.Running, guestUUID)}, ocf.Generic, "it is on node2 already"},
+		{"our own name among the peers", []func(*world){manager(elsewhere.Peer{Name: "node1", State: elsewhere.PeerUp}), at(libvirt.Running, guestUUID)}, ocf.Success, ""},
 
-		{"pending, peer has none", []func(*world){pendingTo(notes.Outward, "node2"), manager(up)}, Success, ""},
-		{"pending, peer may not run it, and has it paused", []func(*world){pendingTo(notes.Outward, "node2"), manager(up), runnable("node1"), at(libvirt.Paused, guestUUID)}, Generic, "it is on node2 already"},
-		{"pending, peer gives no answer", []func(*world){pendingTo(notes.Outward, "node2"), manager(up), deaf}, Generic, "its outcome is unknown"},
-		{"pending, peer hangs", []func(*world){pendingTo(notes.Inward, "node2"), manager(up), hangs}, Generic, "its outcome is unknown"},
-		{"pending, peer was fenced", []func(*world){pendingTo(notes.Outward, "node2"), manager(fenced), deaf}, Success, ""},
-		{"pending, peer left", []func(*world){pendingTo(notes.Outward, "node2"), manager(down), deaf}, Success, ""},
-		{"pending, peer was taken out of the cluster", []func(*world){pendingTo(notes.Outward, "node2"), manager(Peer{Name: "node3", State: PeerUp}), deaf}, Success, ""},
-		{"pending, no manager, peer gives no answer", []func(*world){pendingTo(notes.Outward, "node2"), deaf}, Generic, "its outcome is unknown"},
-		{"pending, manager silent, peer gives no answer", []func(*world){pendingTo(notes.Outward, "node2"), silent, deaf}, Generic, "remove "},
-		{"pending, manager silent, peer has none", []func(*world){pendingTo(notes.Outward, "node2"), silent}, Success, ""},
+		{"pending, peer has none", []func(*world){pendingTo(notes.Outward, "node2"), manager(up)}, ocf.Success, ""},
+		{"pending, peer may not run it, and has it paused", []func(*world){pendingTo(notes.Outward, "node2"), manager(up), runnable("node1"), at(libvirt.Paused, guestUUID)}, ocf.Generic, "it is on node2 already"},
+		{"pending, peer gives no answer", []func(*world){pendingTo(notes.Outward, "node2"), manager(up), deaf}, ocf.Generic, "its outcome is unknown"},
+		{"pending, peer hangs", []func(*world){pendingTo(notes.Inward, "node2"), manager(up), hangs}, ocf.Generic, "its outcome is unknown"},
+		{"pending, peer was fenced", []func(*world){pendingTo(notes.Outward, "node2"), manager(fenced), deaf}, ocf.Success, ""},
+		{"pending, peer left", []func(*world){pendingTo(notes.Outward, "node2"), manager(down), deaf}, ocf.Success, ""},
+		{"pending, peer was taken out of the cluster", []func(*world){pendingTo(notes.Outward, "node2"), manager(elsewhere.Peer{Name: "node3", State: elsewhere.PeerUp}), deaf}, ocf.Success, ""},
+		{"pending, no manager, peer gives no answer", []func(*world){pendingTo(notes.Outward, "node2"), deaf}, ocf.Generic, "its outcome is unknown"},
+		{"pending, manager silent, peer gives no answer", []func(*world){pendingTo(notes.Outward, "node2"), silent, deaf}, ocf.Generic, "remove "},
+		{"pending, manager silent, peer has none", []func(*world){pendingTo(notes.Outward, "node2"), silent}, ocf.Success, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -122,10 +125,10 @@ func TestStartAsksThePeers(t *testing.T) {
 				if took > callLimit+time.Second {
 					t.Errorf("took %v", took)
 				}
-				if started := slices.Contains(w.calls, "create"); started != (c.want == Success) {
+				if started := slices.Contains(w.calls, "create"); started != (c.want == ocf.Success) {
 					t.Errorf("did %v", w.calls)
 				}
-				if w.isPending() != (wasPending && c.want != Success) {
+				if w.isPending() != (wasPending && c.want != ocf.Success) {
 					t.Errorf("note about the migration: %v before, %v now", wasPending, w.isPending())
 				}
 			})
@@ -136,21 +139,21 @@ func TestStartAsksThePeers(t *testing.T) {
 // The note is there while it is not known where the guest is, and gone when it is known.
 func TestNoteOfAMigration(t *testing.T) {
 	ends := func(err error) func(*world) {
-		return func(w *world) { w.migrate = func(context.Context, Move) error { return err } }
+		return func(w *world) { w.migrate = func(context.Context, param.Move) error { return err } }
 	}
 	for _, c := range []struct {
 		name, action string
 		build        []func(*world)
-		want         ExitCode
+		want         ocf.ExitCode
 		pending      bool
 	}{
-		{"moved", "migrate_to", []func(*world){(*world).boot}, Success, false},
-		{"stayed", "migrate_to", []func(*world){(*world).boot, ends(errors.New("no route to host"))}, Generic, false},
-		{"nobody can tell", "migrate_to", []func(*world){(*world).boot, ends(migrate.ErrUnknown)}, Generic, true},
-		{"moved before", "migrate_to", []func(*world){pendingTo(notes.Outward, "node2"), at(libvirt.Running, guestUUID)}, Success, false},
-		{"arrived", "migrate_from", []func(*world){(*world).boot}, Success, false},
-		{"did not arrive", "migrate_from", nil, Generic, true},
-		{"stopped here", "stop", []func(*world){pendingTo(notes.Outward, "node2")}, Success, true},
+		{"moved", "migrate_to", []func(*world){(*world).boot}, ocf.Success, false},
+		{"stayed", "migrate_to", []func(*world){(*world).boot, ends(errors.New("no route to host"))}, ocf.Generic, false},
+		{"nobody can tell", "migrate_to", []func(*world){(*world).boot, ends(migrate.ErrUnknown)}, ocf.Generic, true},
+		{"moved before", "migrate_to", []func(*world){pendingTo(notes.Outward, "node2"), at(libvirt.Running, guestUUID)}, ocf.Success, false},
+		{"arrived", "migrate_from", []func(*world){(*world).boot}, ocf.Success, false},
+		{"did not arrive", "migrate_from", nil, ocf.Generic, true},
+		{"stopped here", "stop", []func(*world){pendingTo(notes.Outward, "node2")}, ocf.Success, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -175,7 +178,7 @@ func TestMigrationNeedsItsNote(t *testing.T) {
 		w.boot()
 		w.agent.StateDir = w.agent.Params.Config // a file where the directory must be
 		err, _ := w.run("migrate_to")
-		checkExit(t, err, Generic, "cannot be noted")
+		checkExit(t, err, ocf.Generic, "cannot be noted")
 		if len(w.calls) > 0 {
 			t.Errorf("did %v", w.calls)
 		}
@@ -188,10 +191,10 @@ func TestMigrationToTheSameNodeIsAdopted(t *testing.T) {
 			w := newWorld(t, "migrate_to")
 			w.boot()
 			pendingTo(notes.Outward, peer)(w)
-			var got Move
-			w.migrate = func(_ context.Context, m Move) error { got = m; w.gone(); return nil }
+			var got param.Move
+			w.migrate = func(_ context.Context, m param.Move) error { got = m; w.gone(); return nil }
 			err, _ := w.run("migrate_to")
-			checkExit(t, err, Success, "")
+			checkExit(t, err, ocf.Success, "")
 			if got.Adopt != want {
 				t.Errorf("begun to %s, adopted %v", peer, got.Adopt)
 			}
@@ -220,7 +223,7 @@ func TestStopCallsOffAMigration(t *testing.T) {
 					f(w)
 				}
 				err, _ := w.run("stop")
-				checkExit(t, err, Success, "")
+				checkExit(t, err, ocf.Success, "")
 				if !slices.Equal(w.calls, c.want) {
 					t.Errorf("did %v, want %v", w.calls, c.want)
 				}
@@ -252,7 +255,7 @@ func TestSteps(t *testing.T) {
 				}
 				w.agent.Step = func(step string) { passed[step] = true }
 				err, _ := w.run(action)
-				checkExit(t, err, Success, "")
+				checkExit(t, err, ocf.Success, "")
 			}
 			for _, step := range Steps(action) {
 				if !passed[step] {
@@ -270,7 +273,7 @@ func TestSteps(t *testing.T) {
 // A manager that never looks where a guest runs gets it moved here, and not an error.
 func TestStartFetches(t *testing.T) {
 	arrives := func(w *world) {
-		w.migrate = func(_ context.Context, m Move) error {
+		w.migrate = func(_ context.Context, m param.Move) error {
 			if !m.Fetch || m.SourceURI != "qemu://node2/system" || m.TargetURI != "qemu://node1/system" || m.UUID != guestUUID {
 				w.t.Errorf("moved by %+v", m)
 			}
@@ -279,28 +282,28 @@ func TestStartFetches(t *testing.T) {
 		}
 	}
 	fails := func(w *world) {
-		w.migrate = func(context.Context, Move) error { return errors.New("no route to host") }
+		w.migrate = func(context.Context, param.Move) error { return errors.New("no route to host") }
 	}
 	for _, c := range []struct {
 		name    string
 		build   []func(*world)
-		want    ExitCode
+		want    ocf.ExitCode
 		reason  string
 		moves   bool
 		pending bool
 	}{
-		{"runs there", []func(*world){at(libvirt.Running, guestUUID), arrives}, Success, "", true, false},
-		{"paused there", []func(*world){at(libvirt.Paused, guestUUID)}, Generic, "it is on node2 already", false, false},
-		{"runs nowhere", nil, Success, "", false, false},
-		{"in a half-made move there", []func(*world){paused("starting-up")}, Generic, "a part of it is on node2", false, false},
-		{"cannot be moved", []func(*world){at(libvirt.Running, guestUUID), fails}, Generic, "could not be fetched", true, true},
-		{"own name unknown", []func(*world){at(libvirt.Running, guestUUID), func(w *world) { w.agent.Node = "" }}, Generic, "own name is not known", false, false},
+		{"runs there", []func(*world){at(libvirt.Running, guestUUID), arrives}, ocf.Success, "", true, false},
+		{"paused there", []func(*world){at(libvirt.Paused, guestUUID)}, ocf.Generic, "it is on node2 already", false, false},
+		{"runs nowhere", nil, ocf.Success, "", false, false},
+		{"in a half-made move there", []func(*world){paused("starting-up")}, ocf.Generic, "a part of it is on node2", false, false},
+		{"cannot be moved", []func(*world){at(libvirt.Running, guestUUID), fails}, ocf.Generic, "could not be fetched", true, true},
+		{"own name unknown", []func(*world){at(libvirt.Running, guestUUID), func(w *world) { w.agent.Node = "" }}, ocf.Generic, "own name is not known", false, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t, "start")
 				w.agent.Fetch = true
-				manager(Peer{Name: "node2", State: PeerUp})(w)
+				manager(elsewhere.Peer{Name: "node2", State: elsewhere.PeerUp})(w)
 				for _, f := range c.build {
 					f(w)
 				}

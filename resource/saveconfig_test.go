@@ -11,6 +11,7 @@ import (
 
 	"github.com/vmferry/vmferry/migrate/safefile"
 	"github.com/vmferry/vmferry/resource/domainxml"
+	"github.com/vmferry/vmferry/resource/ocf"
 )
 
 const grownXML = "<domain type='kvm'>\n  <name>vm1</name>\n  <uuid>" + guestUUID + "</uuid>\n  <vcpu>8</vcpu>\n</domain>\n"
@@ -42,7 +43,7 @@ func TestSaveConfig(t *testing.T) {
 			w.boot()
 			config := w.write("vm1.xml", c.file)
 			err, _ := w.run("monitor") // writes the note
-			checkExit(t, err, Success, "")
+			checkExit(t, err, ocf.Success, "")
 			if err := os.Chtimes(config, time.Time{}, time.Now().Add(-c.edited)); err != nil {
 				t.Fatal(err)
 			}
@@ -50,7 +51,7 @@ func TestSaveConfig(t *testing.T) {
 			w.agent.Params.SaveConfig, w.agent.Params.SyncConfig = true, c.sync
 			w.program = func(context.Context, string) (string, error) { return fails("not set up") }
 			err, _ = w.run("monitor")
-			checkExit(t, err, Success, "")
+			checkExit(t, err, ocf.Success, "")
 			if got := strings.TrimSuffix(strings.Join(w.calls, " "), " "+config); got != c.ran {
 				t.Errorf("ran %q, want %q", got, c.ran)
 			}
@@ -82,7 +83,7 @@ func TestSaveConfigOnStop(t *testing.T) {
 			p.SaveConfig, p.SyncConfig, p.ForceStop = true, true, force
 			w.program = func(ctx context.Context, _ string) (string, error) { return "", blocked(ctx) }
 			err, took := w.run("stop")
-			checkExit(t, err, Success, "")
+			checkExit(t, err, ocf.Success, "")
 			if force {
 				w.did("destroy")
 			} else {
@@ -121,7 +122,7 @@ func TestSavedSecretsAreRoots(t *testing.T) {
 			w.definition = c.libvirt
 			w.agent.Params.SaveConfig = true
 			err, _ := w.run("monitor")
-			checkExit(t, err, Success, "")
+			checkExit(t, err, ocf.Success, "")
 			info, err := os.Stat(config)
 			if err != nil || info.Mode().Perm() != c.want {
 				t.Errorf("the mode is %v, %v, want %v", info.Mode(), err, c.want)
@@ -145,7 +146,7 @@ func TestSaveConfigAndLinks(t *testing.T) {
 	w.definition = grownXML
 	w.agent.Params.SaveConfig = true
 	err, _ := w.run("monitor")
-	checkExit(t, err, Success, "")
+	checkExit(t, err, ocf.Success, "")
 	for path, want := range map[string]string{config: domainxml.Seal(grownXML), filepath.Join(w.dir, "real.xml"): domainxml.Seal(grownXML), config + ".orig": guestXML, victim: "precious"} {
 		if got, err := os.ReadFile(path); err != nil || string(got) != want {
 			t.Errorf("%s has %q, %v", path, got, err)

@@ -10,12 +10,17 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"github.com/vmferry/vmferry/migrate"
+	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/safefile"
 	"github.com/vmferry/vmferry/migrate/shellword"
 	"github.com/vmferry/vmferry/resource/domainxml"
+	"github.com/vmferry/vmferry/resource/notes"
 	"github.com/vmferry/vmferry/resource/observe"
+	"github.com/vmferry/vmferry/resource/ocf"
 	"github.com/vmferry/vmferry/resource/savedstate"
+	"github.com/vmferry/vmferry/resource/timely"
 )
 
 // abortTime is how long a stop waits for a guest to continue whose saving was given up.
@@ -31,6 +36,11 @@ func ExposedSaves(dir, uri, config string) error {
 	}
 	return p.Exposed()
 }
+
+var (
+	errNotAlive = errors.New("the guest is paused, suspended or crashed")
+	errTimeUp   = errors.New("timed out")
+)
 
 // saver saves a guest's memory to a file and restores it.
 type saver struct {
@@ -64,14 +74,14 @@ func (s *saver) save(ctx context.Context) error {
 		s.saving = false
 		return errNotAlive
 	default:
-		if err := briefly(ctx, s.files().Prepare); err != nil {
+		if err := timely.DoBriefly(ctx, s.files().Prepare); err != nil {
 			s.saving = false
 			return fmt.Errorf("prepare %q: %w", s.files().SavePath(), err)
 		}
 		err = s.callSave(ctx)
 	}
 	if err == nil {
-		if _, gone := s.guest.WaitFor(ctx, observation.IsGone); !gone {
+		if _, gone := s.guest.WaitFor(ctx, observe.Observation.IsGone); !gone {
 			err = errTimeUp
 		}
 	}
@@ -79,7 +89,7 @@ func (s *saver) save(ctx context.Context) error {
 	defer cancel()
 	if err == nil || s.guest.Look(after).State == observe.NotRunning { // the answer got lost, or the guest died
 		files := s.files()
-		return timely(after, func() error { return files.Finish(err) })
+		return timely.Do(after, func() error { return files.Finish(err) })
 	}
 	s.abort(context.WithoutCancel(ctx))
 	return err
@@ -92,17 +102,15 @@ func (s *saver) callSave(ctx context.Context) error {
 	s.log.Infof("saving the guest to %s", s.files().Path())
 	s.step("saving")
 	file := s.files().SavePath()
-	err := s.guest.Call(ctx, func(conn Hypervisor) error { return conn.Save(ctx, s.guest.Ref(), file) })
+	err := s.guest.Call(ctx, func(conn observe.Hypervisor) error { return conn.Save(ctx, s.guest.Ref(), file) })
 	s.refused = err != nil && !observe.HasNoAnswer(err)
 	return err
 }
 
 // size is how large the saved state is, 0 where that is not known.
 func (s *saver) size(ctx context.Context) uint64 {
-	ctx, cancel := within(ctx, storageTime)
-	defer cancel()
 	path := s.files().Path()
-	info, err := timelyValue(ctx, func() (fs.FileInfo, error) { return os.Lstat(path) })
+	info, err := timely.GetBriefly(ctx, func() (fs.FileInfo, error) { return os.Lstat(path) })
 	if err != nil {
 		return 0
 	}
@@ -118,18 +126,18 @@ func (s *saver) abort(ctx context.Context) {
 	}
 	if s.files().Driver.JobControl {
 		// An error most often says that there is no job.
-		_ = s.guest.Call(ctx, func(conn Hypervisor) error { return conn.AbortJob(ctx, s.guest.Ref()) })
+		_ = s.guest.Call(ctx, func(conn observe.Hypervisor) error { return conn.AbortJob(ctx, s.guest.Ref()) })
 	}
 	if w, ok := s.guest.Processes.(observe.Resumer); ok && s.refused {
 		s.resume(ctx, w)
 	}
-	o, runs := s.guest.WaitFor(ctx, observation.IsExecuting)
+	o, runs := s.guest.WaitFor(ctx, observe.Observation.IsExecuting)
 	if !runs {
 		s.log.Warnf("the guest is not resumed: %s", o)
 		return
 	}
 	s.saving = false
-	if err := timely(ctx, s.files().Discard); err != nil {
+	if err := timely.Do(ctx, s.files().Discard); err != nil {
 		s.log.WithError(err).Warn("what was saved of the guest could not be removed: " +
 			"the next start will set it aside")
 	}
@@ -154,12 +162,12 @@ func (s *saver) claim(ctx context.Context, text string) (*savedstate.State, erro
 		return nil, nil
 	}
 	files := s.files()
-	state, err := timelyValue(ctx, func() (*savedstate.State, error) { return files.Claim(ctx, text) })
+	state, err := timely.Get(ctx, func() (*savedstate.State, error) { return files.Claim(ctx, text) })
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, nil
 	case err != nil:
-		return nil, because(Generic, err, "saved state %q is not restored", files.Path())
+		return nil, ocf.Wrapf(ocf.Generic, err, "saved state %q is not restored", files.Path())
 	}
 	if state != nil {
 		s.step("restoring")
@@ -169,7 +177,7 @@ func (s *saver) claim(ctx context.Context, text string) (*savedstate.State, erro
 
 // restore starts the guest from its saved state. Where libvirt refuses that, the file gets its name back
 // for another try, here or elsewhere; where it is not known what libvirt did, it does not.
-func (s *saver) restore(ctx context.Context, conn Hypervisor, state *savedstate.State) error {
+func (s *saver) restore(ctx context.Context, conn observe.Hypervisor, state *savedstate.State) error {
 	s.log.Infof("restoring the guest from %s", state.File)
 	if state.OtherDisks {
 		s.log.Warn("the guest had other disks when it was saved than its config file names, and gets those")
@@ -189,8 +197,8 @@ func (s *saver) restore(ctx context.Context, conn Hypervisor, state *savedstate.
 		return err
 	}
 	files := s.files()
-	if rerr := timely(ctx, func() error { return files.Return(state) }); rerr != nil {
-		return fmt.Errorf("%w, and the saved state stays %q: %w", err, state.File, rerr)
+	if rerr := timely.Do(ctx, func() error { return files.Return(state) }); rerr != nil {
+		return fmt.Errorf("%w, and the saved state is now %q: %w", err, state.File, rerr)
 	}
 	s.log.Warnf("to boot the guest instead, type: %s", shellword.Line("rm", files.Path()))
 	if libvirt.IsOtherHardware(err) {
@@ -202,15 +210,15 @@ func (s *saver) restore(ctx context.Context, conn Hypervisor, state *savedstate.
 
 // remove removes the files of a guest that runs, which would be wrong from now on. A guest that
 // is paused may be one that a person is saving just now.
-func (s *saver) remove(ctx context.Context, o observation) {
+func (s *saver) remove(ctx context.Context, o observe.Observation) {
 	if s.dir == "" || o.LibvirtErr != nil || o.Status.State == libvirt.Paused {
 		return
 	}
-	ctx, cancel := within(ctx, storageTime)
+	ctx, cancel := timely.Within(ctx, timely.StorageTime)
 	defer cancel()
 	files := s.files()
 	for _, file := range files.All() {
-		err := timely(ctx, func() error { return files.Remove(file) })
+		err := timely.Do(ctx, func() error { return files.Remove(file) })
 		switch {
 		case err == nil:
 			s.log.Infof("removed %s, as the guest runs", file)
@@ -218,5 +226,45 @@ func (s *saver) remove(ctx context.Context, o observation) {
 			s.log.WithError(err).Errorf("the guest runs, and its saved state could not be removed: type %s",
 				shellword.Line("rm", file))
 		}
+	}
+}
+
+// recorder writes records of guests that left the node, or came to it, otherwise than by a migration.
+type recorder struct {
+	keep  func(migrate.Record) // nil where nobody does
+	guest *observe.Identity    // as the action knows it by now
+	uri   string               // the hypervisor's
+	node  string
+}
+
+// ended writes the record of a stop that took the guest off its node; size is that of a saved state, in bytes.
+func (r recorder) ended(began time.Time, why notes.Failure, rungs []migrate.RungTime, size uint64) {
+	rec := r.record(began)
+	rec.To, rec.Outcome, rec.Rungs, rec.Error, rec.Transferred = why.Peer, migrate.Ended, rungs, why.Why, size
+	rec.Rung = rungs[len(rungs)-1].Rung
+	r.keep(rec)
+}
+
+// restored writes the record of a guest that was brought back from file.
+func (r recorder) restored(file string, began time.Time) {
+	if r.keep == nil {
+		return
+	}
+	rec := r.record(began)
+	rec.From, rec.To, rec.Outcome, rec.Rung = file, r.node, migrate.Restored, ladder.Save
+	rec.Steps = []migrate.Step{{Name: "restore", Begin: began, MS: rec.DurationMS}}
+	ctx, cancel := context.WithTimeout(context.Background(), tidyTime)
+	defer cancel()
+	if info, err := timely.Get(ctx, func() (fs.FileInfo, error) { return os.Stat(file) }); err == nil {
+		rec.Notes = []string{"the guest was saved until " + info.ModTime().UTC().Format(time.RFC3339)}
+	}
+	r.keep(rec)
+}
+
+func (r recorder) record(began time.Time) migrate.Record {
+	now := time.Now()
+	return migrate.Record{
+		Schema: migrate.RecordSchema, Guest: r.guest.Name, UUID: r.guest.UUID, From: r.uri,
+		Started: began, Ended: now, DurationMS: float64(now.Sub(began).Microseconds()) / 1000, Steps: []migrate.Step{},
 	}
 }

@@ -3,15 +3,23 @@ package resource
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
+	"github.com/sirupsen/logrus"
+
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/preflight"
+	"github.com/vmferry/vmferry/resource/domainxml"
 	"github.com/vmferry/vmferry/resource/elsewhere"
 	"github.com/vmferry/vmferry/resource/hostproc"
 	"github.com/vmferry/vmferry/resource/notes"
 	"github.com/vmferry/vmferry/resource/observe"
+	"github.com/vmferry/vmferry/resource/ocf"
+	"github.com/vmferry/vmferry/resource/param"
+	"github.com/vmferry/vmferry/resource/timely"
 )
 
 // start brings the guest up from its config file, unless it is here already in any
@@ -28,33 +36,33 @@ func (s *starter) start(ctx context.Context) error {
 	case err != nil:
 		return err
 	case l.IsRunning():
-		s.noteRunning(ctx, l.observation)
+		s.noteRunning(ctx, l.Observation)
 		return nil
 	case l.elsewhere == elsewhere.Fetch:
 	case !l.IsGone():
-		return stateError(s.guest.Name, l.observation)
+		return stateError(s.guest.Name, l.Observation)
 	case l.LibvirtErr != nil:
-		return because(Generic, l.LibvirtErr, "cannot start guest %q", s.guest.Name)
+		return ocf.Wrapf(ocf.Generic, l.LibvirtErr, "cannot start guest %q", s.guest.Name)
 	}
 	how, err := s.bring(ctx, l)
 	if err != nil {
 		return err
 	}
 	s.step("created")
-	s.notes.removeFailureNote()
+	s.removeFailureNote()
 	runs, err := s.waitRunning(ctx, how)
 	if err != nil {
 		return err
 	}
 	defer s.announcer.announce(ctx, announcedBefore(l.elsewhere, runs))()
-	s.notes.removeIntentNote()
-	return s.settleIn(ctx)
+	s.removeIntentNote()
+	return s.finishArrival(ctx)
 }
 
 // noteRunning puts this node in order for a guest that runs here already.
-func (s *starter) noteRunning(ctx context.Context, o observation) {
+func (s *starter) noteRunning(ctx context.Context, o observe.Observation) {
 	s.Log.Infof("already running: %s", o)
-	s.notes.tryNoteGuest(o)
+	s.tryNoteGuest(o)
 	s.saver.remove(ctx, o)
 	s.images.arrived(ctx)
 }
@@ -62,11 +70,11 @@ func (s *starter) noteRunning(ctx context.Context, o observation) {
 // lock waits until no other start of this resource is under way: Heartbeat begins
 // several at once when it takes a group over. The second finds the guest running.
 func (s *starter) lock(ctx context.Context) (*migrate.Slot, error) {
-	slot, err := s.notes.store.StartLock(s.Instance).Acquire(ctx, func() {
+	slot, err := s.notes.StartLock(s.Instance).Acquire(ctx, func() {
 		s.Log.Info("waiting for another start of this resource")
 	})
 	if err != nil {
-		return nil, because(Generic, err, "guest %q not started: another start of it does not end", s.guest.Name)
+		return nil, ocf.Wrapf(ocf.Generic, err, "guest %q not started: another start of it does not end", s.guest.Name)
 	}
 	return slot, nil
 }
@@ -75,7 +83,7 @@ func (s *starter) lock(ctx context.Context) (*migrate.Slot, error) {
 func (s *starter) bring(ctx context.Context, l location) (how string, err error) {
 	switch l.elsewhere {
 	case elsewhere.Start:
-		return "started", s.boot(ctx, l.observation)
+		return "started", s.boot(ctx, l.Observation)
 	case elsewhere.Fetch:
 		return "fetched", s.fetch(ctx, l.by)
 	}
@@ -83,18 +91,18 @@ func (s *starter) bring(ctx context.Context, l location) (how string, err error)
 }
 
 // boot starts the guest that runs nowhere, from its saved state or from its config file.
-func (s *starter) boot(ctx context.Context, o observation) error {
+func (s *starter) boot(ctx context.Context, o observe.Observation) error {
 	if err := s.images.check(ctx); err != nil {
 		return err
 	}
 	s.step("proven")
 	// Where the storage is not mounted, to boot would leave a saved state behind that fits the disks no more.
-	if err := timely(ctx, func() error { return checkSaveDirs(s.Params) }); err != nil {
+	if err := timely.Do(ctx, func() error { return checkSaveDirs(s.Params) }); err != nil {
 		return err
 	}
 	if isStuck(s.guest.Driver(), o) {
 		if err := s.broken.restartLibvirt(ctx); err != nil {
-			return because(Generic, err, "guest %q not started", s.guest.Name)
+			return ocf.Wrapf(ocf.Generic, err, "guest %q not started", s.guest.Name)
 		}
 	}
 	if err := s.create(ctx, o); err != nil {
@@ -104,14 +112,14 @@ func (s *starter) boot(ctx context.Context, o observation) error {
 	return nil
 }
 
-func (s *starter) create(ctx context.Context, o observation) error {
+func (s *starter) create(ctx context.Context, o observe.Observation) error {
 	if err := s.guest.Connect(ctx); err != nil {
-		return because(Generic, err, "cannot start guest %q", s.guest.Name)
+		return ocf.Wrapf(ocf.Generic, err, "cannot start guest %q", s.guest.Name)
 	}
 	warnOfMemory(s.Params, s.Log)
 	warnOfWriters(ctx, s.Params.File(), s.Log)
 	s.Log.Infof("starting from %s", s.Params.File())
-	err := s.guest.Call(ctx, func(conn Hypervisor) error { return s.bringUp(ctx, conn, o) })
+	err := s.guest.Call(ctx, func(conn observe.Hypervisor) error { return s.bringUp(ctx, conn, o) })
 	if err == nil {
 		return nil
 	}
@@ -121,10 +129,10 @@ func (s *starter) create(ctx context.Context, o observation) error {
 		return nil
 	}
 	if imageLocked(err) {
-		return because(Generic, err, "guest %q not started, its disk is in use by another process: "+
+		return ocf.Wrapf(ocf.Generic, err, "guest %q not started, its disk is in use by another process: "+
 			"is the guest running on another node", s.guest.Name)
 	}
-	return because(Generic, err, "cannot start guest %q", s.guest.Name)
+	return ocf.Wrapf(ocf.Generic, err, "cannot start guest %q", s.guest.Name)
 }
 
 // imageLocked knows QEMU's message for a disk that another QEMU has open.
@@ -142,18 +150,18 @@ func imageLocked(err error) bool {
 // would else take the failed start for a failed node.
 func (s *starter) fetch(ctx context.Context, from elsewhere.Answer) error {
 	if s.Node == "" {
-		return because(Generic, s.refusal(from),
+		return ocf.Wrapf(ocf.Generic, s.refusal(from),
 			"guest %q cannot be fetched, as this node's own name is not known", s.guest.Name)
 	}
 	source, err := s.routes.To(ctx, from.Node)
 	if err != nil {
-		return because(Configured, err, "guest %q cannot be fetched from %s", s.guest.Name, from.Node)
+		return ocf.Wrapf(ocf.Configured, err, "guest %q cannot be fetched from %s", s.guest.Name, from.Node)
 	}
 	own, err := s.routes.To(ctx, s.Node)
 	if err != nil {
-		return because(Configured, err, "guest %q cannot be fetched to %s", s.guest.Name, s.Node)
+		return ocf.Wrapf(ocf.Configured, err, "guest %q cannot be fetched to %s", s.guest.Name, s.Node)
 	}
-	adopt, err := s.notes.beginMove(notes.Inward, from.Node, from.Status.UUID)
+	adopt, err := s.beginMove(notes.Inward, from.Node, from.Status.UUID)
 	if err != nil {
 		return err
 	}
@@ -164,19 +172,111 @@ func (s *starter) fetch(ctx context.Context, from elsewhere.Answer) error {
 	defer cancel()
 	s.Log.WithField("peer", from.Node).Info("the guest runs there already: moving it here")
 	if err := s.Migrate(soft, m); err != nil {
-		return because(Generic, err, "guest %q could not be fetched from %s", s.guest.Name, from.Node)
+		return ocf.Wrapf(ocf.Generic, err, "guest %q could not be fetched from %s", s.guest.Name, from.Node)
 	}
 	return nil
 }
 
-// announcedBefore are the processes for which the node daemon's announcement suffices: those that a migration
-// brought. QEMU's own announcement has taught them to this host's bridge. To a guest that boots nobody else does
-// that: the daemon may not change the bridge, and the guest may send nothing before it is asked. Where it ran before,
-// its frames came in from another node, and the bridge would continue to look for it there: its clients would wait until
-// their entries expire.
-func announcedBefore(d elsewhere.Decision, o observation) []hostproc.Process {
+// announcedBefore are the processes for which the node daemon's announcement suffices: those that a migration brought.
+// QEMU's own announcement has taught them to this host's bridge. To a guest that boots nobody else does that: the
+// daemon may not change the bridge, and the guest may send nothing before it is asked. Where it ran before, its frames
+// came in from another node, and the bridge would continue to look for it there: its clients would wait until their
+// entries expire.
+func announcedBefore(d elsewhere.Decision, o observe.Observation) []hostproc.Process {
 	if d != elsewhere.Fetch {
 		return nil
 	}
 	return o.Processes
+}
+
+// bringUp starts the guest, which is proven not to run: from its saved state, or from its file.
+func (s *starter) bringUp(ctx context.Context, conn observe.Hypervisor, o observe.Observation) error {
+	text, err := startXML(ctx, conn, s.config.domain, s.guest.Name, o.Status.UUID)
+	if err != nil {
+		return err
+	}
+	for _, f := range domainxml.FirmwareOf(text) {
+		if f.Path == "" { // it begins empty at each start
+			s.Log.Warnf("the guest's %s", f)
+		}
+	}
+	if s.Params.StartResources {
+		if err := startResources(ctx, conn, domainxml.HostResourcesOf(text)); err != nil {
+			return err
+		}
+	}
+	asking, cancel := timely.Within(ctx, s.budget.call)
+	defer cancel()
+	if err := checkMemory(asking, conn, s.Params, text, s.Log); err != nil {
+		return err
+	}
+	state, err := s.saver.claim(ctx, text)
+	if err != nil {
+		return err
+	}
+	if state != nil {
+		return s.saver.restore(ctx, conn, state)
+	}
+	image := overlay{s.Params.Overlay, s.Params.Config, s.command, s.Log}
+	if err := image.make(ctx, domainxml.HostResourcesOf(text).Disks); err != nil {
+		return err
+	}
+	return conn.Create(ctx, text)
+}
+
+// startXML is what libvirt starts the guest from, which d describes; uuid is that of a definition that libvirt has.
+func startXML(ctx context.Context, conn observe.Hypervisor, d domainxml.Domain, name, uuid string) (string, error) {
+	switch {
+	case d.IsXL:
+		text, err := conn.DomainXML(ctx, libvirt.NativeXL, d.Text)
+		if err != nil {
+			return "", err
+		}
+		return domainxml.WithName(text, name)
+	case d.UUID == "" && uuid == "": // what is kept under a UUID that ends with the guest is of no use to anybody
+		return d.Text, nil
+	}
+	return domainxml.KeepTPM(d.WithUUID(uuid)), nil
+}
+
+// startResources starts what the guest needs of libvirt. conn may be another node's.
+func startResources(ctx context.Context, conn observe.Hypervisor, n domainxml.HostResources) error {
+	for _, pool := range n.Pools {
+		if err := conn.StartPool(ctx, pool); err != nil {
+			return fmt.Errorf("its storage pool %q does not start: %w", pool, err)
+		}
+	}
+	for _, network := range n.Networks {
+		if err := conn.StartNetwork(ctx, network); err != nil {
+			return fmt.Errorf("its network %q does not start: %w", network, err)
+		}
+	}
+	return nil
+}
+
+// checkMemory compares what the guest needs with what the node has, by the rule of a migration's target: see
+// [preflight.JudgeMemory]. Xen gives a guest all of its memory at once, and reports a lack of it only as a domain that
+// could not be created. text is the guest's XML.
+func checkMemory(
+	ctx context.Context, conn observe.Hypervisor, p param.Params, text string, log logrus.FieldLogger,
+) error {
+	driver := libvirt.DriverOf(p.Hypervisor)
+	need, fixed := preflight.MemoryNeed(text, driver), driver.FixedMemory
+	if need == 0 || p.Memory == migrate.MemoryIgnore && !fixed {
+		return nil
+	}
+	free, err := conn.FreeMemory(ctx)
+	if err != nil {
+		log.WithError(err).Info("whether there is memory for the guest is not known")
+		return nil
+	}
+	short, refused := preflight.JudgeMemory(need, free, fixed, p.Memory)
+	has := fmt.Sprintf("%d MiB of memory free, and the guest needs %d MiB", free>>20, (need+1<<20-1)>>20)
+	switch {
+	case refused:
+		return fmt.Errorf("the node has %s: move or stop another guest, or give this one less", has)
+	case short:
+		log.Warnf("the node may not have memory for the guest: it has %s", has)
+	}
+	return nil
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/resource/domainxml"
 	"github.com/vmferry/vmferry/resource/hostproc"
+	"github.com/vmferry/vmferry/resource/ocf"
 )
 
 func TestStart(t *testing.T) {
@@ -27,31 +28,31 @@ func TestStart(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		build  []func(*world)
-		want   ExitCode
+		want   ocf.ExitCode
 		reason string
 		create bool
 	}{
-		{"cold", nil, Success, "", true},
-		{"defined and off", []func(*world){state(libvirt.ShutOff, "shutdown"), func(w *world) { w.procs = nil }}, Success, "", true},
-		{"running", []func(*world){(*world).boot}, Success, "", false},
-		{"paused by the operator", []func(*world){state(libvirt.Paused, "user")}, Success, "", false},
-		{"running, libvirt dead", []func(*world){(*world).boot, deadLibvirt}, Success, "", false},
-		{"left paused by a migration", []func(*world){state(libvirt.Paused, "migration")}, Generic, "left paused by a migration", false},
-		{"arriving", []func(*world){state(libvirt.Paused, "migration"), func(w *world) { w.procs[0].Incoming = true }}, Generic, "arriving", false},
-		{"crashed", []func(*world){state(libvirt.Crashed, "panicked")}, Generic, "crashed", false},
-		{"cannot tell", []func(*world){func(w *world) { w.find = unreadableProcesses }}, Generic, "cannot tell", false},
-		{"libvirt dead", []func(*world){deadLibvirt}, Generic, "Connection refused", false},
-		{"refused", []func(*world){refuse("unsupported machine type")}, Generic, "unsupported machine type", true},
+		{"cold", nil, ocf.Success, "", true},
+		{"defined and off", []func(*world){state(libvirt.ShutOff, "shutdown"), func(w *world) { w.procs = nil }}, ocf.Success, "", true},
+		{"running", []func(*world){(*world).boot}, ocf.Success, "", false},
+		{"paused by the operator", []func(*world){state(libvirt.Paused, "user")}, ocf.Success, "", false},
+		{"running, libvirt dead", []func(*world){(*world).boot, deadLibvirt}, ocf.Success, "", false},
+		{"left paused by a migration", []func(*world){state(libvirt.Paused, "migration")}, ocf.Generic, "left paused by a migration", false},
+		{"arriving", []func(*world){state(libvirt.Paused, "migration"), func(w *world) { w.procs[0].Incoming = true }}, ocf.Generic, "arriving", false},
+		{"crashed", []func(*world){state(libvirt.Crashed, "panicked")}, ocf.Generic, "crashed", false},
+		{"cannot tell", []func(*world){func(w *world) { w.find = unreadableProcesses }}, ocf.Generic, "cannot tell", false},
+		{"libvirt dead", []func(*world){deadLibvirt}, ocf.Generic, "Connection refused", false},
+		{"refused", []func(*world){refuse("unsupported machine type")}, ocf.Generic, "unsupported machine type", true},
 		{"image locked", []func(*world){refuse("QEMU: Failed to get \"write\" lock\nIs another process using the image [/x]?")},
-			Generic, "is the guest running on another node", true},
+			ocf.Generic, "is the guest running on another node", true},
 		{"does not stay up", []func(*world){func(w *world) { w.create = func(context.Context, string) error { return nil } }},
-			Generic, "does not run in time", true},
+			ocf.Generic, "does not run in time", true},
 		{"error, but it runs", []func(*world){func(w *world) {
 			w.create = func(context.Context, string) error { w.boot(); return errors.New("end of file") }
-		}}, Success, "", true},
+		}}, ocf.Success, "", true},
 		{"libvirt blocks in create", []func(*world){func(w *world) {
 			w.create = func(ctx context.Context, _ string) error { return blocked(ctx) }
-		}}, Generic, "cannot start", true},
+		}}, ocf.Generic, "cannot start", true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -64,7 +65,7 @@ func TestStart(t *testing.T) {
 				if got := slices.Equal(w.calls, []string{"create"}); got != c.create || !c.create && len(w.calls) > 0 {
 					t.Errorf("did %v, want create %v", w.calls, c.create)
 				}
-				if w.held() != (c.want == Success) || took >= defaults["start"] {
+				if w.held() != (c.want == ocf.Success) || took >= defaults["start"] {
 					t.Errorf("noted %v, took %v", w.held(), took)
 				}
 			})
@@ -83,7 +84,7 @@ func TestStartWaitsForLibvirt(t *testing.T) {
 			return nil
 		}
 		err, _ := w.run("start")
-		checkExit(t, err, Success, "")
+		checkExit(t, err, ocf.Success, "")
 	})
 }
 
@@ -96,7 +97,7 @@ func TestStartNeedsItsNote(t *testing.T) {
 			t.Fatal(err)
 		}
 		err, _ := w.run("start")
-		checkExit(t, err, Generic, "cannot note")
+		checkExit(t, err, ocf.Generic, "cannot note")
 		if len(w.calls) > 0 {
 			t.Errorf("did %v", w.calls)
 		}
@@ -120,7 +121,7 @@ func TestStartAdoptsTheUUIDOfADefinition(t *testing.T) {
 			return nil
 		}
 		err, _ := w.run("start")
-		checkExit(t, err, Success, "")
+		checkExit(t, err, ocf.Success, "")
 		if after, _ := os.ReadFile(w.agent.Params.Config); string(after) != text {
 			t.Errorf("the operator's file became %q", after)
 		}
@@ -134,26 +135,26 @@ func TestConfigGone(t *testing.T) {
 		action       string
 		noted, there bool
 		probe        bool
-		want         ExitCode
+		want         ocf.ExitCode
 	}{
-		{"monitor", true, true, false, Success},
-		{"monitor", true, true, true, Success},
-		{"monitor", true, false, false, NotRunning},
-		{"monitor", true, false, true, NotRunning},
-		{"monitor", false, false, true, NotRunning},
-		{"monitor", false, true, true, Success}, // a guest with the file's name is there
-		{"monitor", false, true, false, Installed},
-		{"stop", true, true, false, Success},
-		{"stop", true, false, false, Success},
-		{"stop", false, false, false, Success},
-		{"stop", false, true, false, Generic},
-		{"start", true, false, false, Installed},
-		{"start", false, false, false, Installed},
-		{"migrate_to", true, true, false, Success},
-		{"migrate_to", false, true, false, Installed},
-		{"migrate_from", true, true, false, Success},
-		{"migrate_from", false, true, false, Installed},
-		{"validate-all", true, true, false, Installed},
+		{"monitor", true, true, false, ocf.Success},
+		{"monitor", true, true, true, ocf.Success},
+		{"monitor", true, false, false, ocf.NotRunning},
+		{"monitor", true, false, true, ocf.NotRunning},
+		{"monitor", false, false, true, ocf.NotRunning},
+		{"monitor", false, true, true, ocf.Success}, // a guest with the file's name is there
+		{"monitor", false, true, false, ocf.Installed},
+		{"stop", true, true, false, ocf.Success},
+		{"stop", true, false, false, ocf.Success},
+		{"stop", false, false, false, ocf.Success},
+		{"stop", false, true, false, ocf.Generic},
+		{"start", true, false, false, ocf.Installed},
+		{"start", false, false, false, ocf.Installed},
+		{"migrate_to", true, true, false, ocf.Success},
+		{"migrate_to", false, true, false, ocf.Installed},
+		{"migrate_from", true, true, false, ocf.Success},
+		{"migrate_from", false, true, false, ocf.Installed},
+		{"validate-all", true, true, false, ocf.Installed},
 	} {
 		name := c.action
 		for label, on := range map[string]bool{" noted": c.noted, " there": c.there, " probe": c.probe} {
@@ -165,7 +166,7 @@ func TestConfigGone(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t, c.action)
 				if c.noted {
-					checkExit(t, w.agent.Run(t.Context(), "monitor"), NotRunning, "")
+					checkExit(t, w.agent.Run(t.Context(), "monitor"), ocf.NotRunning, "")
 				}
 				if c.there {
 					w.boot()
@@ -186,7 +187,7 @@ func TestConfigGone(t *testing.T) {
 
 // A guest of the file's name that another resource runs is not the one that is looked for.
 func TestGuessedNameOfAnotherResource(t *testing.T) {
-	for action, want := range map[string]ExitCode{"monitor": NotRunning, "stop": Success} {
+	for action, want := range map[string]ocf.ExitCode{"monitor": ocf.NotRunning, "stop": ocf.Success} {
 		t.Run(action, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t, action)
@@ -207,11 +208,11 @@ func TestGuessedNameOfAnotherResource(t *testing.T) {
 func TestNoteOfAnotherConfig(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, "monitor")
-		checkExit(t, w.agent.Run(t.Context(), "monitor"), NotRunning, "")
+		checkExit(t, w.agent.Run(t.Context(), "monitor"), ocf.NotRunning, "")
 		w.boot()
 		w.agent.Params.Config = filepath.Join(w.dir, "elsewhere.xml")
 		err, _ := w.run("monitor")
-		checkExit(t, err, Installed, "elsewhere.xml")
+		checkExit(t, err, ocf.Installed, "elsewhere.xml")
 	})
 }
 
@@ -226,7 +227,7 @@ func TestMalformedConfigIsLikeAMissingOne(t *testing.T) {
 				}
 				for _, action := range []string{"start", "validate-all"} {
 					err, _ := w.run(action)
-					checkExit(t, err, Installed, "vm1.xml")
+					checkExit(t, err, ocf.Installed, "vm1.xml")
 				}
 			})
 		})
@@ -237,14 +238,14 @@ func TestValidate(t *testing.T) {
 	w := newWorld(t, "validate-all")
 	for _, c := range []struct {
 		emulator string
-		want     ExitCode
+		want     ocf.ExitCode
 	}{
-		{"", Success},
-		{os.Args[0], Success},
-		{"/no/such/qemu", Installed},
-		{"qemu-system-x86_64", Installed},
-		{w.dir, Installed},
-		{w.agent.Params.Config, Installed},
+		{"", ocf.Success},
+		{os.Args[0], ocf.Success},
+		{"/no/such/qemu", ocf.Installed},
+		{"qemu-system-x86_64", ocf.Installed},
+		{w.dir, ocf.Installed},
+		{w.agent.Params.Config, ocf.Installed},
 	} {
 		text := strings.Replace(guestXML, "</domain>", "<devices><emulator>"+c.emulator+"</emulator></devices></domain>", 1)
 		if err := os.WriteFile(w.agent.Params.Config, []byte(text), 0o644); err != nil {
@@ -260,7 +261,7 @@ func TestValidate(t *testing.T) {
 func TestUnknownAction(t *testing.T) {
 	w := newWorld(t, "promote")
 	for _, action := range []string{"promote", "demote", "notify", "reload", "", "START"} {
-		checkExit(t, w.agent.Run(t.Context(), action), Unimplemented, "unknown action")
+		checkExit(t, w.agent.Run(t.Context(), action), ocf.Unimplemented, "unknown action")
 	}
 }
 
@@ -287,7 +288,7 @@ func TestStartsAtOnce(t *testing.T) {
 			second <- w.agent.Run(context.Background(), "start")
 		}()
 		err, _ := w.run("start")
-		checkExit(t, err, Success, "")
-		checkExit(t, <-second, Success, "")
+		checkExit(t, err, ocf.Success, "")
+		checkExit(t, <-second, ocf.Success, "")
 	})
 }

@@ -6,8 +6,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/sirupsen/logrus"
-
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
@@ -15,6 +13,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/wait"
 	"github.com/vmferry/vmferry/resource/hostproc"
 	"github.com/vmferry/vmferry/resource/observe"
+	"github.com/vmferry/vmferry/resource/ocf"
 )
 
 const (
@@ -30,18 +29,7 @@ const (
 
 // stopper is a stop under way.
 type stopper struct {
-	schedule
-	params    Params
-	isGuessed bool // the guest is named after the config file's name only
-	guest     *observe.Observer
-	notes     *guestNotes
-	configs   configSaver
-	saver     *saver
-	broken    brokenMigration
-	why       func(context.Context) *evacuation // why the guest is stopped, see [newEvacuation]
-	step      func(name string)
-	log       logrus.FieldLogger
-
+	*run
 	rungs []migrate.RungTime // what was tried
 }
 
@@ -64,47 +52,48 @@ func (s *stopper) stop(ctx context.Context) error {
 	case o.IsGone():
 		s.tidyStopped(ctx, o)
 		return nil
-	case s.isGuessed:
-		return fail(Generic, "cannot tell whether this resource's guest runs here, as config file %q is gone "+
-			"and never was seen: restore it; %s", s.params.File(), o)
+	case s.guess:
+		return ocf.Errorf(ocf.Generic,
+			"cannot tell whether this resource's guest runs here, as config file %q is gone "+
+				"and never was seen: restore it; %s", s.Params.File(), o)
 	}
 	s.broken.abort(ctx)
 	s.saver.remove(ctx, o)
 	s.saveConfig(ctx, o)
-	why := s.why(ctx)
-	arrival := isArrival(s.guest.Driver(), o, s.notes.isNoted())
+	why := newEvacuation(ctx, s.run)
+	arrival := isArrival(s.guest.Driver(), o, s.isNoted())
 	for _, step := range decideStop(s.budget, why.saves(ctx), arrival) {
 		if !s.try(ctx, step) {
 			continue
 		}
-		s.notes.removeGuestNote()
+		s.removeGuestNote()
 		if arrival {
 			s.removeStuck(ctx, s.guest.Look(ctx))
 		}
 		why.record(ctx, s.began, s.rungs, s.saver)
-		s.notes.removeFailureNote()
+		s.removeFailureNote()
 		return nil
 	}
-	return fail(Generic, "guest %q could not be stopped: %s", s.guest.Name, s.lastLook())
+	return ocf.Errorf(ocf.Generic, "guest %q could not be stopped: %s", s.guest.Name, s.lastLook())
 }
 
 // saveConfig saves the configuration of a guest that is about to end, in at most a quarter of
 // the time that the guest has for it.
-func (s *stopper) saveConfig(ctx context.Context, o observation) {
-	if s.params.ForceStop {
+func (s *stopper) saveConfig(ctx context.Context, o observe.Observation) {
+	if s.Params.ForceStop {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Until(s.until(s.budget.graceful))/4)
 	defer cancel()
-	s.configs.save(ctx, o)
+	s.configSaver.save(ctx, o)
 }
 
 // tidyStopped puts this node in order for a guest that is not here.
-func (s *stopper) tidyStopped(ctx context.Context, o observation) {
-	s.log.Infof("already stopped: %s", o)
-	s.notes.removeGuestNote()
-	s.notes.noteDepartureStopped()
-	s.notes.removeFailureNote()
+func (s *stopper) tidyStopped(ctx context.Context, o observe.Observation) {
+	s.Log.Infof("already stopped: %s", o)
+	s.removeGuestNote()
+	s.noteDepartureStopped()
+	s.removeFailureNote()
 	s.removeStuck(ctx, o)
 }
 
@@ -139,15 +128,15 @@ func (s *stopper) try(ctx context.Context, step stopStep) bool {
 	err := step.do(s, ctx)
 	s.rungs = append(s.rungs, record.NewRungTime(step.rung, began, err))
 	if err != nil {
-		s.log.WithError(err).Warnf("%s did not stop the guest", step.name)
+		s.Log.WithError(err).Warnf("%s did not stop the guest", step.name)
 	} else {
-		s.log.Infof("stopped by %s", step.name)
+		s.Log.Infof("stopped by %s", step.name)
 	}
 	return err == nil
 }
 
 // lastLook is for the reason of a failure, when the action's own time is over.
-func (s *stopper) lastLook() observation {
+func (s *stopper) lastLook() observe.Observation {
 	ctx, cancel := context.WithTimeout(context.Background(), answerReserve/4)
 	defer cancel()
 	return s.guest.Look(ctx)
@@ -173,7 +162,7 @@ const (
 
 // shutdownFacts is all that decideShutdown looks at.
 type shutdownFacts struct {
-	observation
+	observe.Observation
 	silent time.Duration // since when libvirt has not answered
 	due    bool          // the guest was not asked yet, or long ago
 	saving bool          // a save was begun by this stop, and not seen to end
@@ -205,14 +194,14 @@ func decideShutdown(f shutdownFacts) shutdownAct {
 // shutdownClock is when things happened in a shutdown; zero where they did not.
 type shutdownClock struct{ requested, silent time.Time }
 
-func (c *shutdownClock) facts(o observation, saving bool) shutdownFacts {
+func (c *shutdownClock) facts(o observe.Observation, saving bool) shutdownFacts {
 	switch {
 	case o.LibvirtErr == nil:
 		c.silent = time.Time{}
 	case c.silent.IsZero():
 		c.silent = time.Now()
 	}
-	f := shutdownFacts{observation: o, saving: saving}
+	f := shutdownFacts{Observation: o, saving: saving}
 	f.due = c.requested.IsZero() || time.Since(c.requested) >= requestAgain
 	if !c.silent.IsZero() {
 		f.silent = time.Since(c.silent)
@@ -222,7 +211,7 @@ func (c *shutdownClock) facts(o observation, saving bool) shutdownFacts {
 
 // shutdown asks the guest to shut down and waits for its end.
 func (s *stopper) shutdown(ctx context.Context) error {
-	if s.params.ForceStop {
+	if s.Params.ForceStop {
 		return errForced
 	}
 	var clock shutdownClock
@@ -234,7 +223,7 @@ func (s *stopper) shutdown(ctx context.Context) error {
 		case shutdownGiveUp:
 			return errNotAlive
 		case shutdownWithoutLibvirt:
-			return s.shutdownWithoutLibvirt(ctx, f.observation)
+			return s.shutdownWithoutLibvirt(ctx, f.Observation)
 		case shutdownAbortSave:
 			s.saver.saving = false
 			s.saver.abort(ctx)
@@ -257,9 +246,9 @@ func (s *stopper) shutdown(ctx context.Context) error {
 func (s *stopper) request(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, s.budget.call)
 	defer cancel()
-	err := s.guest.Call(ctx, func(conn Hypervisor) error {
-		s.log.Info("asking the guest to shut down")
-		return conn.Shutdown(ctx, s.guest.Ref(), s.params.ShutdownMode)
+	err := s.guest.Call(ctx, func(conn observe.Hypervisor) error {
+		s.Log.Info("asking the guest to shut down")
+		return conn.Shutdown(ctx, s.guest.Ref(), s.Params.ShutdownMode)
 	})
 	if errors.Is(err, libvirt.ErrNoDomain) {
 		return nil // gone meanwhile: the next look proves it
@@ -268,7 +257,7 @@ func (s *stopper) request(ctx context.Context) error {
 }
 
 // shutdownWithoutLibvirt asks the guest where that is possible.
-func (s *stopper) shutdownWithoutLibvirt(ctx context.Context, o observation) error {
+func (s *stopper) shutdownWithoutLibvirt(ctx context.Context, o observe.Observation) error {
 	direct, ok := s.guest.Processes.(observe.Shutdowner)
 	switch {
 	case !ok:
@@ -276,8 +265,8 @@ func (s *stopper) shutdownWithoutLibvirt(ctx context.Context, o observation) err
 	case o.Proc == observe.ProcHalted || o.Proc == observe.ProcBroken:
 		return errNotAlive
 	}
-	s.log.Warn("libvirt does not answer: requesting the shutdown without it")
-	return s.endEach(ctx, func(p hostproc.Process) error { return direct.Shutdown(ctx, p, s.params.ShutdownMode) })
+	s.Log.Warn("libvirt does not answer: requesting the shutdown without it")
+	return s.endEach(ctx, func(p hostproc.Process) error { return direct.Shutdown(ctx, p, s.Params.ShutdownMode) })
 }
 
 // destroy has libvirt end the guest and waits for the proof.
@@ -285,9 +274,9 @@ func (s *stopper) destroy(ctx context.Context) error {
 	if err := s.guest.Connect(ctx); err != nil {
 		return err
 	}
-	s.log.Info("destroying the guest")
+	s.Log.Info("destroying the guest")
 	s.step("destroying")
-	err := s.guest.Call(ctx, func(conn Hypervisor) error { return conn.Destroy(ctx, s.guest.Ref()) })
+	err := s.guest.Call(ctx, func(conn observe.Hypervisor) error { return conn.Destroy(ctx, s.guest.Ref()) })
 	if err != nil {
 		// "No such domain" and "not running" are what was wanted: a look decides.
 		if s.guest.Look(ctx).IsGone() {
@@ -295,7 +284,7 @@ func (s *stopper) destroy(ctx context.Context) error {
 		}
 		return err
 	}
-	if o, gone := s.guest.WaitFor(ctx, observation.IsGone); !gone {
+	if o, gone := s.guest.WaitFor(ctx, observe.Observation.IsGone); !gone {
 		return errors.Join(errTimeUp, errors.New(o.String()))
 	}
 	return nil
@@ -305,7 +294,7 @@ func (s *stopper) destroy(ctx context.Context) error {
 // that it is gone, as far as libvirt says anything.
 func (s *stopper) kill(ctx context.Context) error {
 	return s.endEach(ctx, func(p hostproc.Process) error {
-		s.log.Warnf("killing %v", p)
+		s.Log.Warnf("killing %v", p)
 		s.step("killing")
 		return s.guest.Processes.Kill(ctx, p, time.Until(s.until(s.budget.end))/2)
 	})
@@ -332,11 +321,11 @@ func (s *stopper) endEach(ctx context.Context, end func(hostproc.Process) error)
 
 // removeStuck is for a stop of a guest that is not here: the next migration to here would be refused for what libvirt
 // still has of it. That it cannot be removed fails nothing.
-func (s *stopper) removeStuck(ctx context.Context, o observation) {
+func (s *stopper) removeStuck(ctx context.Context, o observe.Observation) {
 	if !isStuck(s.guest.Driver(), o) {
 		return
 	}
 	if err := s.broken.restartLibvirt(ctx); err != nil {
-		s.log.WithError(err).Warn("the guest cannot be moved to this node before that is in order")
+		s.Log.WithError(err).Warn("the guest cannot be migrated to this node before that is corrected")
 	}
 }

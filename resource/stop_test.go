@@ -12,6 +12,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/resource/hostproc"
+	"github.com/vmferry/vmferry/resource/ocf"
 )
 
 func unreadableProcesses(context.Context) ([]hostproc.Process, error) {
@@ -29,34 +30,34 @@ func TestStop(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		build []func(*world)
-		want  ExitCode
+		want  ocf.ExitCode
 		calls []string
 		least time.Duration // how long it takes at the usual timeout, at least
 		most  time.Duration // and at most
 	}{
-		{"not there", nil, Success, nil, 0, 0},
-		{"graceful", []func(*world){(*world).boot}, Success, []string{"shutdown"}, 0, time.Second},
-		{"deaf guest", []func(*world){(*world).boot, deaf}, Success,
+		{"not there", nil, ocf.Success, nil, 0, 0},
+		{"graceful", []func(*world){(*world).boot}, ocf.Success, []string{"shutdown"}, 0, time.Second},
+		{"deaf guest", []func(*world){(*world).boot, deaf}, ocf.Success,
 			[]string{"shutdown", "shutdown", "shutdown", "shutdown", "shutdown", "destroy"}, 71 * time.Second, 73 * time.Second},
-		{"forced", []func(*world){(*world).boot, func(w *world) { w.agent.Params.ForceStop = true }}, Success, []string{"destroy"}, 0, time.Second},
-		{"paused", []func(*world){state(libvirt.Paused, "user")}, Success, []string{"destroy"}, 0, time.Second},
-		{"I/O error", []func(*world){state(libvirt.Paused, "ioerror")}, Success, []string{"destroy"}, 0, time.Second},
-		{"asleep", []func(*world){state(libvirt.PMSuspended, "unknown")}, Success, []string{"destroy"}, 0, time.Second},
-		{"crashed", []func(*world){state(libvirt.Crashed, "panicked")}, Success, []string{"destroy"}, 0, time.Second},
-		{"arriving", []func(*world){state(libvirt.Paused, "migration"), func(w *world) { w.procs[0].Incoming = true }}, Success, []string{"destroy"}, 0, time.Second},
+		{"forced", []func(*world){(*world).boot, func(w *world) { w.agent.Params.ForceStop = true }}, ocf.Success, []string{"destroy"}, 0, time.Second},
+		{"paused", []func(*world){state(libvirt.Paused, "user")}, ocf.Success, []string{"destroy"}, 0, time.Second},
+		{"I/O error", []func(*world){state(libvirt.Paused, "ioerror")}, ocf.Success, []string{"destroy"}, 0, time.Second},
+		{"asleep", []func(*world){state(libvirt.PMSuspended, "unknown")}, ocf.Success, []string{"destroy"}, 0, time.Second},
+		{"crashed", []func(*world){state(libvirt.Crashed, "panicked")}, ocf.Success, []string{"destroy"}, 0, time.Second},
+		{"arriving", []func(*world){state(libvirt.Paused, "migration"), func(w *world) { w.procs[0].Incoming = true }}, ocf.Success, []string{"destroy"}, 0, time.Second},
 		{"shutdown fails", []func(*world){(*world).boot, func(w *world) {
 			w.shutdown = func(context.Context, string) error { return errors.New("agent not connected") }
-		}}, Success, []string{"shutdown", "shutdown", "shutdown", "destroy"}, time.Second, 3 * time.Second},
-		{"libvirt dead", []func(*world){(*world).boot, deadLibvirt}, Success, []string{"kill"}, libvirtPatience, libvirtPatience + time.Second},
-		{"libvirt dead, no process", []func(*world){deadLibvirt}, Success, nil, 0, 0},
-		{"libvirt blocked", []func(*world){(*world).boot, hung}, Success, []string{"kill"}, 0, 60 * time.Second},
-		{"destroy hangs", []func(*world){state(libvirt.Paused, "user"), hungDestroy}, Success, []string{"destroy", "kill"}, 0, 85 * time.Second},
-		{"lost by libvirt", []func(*world){(*world).boot, func(w *world) { w.there = false }}, Success, []string{"destroy", "kill"}, 0, 2 * time.Second},
+		}}, ocf.Success, []string{"shutdown", "shutdown", "shutdown", "destroy"}, time.Second, 3 * time.Second},
+		{"libvirt dead", []func(*world){(*world).boot, deadLibvirt}, ocf.Success, []string{"kill"}, libvirtPatience, libvirtPatience + time.Second},
+		{"libvirt dead, no process", []func(*world){deadLibvirt}, ocf.Success, nil, 0, 0},
+		{"libvirt blocked", []func(*world){(*world).boot, hung}, ocf.Success, []string{"kill"}, 0, 60 * time.Second},
+		{"destroy hangs", []func(*world){state(libvirt.Paused, "user"), hungDestroy}, ocf.Success, []string{"destroy", "kill"}, 0, 85 * time.Second},
+		{"lost by libvirt", []func(*world){(*world).boot, func(w *world) { w.there = false }}, ocf.Success, []string{"destroy", "kill"}, 0, 2 * time.Second},
 		{"destroyed meanwhile", []func(*world){state(libvirt.Paused, "user"), func(w *world) {
 			w.destroy = func(context.Context) error { w.gone(); return noDomain() }
-		}}, Success, []string{"destroy"}, 0, time.Second},
-		{"cannot be killed", []func(*world){(*world).boot, deadLibvirt, immortal}, Generic, []string{"kill"}, 0, 90 * time.Second},
-		{"no proof", []func(*world){func(w *world) { w.find = unreadableProcesses }}, Generic, []string{"destroy"}, 0, 90 * time.Second},
+		}}, ocf.Success, []string{"destroy"}, 0, time.Second},
+		{"cannot be killed", []func(*world){(*world).boot, deadLibvirt, immortal}, ocf.Generic, []string{"kill"}, 0, 90 * time.Second},
+		{"no proof", []func(*world){func(w *world) { w.find = unreadableProcesses }}, ocf.Generic, []string{"destroy"}, 0, 90 * time.Second},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -73,8 +74,8 @@ func TestStop(t *testing.T) {
 				if took < c.least || took > c.most {
 					t.Errorf("took %v, want %v to %v", took, c.least, c.most)
 				}
-				if w.held() != (c.want != Success) {
-					t.Errorf("noted for the daemon: %v after exit code %d", w.held(), CodeOf(err))
+				if w.held() != (c.want != ocf.Success) {
+					t.Errorf("noted for the daemon: %v after exit code %d", w.held(), ocf.CodeOf(err))
 				}
 			})
 		})
@@ -104,7 +105,7 @@ func TestStopFitsAnyTimeout(t *testing.T) {
 					fault(w)
 					w.agent.Timeout = timeout
 					err, took := w.run("stop")
-					checkExit(t, err, Success, "")
+					checkExit(t, err, ocf.Success, "")
 					if took >= timeout || !slices.Contains(w.calls, "kill") {
 						t.Errorf("took %v of %v, did %v", took, timeout, w.calls)
 					}
@@ -122,7 +123,7 @@ func TestStopPassesTheMode(t *testing.T) {
 		got := ""
 		w.shutdown = func(_ context.Context, mode string) error { got = mode; w.gone(); return nil }
 		err, _ := w.run("stop")
-		checkExit(t, err, Success, "")
+		checkExit(t, err, ocf.Success, "")
 		if got != "agent" {
 			t.Errorf("mode %q, want agent", got)
 		}
@@ -141,7 +142,7 @@ func TestStopGivesARestartedLibvirtItsChance(t *testing.T) {
 			return nil
 		}
 		err, _ := w.run("stop")
-		checkExit(t, err, Success, "")
+		checkExit(t, err, ocf.Success, "")
 		if !slices.Equal(w.calls, []string{"shutdown"}) {
 			t.Errorf("did %v, want a graceful shutdown", w.calls)
 		}
@@ -162,7 +163,7 @@ func TestStopLetsAPostCopyEnd(t *testing.T) {
 			return status(ctx)
 		}
 		err, _ := w.run("stop")
-		checkExit(t, err, Success, "")
+		checkExit(t, err, ocf.Success, "")
 		if len(w.calls) != 0 {
 			t.Errorf("did %v to a guest that was about to leave", w.calls)
 		}

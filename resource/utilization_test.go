@@ -11,6 +11,8 @@ import (
 	"github.com/sirupsen/logrus/hooks/test"
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/resource/ocf"
+	"github.com/vmferry/vmferry/resource/param"
 )
 
 // utilizationWorld is a node with so much hv_memory that runs the guest, of which Pacemaker knows no utilization yet.
@@ -51,7 +53,7 @@ func TestUtilizationThatDoesNotFit(t *testing.T) {
 	}
 	for _, want := range [][]string{{"cpu --parameter-value 1", "host_memory --parameter-value 32"}, nil} {
 		err, _ := w.run("monitor")
-		checkExit(t, err, Success, "")
+		checkExit(t, err, ocf.Success, "")
 		if got := sets(); !slices.Equal(got, want) {
 			t.Errorf("set %q, want %q", got, want)
 		}
@@ -65,7 +67,7 @@ func TestUtilizationThatDoesNotFit(t *testing.T) {
 		t.Fatal(err)
 	}
 	err, _ = w.run("monitor")
-	checkExit(t, err, Success, "")
+	checkExit(t, err, ocf.Success, "")
 	if got := sets(); len(got) > 0 {
 		t.Errorf("set %q", got)
 	}
@@ -89,20 +91,20 @@ func TestUnsetUtilizationOfAStoppedGuest(t *testing.T) {
 		action string
 		probe  bool
 		build  func(*world)
-		want   ExitCode
+		want   ocf.ExitCode
 		unset  bool
 	}{
-		{"monitor", true, nil, NotRunning, true},
-		{"monitor", false, nil, NotRunning, false},
-		{"monitor", true, func(w *world) { w.agent.Pacemaker = false }, NotRunning, false},
-		{"monitor", true, func(w *world) { w.agent.Params.Utilization[0].Remove = false }, NotRunning, false},
-		{"monitor", true, func(w *world) { w.program = none }, NotRunning, false},
-		{"stop", false, nil, Success, true},
-		{"stop", false, (*world).boot, Success, true},
+		{"monitor", true, nil, ocf.NotRunning, true},
+		{"monitor", false, nil, ocf.NotRunning, false},
+		{"monitor", true, func(w *world) { w.agent.Pacemaker = false }, ocf.NotRunning, false},
+		{"monitor", true, func(w *world) { w.agent.Params.Utilization[0].Remove = false }, ocf.NotRunning, false},
+		{"monitor", true, func(w *world) { w.program = none }, ocf.NotRunning, false},
+		{"stop", false, nil, ocf.Success, true},
+		{"stop", false, (*world).boot, ocf.Success, true},
 	} {
 		w := newWorld(t, c.action)
 		w.agent.Pacemaker, w.agent.Probe = true, c.probe
-		w.agent.Params.Utilization = []Utilization{{Name: "hv_memory", Remove: true}}
+		w.agent.Params.Utilization = []param.Utilization{{Name: "hv_memory", Remove: true}}
 		w.program = func(context.Context, string) (string, error) { return "32\n", nil }
 		if c.build != nil {
 			c.build(w)
@@ -132,13 +134,13 @@ func TestUtilizationHasItsTurn(t *testing.T) {
 	w.agent.Timeout = time.Second // so that the wait is short
 	err, _ = w.run("monitor")
 	turn.Release()
-	checkExit(t, err, Success, "")
+	checkExit(t, err, ocf.Success, "")
 	if len(w.calls) > 0 || len(hook.AllEntries()) > 0 {
 		t.Errorf("did %q, said %d lines, while another guest had its turn", w.calls, len(hook.AllEntries()))
 	}
 	w.agent.Timeout = 0
 	err, _ = w.run("monitor")
-	checkExit(t, err, Success, "")
+	checkExit(t, err, ocf.Success, "")
 	count := func(word string) (n int) {
 		for _, call := range w.calls {
 			if strings.Contains(call, word) {

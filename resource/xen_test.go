@@ -15,6 +15,8 @@ import (
 	"github.com/vmferry/vmferry/resource/hostproc"
 	"github.com/vmferry/vmferry/resource/notes"
 	"github.com/vmferry/vmferry/resource/observe"
+	"github.com/vmferry/vmferry/resource/ocf"
+	"github.com/vmferry/vmferry/resource/param"
 )
 
 // xenWorld is a node with Xen, whose processes can do more than QEMU's.
@@ -73,25 +75,25 @@ func TestMonitorBelievesXen(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		build  func(*xenWorld)
-		want   ExitCode
+		want   ocf.ExitCode
 		reason string
 	}{
-		{"runs", func(w *xenWorld) { w.boot(); w.sees(hostproc.Alive) }, Success, ""},
-		{"paused for a switchover", func(w *xenWorld) { w.boot(); w.sees(hostproc.Halted) }, Generic, "Xen domain 3 is paused for a switchover"},
-		{"crashed", func(w *xenWorld) { w.boot(); w.sees(hostproc.Broken) }, Generic, "crashed"},
-		{"dying for ever", func(w *xenWorld) { w.sees(hostproc.Ending) }, Generic, "Xen domain 3 is ending"},
-		{"cannot be told", func(w *xenWorld) { w.find = unreadableProcesses }, Generic, "whether a Xen domain of it is here is unknown"},
-		{"not here", func(*xenWorld) {}, NotRunning, ""},
-		{"without libvirt", func(w *xenWorld) { w.sees(hostproc.Alive); dies(w) }, Success, ""},
-		{"not here, without libvirt", dies, NotRunning, ""},
-		{"half of it, without libvirt", func(w *xenWorld) { w.sees(hostproc.Alive); w.procs[0].Incoming = true; dies(w) }, Generic, "incoming"},
-		{"arriving", func(w *xenWorld) { w.is(libvirt.Paused, "user"); w.sees(hostproc.Alive); w.procs[0].Incoming = true }, NotRunning, ""},
+		{"runs", func(w *xenWorld) { w.boot(); w.sees(hostproc.Alive) }, ocf.Success, ""},
+		{"paused for a switchover", func(w *xenWorld) { w.boot(); w.sees(hostproc.Halted) }, ocf.Generic, "Xen domain 3 is paused for a switchover"},
+		{"crashed", func(w *xenWorld) { w.boot(); w.sees(hostproc.Broken) }, ocf.Generic, "crashed"},
+		{"dying for ever", func(w *xenWorld) { w.sees(hostproc.Ending) }, ocf.Generic, "Xen domain 3 is ending"},
+		{"cannot be told", func(w *xenWorld) { w.find = unreadableProcesses }, ocf.Generic, "whether a Xen domain of it is here is unknown"},
+		{"not here", func(*xenWorld) {}, ocf.NotRunning, ""},
+		{"without libvirt", func(w *xenWorld) { w.sees(hostproc.Alive); dies(w) }, ocf.Success, ""},
+		{"not here, without libvirt", dies, ocf.NotRunning, ""},
+		{"half of it, without libvirt", func(w *xenWorld) { w.sees(hostproc.Alive); w.procs[0].Incoming = true; dies(w) }, ocf.Generic, "incoming"},
+		{"arriving", func(w *xenWorld) { w.is(libvirt.Paused, "user"); w.sees(hostproc.Alive); w.procs[0].Incoming = true }, ocf.NotRunning, ""},
 		{"paused by somebody", func(w *xenWorld) {
 			w.is(libvirt.Paused, "user")
 			w.noted()
 			w.sees(hostproc.Alive)
 			w.procs[0].Incoming = true
-		}, Success, ""},
+		}, ocf.Success, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -114,20 +116,20 @@ func TestReboot(t *testing.T) {
 		noted  bool
 		away   func(*xenWorld)
 		back   time.Duration // 0 for never
-		want   ExitCode
+		want   ocf.ExitCode
 		least  time.Duration
 		most   time.Duration
 	}{
-		{"back at once", "monitor", true, absent, 2 * time.Second, Success, 2 * time.Second, 3 * time.Second},
-		{"gone", "monitor", true, absent, 0, NotRunning, 5 * time.Second, 6 * time.Second},
-		{"not seen before", "monitor", false, absent, 2 * time.Second, NotRunning, 0, 0},
-		{"libvirt is at work on it", "monitor", false, listed, 9 * time.Second, Success, 9 * time.Second, 10 * time.Second},
-		{"libvirt is at work for ever", "monitor", false, listed, 0, NotRunning, 14 * time.Second, 16 * time.Second},
-		{"libvirt has not heard of its end", "monitor", false, func(w *xenWorld) { w.boot(); w.procs = nil }, 0, NotRunning, 14 * time.Second, 16 * time.Second},
-		{"started in the midst of it", "start", true, absent, 2 * time.Second, Success, 2 * time.Second, 4 * time.Second},
-		{"stopped in the midst of it", "stop", true, absent, 2 * time.Second, Success, 2 * time.Second, 4 * time.Second},
-		{"stopped for the second time", "stop", false, absent, 0, Success, 0, 0},
-		{"moved in the midst of it", "migrate_to", true, absent, 2 * time.Second, Success, 2 * time.Second, 4 * time.Second},
+		{"back at once", "monitor", true, absent, 2 * time.Second, ocf.Success, 2 * time.Second, 3 * time.Second},
+		{"gone", "monitor", true, absent, 0, ocf.NotRunning, 5 * time.Second, 6 * time.Second},
+		{"not seen before", "monitor", false, absent, 2 * time.Second, ocf.NotRunning, 0, 0},
+		{"libvirt is at work on it", "monitor", false, listed, 9 * time.Second, ocf.Success, 9 * time.Second, 10 * time.Second},
+		{"libvirt is at work for ever", "monitor", false, listed, 0, ocf.NotRunning, 14 * time.Second, 16 * time.Second},
+		{"libvirt has not heard of its end", "monitor", false, func(w *xenWorld) { w.boot(); w.procs = nil }, 0, ocf.NotRunning, 14 * time.Second, 16 * time.Second},
+		{"started in the midst of it", "start", true, absent, 2 * time.Second, ocf.Success, 2 * time.Second, 4 * time.Second},
+		{"stopped in the midst of it", "stop", true, absent, 2 * time.Second, ocf.Success, 2 * time.Second, 4 * time.Second},
+		{"stopped for the second time", "stop", false, absent, 0, ocf.Success, 0, 0},
+		{"moved in the midst of it", "migrate_to", true, absent, 2 * time.Second, ocf.Success, 2 * time.Second, 4 * time.Second},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -161,22 +163,22 @@ func TestStopOfXen(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		build func(*xenWorld)
-		want  ExitCode
+		want  ocf.ExitCode
 		calls []string
 	}{
-		{"by libvirt", func(w *xenWorld) { w.boot(); w.sees(hostproc.Alive) }, Success, []string{"shutdown"}},
-		{"by libvirt, of a guest that is paused for a switchover", func(w *xenWorld) { w.boot(); w.sees(hostproc.Halted) }, Success, []string{"destroy"}},
-		{"without libvirt", func(w *xenWorld) { w.sees(hostproc.Alive); dies(w) }, Success, []string{"ask Xen domain 3"}},
-		{"without libvirt, by the button", func(w *xenWorld) { w.sees(hostproc.Alive); dies(w); w.agent.Params.ShutdownMode = "acpi" }, Success, []string{"ask Xen domain 3acpi"}},
-		{"without libvirt, of a deaf guest", func(w *xenWorld) { w.sees(hostproc.Alive); dies(w); w.ask = blocked }, Success, []string{"ask Xen domain 3", "kill"}},
-		{"without libvirt, of a guest that is paused for a switchover", func(w *xenWorld) { w.sees(hostproc.Halted); dies(w) }, Success, []string{"kill"}},
-		{"of another guest of its name", func(w *xenWorld) { w.sees(hostproc.Alive); w.procs[0].UUID = "other"; dies(w) }, Success, nil},
-		{"of what libvirt does not know", func(w *xenWorld) { w.sees(hostproc.Alive); w.procs[0].Incoming = true }, Success, []string{"kill"}},
+		{"by libvirt", func(w *xenWorld) { w.boot(); w.sees(hostproc.Alive) }, ocf.Success, []string{"shutdown"}},
+		{"by libvirt, of a guest that is paused for a switchover", func(w *xenWorld) { w.boot(); w.sees(hostproc.Halted) }, ocf.Success, []string{"destroy"}},
+		{"without libvirt", func(w *xenWorld) { w.sees(hostproc.Alive); dies(w) }, ocf.Success, []string{"ask Xen domain 3"}},
+		{"without libvirt, by the button", func(w *xenWorld) { w.sees(hostproc.Alive); dies(w); w.agent.Params.ShutdownMode = "acpi" }, ocf.Success, []string{"ask Xen domain 3acpi"}},
+		{"without libvirt, of a deaf guest", func(w *xenWorld) { w.sees(hostproc.Alive); dies(w); w.ask = blocked }, ocf.Success, []string{"ask Xen domain 3", "kill"}},
+		{"without libvirt, of a guest that is paused for a switchover", func(w *xenWorld) { w.sees(hostproc.Halted); dies(w) }, ocf.Success, []string{"kill"}},
+		{"of another guest of its name", func(w *xenWorld) { w.sees(hostproc.Alive); w.procs[0].UUID = "other"; dies(w) }, ocf.Success, nil},
+		{"of what libvirt does not know", func(w *xenWorld) { w.sees(hostproc.Alive); w.procs[0].Incoming = true }, ocf.Success, []string{"kill"}},
 		{"that switches itself off", func(w *xenWorld) {
 			w.boot()
 			w.sees(hostproc.Ending)
 			w.after(4*time.Second, w.gone)
-		}, Success, nil},
+		}, ocf.Success, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -232,7 +234,7 @@ func stopWithMigration(t *testing.T, sees func(*xenWorld) observe.Processes, cal
 			t.Fatal(err)
 		}
 		err, _ := w.run("stop")
-		checkExit(t, err, Success, "")
+		checkExit(t, err, ocf.Success, "")
 		w.did(calls...)
 	})
 }
@@ -242,11 +244,11 @@ const xenXML = "<domain type='xen'>\n  <name>vm1</name>\n  <uuid>" + guestUUID +
 func TestStartNeedsMemoryOfXen(t *testing.T) {
 	for _, c := range []struct {
 		free   uint64
-		want   ExitCode
+		want   ocf.ExitCode
 		reason string
 	}{
-		{261 << 20, Success, ""},
-		{200 << 20, Generic, "the node has 200 MiB of memory free, and the guest needs 261 MiB"},
+		{261 << 20, ocf.Success, ""},
+		{200 << 20, ocf.Generic, "the node has 200 MiB of memory free, and the guest needs 261 MiB"},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			w := newXenWorld(t, "start")
@@ -254,7 +256,7 @@ func TestStartNeedsMemoryOfXen(t *testing.T) {
 			w.free = c.free
 			err, _ := w.run("start")
 			checkExit(t, err, c.want, c.reason)
-			if slices.Contains(w.calls, "create") != (c.want == Success) {
+			if slices.Contains(w.calls, "create") != (c.want == ocf.Success) {
 				t.Errorf("did %q", w.calls)
 			}
 		})
@@ -290,7 +292,7 @@ func TestSaveOfXen(t *testing.T) {
 					return c.save(w, path)
 				}
 				err, _ := w.run("stop")
-				checkExit(t, err, Success, "")
+				checkExit(t, err, ocf.Success, "")
 				w.did(c.calls...)
 				if _, err := os.Stat(filepath.Join(w.dir, saveFile)); (err == nil) != c.kept {
 					t.Errorf("saved state: %v", err)
@@ -303,19 +305,19 @@ func TestSaveOfXen(t *testing.T) {
 // Where no file is named, the Xen agent looks for its default one; a stop of what was taken out of the
 // configuration has no parameters at all, and goes by the notes.
 func TestDefaultFileOfXen(t *testing.T) {
-	if p := ParseEnviron([]string{reskey + "hypervisor=" + xenURI}); p.Params.XMFile != defaultXMFile || len(p.Problems) > 0 {
+	if p := param.ParseEnviron([]string{reskey + "hypervisor=" + xenURI}); p.Params.XMFile != defaultXMFile || len(p.Problems) > 0 {
 		t.Errorf("file %q, problems %v", p.Params.XMFile, p.Problems)
 	}
 	for _, vars := range [][]string{{"LIBVIRT_DEFAULT_URI=" + xenURI, "OCF_RESOURCE_INSTANCE=res1"}, {reskey + "hypervisor=qemu:///system"}} {
-		if p := ParseEnviron(vars); p.Params.File() != "" {
+		if p := param.ParseEnviron(vars); p.Params.File() != "" {
 			t.Errorf("%q: file %q", vars, p.Params.File())
 		}
 	}
-	if p := ParseEnviron([]string{reskey + "hypervisor=" + xenURI, reskey + "config=/a.xml"}); p.Params.XMFile != "" {
+	if p := param.ParseEnviron([]string{reskey + "hypervisor=" + xenURI, reskey + "config=/a.xml"}); p.Params.XMFile != "" {
 		t.Errorf("file %q beside config", p.Params.XMFile)
 	}
 	w := newXenWorld(t, "start")
-	w.agent.Environ = ParseEnviron([]string{"OCF_RESOURCE_INSTANCE=res1", reskey + "hypervisor=" + xenURI})
+	w.agent.Environ = param.ParseEnviron([]string{"OCF_RESOURCE_INSTANCE=res1", reskey + "hypervisor=" + xenURI})
 	err, _ := w.run("start")
-	checkExit(t, err, Installed, "does not exist on this node")
+	checkExit(t, err, ocf.Installed, "does not exist on this node")
 }

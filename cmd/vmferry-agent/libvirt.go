@@ -13,21 +13,22 @@ import (
 	"github.com/vmferry/vmferry/migrate/history"
 	"github.com/vmferry/vmferry/migrate/libvirt/client"
 	"github.com/vmferry/vmferry/migrate/relay"
-	"github.com/vmferry/vmferry/resource"
 	"github.com/vmferry/vmferry/resource/hostproc/local"
+	"github.com/vmferry/vmferry/resource/observe"
+	"github.com/vmferry/vmferry/resource/param"
 )
 
 // The connections to libvirt: the agent's, and to one end of a migration.
 var (
-	open     = client.Opener(func(c *client.Conn) resource.Hypervisor { return c })
+	open     = client.Opener(func(c *client.Conn) observe.Hypervisor { return c })
 	openHost = client.Opener(func(c *client.Conn) migrate.Host { return c })
 )
 
 // migrator makes the real move and appends its record, of a failed one too. step, where
 // not nil, is told each of its phases. A guest that leaves this node asks queue for its turn.
 func migrator(log logrus.FieldLogger, sees local.Processes, stateDir string, queue migrate.Queue,
-	step func(string)) func(context.Context, resource.Move) error {
-	return func(ctx context.Context, m resource.Move) error {
+	step func(string)) func(context.Context, param.Move) error {
+	return func(ctx context.Context, m param.Move) error {
 		deps := migrate.Deps{Log: log, Open: openHost, Links: filepath.Join(stateDir, history.LinksFile),
 			Guests: filepath.Join(stateDir, history.GuestsFile)}
 		if !m.Fetch { // the witness sees the source

@@ -16,10 +16,13 @@ import (
 	"github.com/vmferry/vmferry/hbplugin/pacemaker"
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/resource"
+	"github.com/vmferry/vmferry/resource/command"
+	"github.com/vmferry/vmferry/resource/elsewhere"
 	"github.com/vmferry/vmferry/resource/hostproc/local"
 	"github.com/vmferry/vmferry/resource/notes"
 	"github.com/vmferry/vmferry/resource/ocf"
 	"github.com/vmferry/vmferry/resource/ocflog"
+	"github.com/vmferry/vmferry/resource/param"
 )
 
 func main() {
@@ -43,7 +46,7 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	if code, done := ocf.Plain(args, environ, stdout, stderr); done {
 		return code
 	}
-	manager := pacemaker.Client{Node: resource.ParseEnviron(environ).Node}
+	manager := pacemaker.Client{Node: param.ParseEnviron(environ).Node}
 	err := act(ctx, args[0], environ, stderr,
 		caller{peers: manager.Peers, runnable: manager.Runnable, leaving: manager.Leaving})
 	if err != nil {
@@ -64,7 +67,7 @@ func bashCompletion() string {
 
 // caller is what the agent must know of the cluster manager that called.
 type caller struct {
-	peers    func(ctx context.Context) ([]resource.Peer, error)
+	peers    func(ctx context.Context) ([]elsewhere.Peer, error)
 	runnable func(ctx context.Context, resource string) ([]string,
 		error) // the nodes that may run one; nil where it cannot be asked
 	leaving func(context.Context) (bool,
@@ -74,7 +77,7 @@ type caller struct {
 
 // act does one action of the agent's.
 func act(ctx context.Context, action string, environ []string, stderr io.Writer, from caller) error {
-	env := resource.ParseEnviron(environ)
+	env := param.ParseEnviron(environ)
 	if env.Bare {
 		return &ocf.Error{Code: ocf.Configured,
 			Reason: "no resource is named: this program is run by the cluster manager; by hand, set " +
@@ -91,7 +94,7 @@ func act(ctx context.Context, action string, environ []string, stderr io.Writer,
 		Migrate:   migrator(log, sees, stateDir, queueOf(runDir, env), halt),
 		Processes: sees,
 		Announce:  announcer(log, runDir),
-		Command:   resource.Execute(environ),
+		Command:   command.Execute(environ),
 		Peers:     from.peers,
 		Runnable:  from.runnable,
 		Leaving:   from.leaving,

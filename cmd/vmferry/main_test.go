@@ -160,7 +160,7 @@ func TestManualAndCompletion(t *testing.T) {
 	}
 	texts := map[string]string{"the manual": strings.ReplaceAll(string(manual), `\-`, "-"), "usage": usage,
 		"the completion": bashCompletion(commands)}
-	_, means, _ := strings.Cut(string(manual), "the rung of the ladder that carried the guest")
+	_, means, _ := strings.Cut(string(manual), "the rung of the ladder that moved the guest")
 	means, _, _ = strings.Cut(means, ",\nand its\n")
 	for _, rung := range ladder.All() {
 		if !strings.Contains(means, string(rung)) {

@@ -21,8 +21,8 @@ import (
 	"github.com/vmferry/vmferry/migrate/history"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/relay"
-	"github.com/vmferry/vmferry/resource"
 	"github.com/vmferry/vmferry/resource/hostproc/local"
+	"github.com/vmferry/vmferry/resource/param"
 )
 
 // order is what an operator asked of migrate.
@@ -174,7 +174,7 @@ func (o order) targets(g *inventory.Guest) ([]string, error) {
 	}
 	var uris []string
 	for _, node := range o.nodes {
-		to, err := resource.Params{Hypervisor: g.URI, Transport: o.transport}.Route(node, "")
+		to, err := param.Params{Hypervisor: g.URI, Transport: o.transport}.Route(node, "")
 		if err != nil {
 			return nil, misuse("migrate: %w: say --to-uri URI", err)
 		}

@@ -27,7 +27,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/libvirt/client"
 	"github.com/vmferry/vmferry/migrate/plaintext"
 	"github.com/vmferry/vmferry/migrate/version"
-	"github.com/vmferry/vmferry/resource"
+	"github.com/vmferry/vmferry/resource/command"
 	"github.com/vmferry/vmferry/resource/hostproc/local"
 	"github.com/vmferry/vmferry/resource/notes"
 )
@@ -184,7 +184,7 @@ func sources(c config.Config) prediction.Sources {
 			return history.ReadRecords(filepath.Join(notes.DefaultStateDir, history.RecordsFile))
 		},
 		Open: client.Sparing(hangingMost, client.Opener(func(c *client.Conn) migrate.Host { return c })),
-		Run:  resource.Execute(os.Environ()),
+		Run:  command.Execute(os.Environ()),
 	}
 }
 

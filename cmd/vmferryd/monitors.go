@@ -7,12 +7,12 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/vmferry/vmferry/migrate/libvirt/client"
-	"github.com/vmferry/vmferry/resource"
 	"github.com/vmferry/vmferry/resource/agentd"
 	"github.com/vmferry/vmferry/resource/agentd/admission"
 	"github.com/vmferry/vmferry/resource/agentd/wire"
 	"github.com/vmferry/vmferry/resource/hostproc"
 	"github.com/vmferry/vmferry/resource/notes"
+	"github.com/vmferry/vmferry/resource/observe"
 )
 
 // monitorTask answers the agent's monitors (package resource/agentd), and has its migrations wait for their
@@ -35,7 +35,7 @@ func (monitorTask) String() string           { return "monitors" }
 func (t monitorTask) Ready() <-chan struct{} { return t.ready }
 
 func (t monitorTask) Run(ctx context.Context) error {
-	pool := &agentd.Pool{Dial: client.Opener(func(c *client.Conn) resource.Hypervisor { return c }), Log: t.log}
+	pool := &agentd.Pool{Dial: client.Opener(func(c *client.Conn) observe.Hypervisor { return c }), Log: t.log}
 	defer pool.Close()
 	monitor := &agentd.Monitor{
 		Open: pool.Open, Processes: hostproc.Host{System: true}, // others' guests are declined

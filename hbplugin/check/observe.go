@@ -16,6 +16,8 @@ import (
 	"github.com/vmferry/vmferry/hbplugin/pacemaker/cib"
 	"github.com/vmferry/vmferry/migrate/pki"
 	"github.com/vmferry/vmferry/resource"
+	"github.com/vmferry/vmferry/resource/command"
+	"github.com/vmferry/vmferry/resource/elsewhere"
 )
 
 // firmwareTime bounds the look at the storage of one guest's firmware.
@@ -32,7 +34,7 @@ type Sources struct {
 	Path     func(name string) string // where a file of the system is
 	Open     inventory.Opener
 	Units    Units
-	Run      resource.Command                                 // runs a program of the cluster manager's
+	Run      command.Runner                                   // runs a program of the cluster manager's
 	Cmap     func(ctx context.Context) ([]byte, error)        // runs corosync-cmapctl
 	DelayMax func(ctx context.Context) (time.Duration, error) // logind's limit
 }
@@ -41,7 +43,7 @@ type Sources struct {
 func (s Sources) Observe(ctx context.Context, o *Observed) {
 	for _, m := range o.Managers {
 		if m.Err != nil {
-			o.Peers = append(o.Peers, answer[[]resource.Peer]{})
+			o.Peers = append(o.Peers, answer[[]elsewhere.Peer]{})
 			continue
 		}
 		o.Peers = append(o.Peers, answered(managers.Ask(ctx, m.Peers)))
@@ -112,7 +114,7 @@ func (s Sources) reach(ctx context.Context, o *Observed) []target {
 	var out []target
 	for _, node := range o.up() {
 		for _, c := range o.Claims {
-			to, err := resource.RouteTo(ctx, c.Environ.Params, s.Run, node)
+			to, err := c.Environ.Params.RouteTo(ctx, s.Run, node)
 			t := target{node: node, uri: to.URI, resource: c.Resource, route: err}
 			same := func(o target) bool { return o.node == node && o.uri == to.URI && (o.route == nil) == (err == nil) }
 			if !slices.ContainsFunc(out, same) {

@@ -9,8 +9,8 @@ import (
 	"github.com/vmferry/vmferry/hbplugin/pacemaker/cib"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/pki"
-	"github.com/vmferry/vmferry/resource"
 	"github.com/vmferry/vmferry/resource/domainxml"
+	"github.com/vmferry/vmferry/resource/elsewhere"
 )
 
 const (
@@ -29,7 +29,7 @@ type Observed struct {
 	Predictions []inventory.Prediction // what becomes of the guests; empty where no manager runs
 
 	Units        map[string]answer[logind.Unit] // by name
-	Peers        []answer[[]resource.Peer]      // of each manager; empty of one that does not answer
+	Peers        []answer[[]elsewhere.Peer]     // of each manager; empty of one that does not answer
 	Reach        []target                       // the libvirts to which guests would go
 	CIB          *cib.Config                    // nil where Pacemaker does not run or did not answer
 	Cmap         *string                        // what Corosync says of itself, nil where it does not run

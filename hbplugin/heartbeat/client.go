@@ -13,7 +13,7 @@ import (
 
 	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/hbplugin/pacemaker"
-	"github.com/vmferry/vmferry/resource"
+	"github.com/vmferry/vmferry/resource/elsewhere"
 	"github.com/vmferry/vmferry/resource/hostproc"
 )
 
@@ -136,7 +136,7 @@ func (c *Client) Unstandby(ctx context.Context) error {
 // Nodes lists the other nodes of the cluster, each as PeerUnknown; ping nodes
 // are none. It is for a start, in which clients wait, and to which it makes no
 // difference whether Heartbeat is up there.
-func (c *Client) Nodes(ctx context.Context) ([]resource.Peer, error) {
+func (c *Client) Nodes(ctx context.Context) ([]elsewhere.Peer, error) {
 	own, err := c.node()
 	if err != nil {
 		return nil, err
@@ -153,9 +153,9 @@ func (c *Client) Nodes(ctx context.Context) ([]resource.Peer, error) {
 	if !slices.ContainsFunc(nodes, isOwn) {
 		return nil, fmt.Errorf("cl_status listnodes: node %q is not in the cluster of %q", own, nodes)
 	}
-	var others []resource.Peer
+	var others []elsewhere.Peer
 	for _, node := range slices.DeleteFunc(nodes, isOwn) {
-		others = append(others, resource.Peer{Name: node, State: resource.PeerUnknown})
+		others = append(others, elsewhere.Peer{Name: node, State: elsewhere.PeerUnknown})
 	}
 	return others, nil
 }
@@ -163,7 +163,7 @@ func (c *Client) Nodes(ctx context.Context) ([]resource.Peer, error) {
 // Peers is Nodes with those PeerUp that are [Client.Alive]. One that Heartbeat
 // calls dead stays PeerUnknown and is not PeerDown: it was not heard of for the
 // deadtime, and nobody need have switched it off.
-func (c *Client) Peers(ctx context.Context) ([]resource.Peer, error) {
+func (c *Client) Peers(ctx context.Context) ([]elsewhere.Peer, error) {
 	peers, err := c.Nodes(ctx)
 	if err != nil {
 		return nil, err
@@ -174,7 +174,7 @@ func (c *Client) Peers(ctx context.Context) ([]resource.Peer, error) {
 			return nil, err
 		}
 		if alive {
-			peers[i].State = resource.PeerUp
+			peers[i].State = elsewhere.PeerUp
 		}
 	}
 	return peers, nil

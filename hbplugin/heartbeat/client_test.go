@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/hbplugin"
-	"github.com/vmferry/vmferry/resource"
+	"github.com/vmferry/vmferry/resource/elsewhere"
 	"github.com/vmferry/vmferry/resource/hostproc"
 	"github.com/vmferry/vmferry/resource/hostproc/hostproctest"
 )
@@ -297,13 +297,13 @@ func TestPeers(t *testing.T) {
 	p.answer["listnodes -n"] = "node3\nNODE1\nnode2\n"
 	p.answer["nodestatus node3"], p.fail["nodestatus node3"] = "dead", errExit
 	got, err := client(t, p).Peers(t.Context())
-	want := []resource.Peer{{Name: "node3", State: resource.PeerUnknown}, {Name: "node2", State: resource.PeerUp}}
+	want := []elsewhere.Peer{{Name: "node3", State: elsewhere.PeerUnknown}, {Name: "node2", State: elsewhere.PeerUp}}
 	if err != nil || !slices.Equal(got, want) {
 		t.Errorf("%v, %v; want %v", got, err, want)
 	}
 	p.ran = nil
 	got, err = client(t, p).Nodes(t.Context())
-	want[1].State = resource.PeerUnknown
+	want[1].State = elsewhere.PeerUnknown
 	if err != nil || !slices.Equal(got, want) || len(p.ran) != 1 {
 		t.Errorf("nodes alone: %v, %v; want %v; ran %q", got, err, want, p.ran)
 	}
@@ -316,7 +316,7 @@ func TestDefaults(t *testing.T) {
 	}
 	c := &Client{Run: (&programs{answer: map[string]string{"listnodes -n": own + "\nother\n",
 		"nodestatus other": "up"}}).run}
-	if peers, err := c.Peers(t.Context()); err != nil || !slices.Equal(peers, []resource.Peer{{Name: "other"}}) {
+	if peers, err := c.Peers(t.Context()); err != nil || !slices.Equal(peers, []elsewhere.Peer{{Name: "other"}}) {
 		t.Errorf("%v, %v", peers, err)
 	}
 	if dir := c.scripts("no such script"); dir != "/usr/share/heartbeat" {

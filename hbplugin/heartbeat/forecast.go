@@ -8,7 +8,7 @@ import (
 	"strings"
 
 	"github.com/vmferry/vmferry/hbplugin"
-	"github.com/vmferry/vmferry/resource"
+	"github.com/vmferry/vmferry/resource/elsewhere"
 	"github.com/vmferry/vmferry/resource/hostproc"
 )
 
@@ -64,11 +64,11 @@ func (c *Client) Forecast(ctx context.Context) ([]hbplugin.Verdict, error) {
 }
 
 // verdict is the rule of Forecast for one guest.
-func verdict(e Entry, s state, peers []resource.Peer) hbplugin.Verdict {
+func verdict(e Entry, s state, peers []elsewhere.Peer) hbplugin.Verdict {
 	v := hbplugin.Verdict{Resource: e.Name}
 	var down []string
 	for _, p := range peers {
-		if p.State == resource.PeerUp {
+		if p.State == elsewhere.PeerUp {
 			v.To = cmp.Or(v.To, p.Name)
 		} else {
 			down = append(down, p.Name)

@@ -6,36 +6,36 @@ import (
 	"testing"
 
 	"github.com/vmferry/vmferry/hbplugin"
-	"github.com/vmferry/vmferry/resource"
+	"github.com/vmferry/vmferry/resource/elsewhere"
 	"github.com/vmferry/vmferry/resource/hostproc/hostproctest"
 )
 
 func TestVerdict(t *testing.T) {
-	up, dead := resource.Peer{Name: "node2", State: resource.PeerUp},
-		resource.Peer{Name: "node3", State: resource.PeerUnknown}
+	up, dead := elsewhere.Peer{Name: "node2", State: elsewhere.PeerUp},
+		elsewhere.Peer{Name: "node3", State: elsewhere.PeerUnknown}
 	live := Entry{Name: "web", Params: map[string]string{"config": "/web.xml"}}
 	pinned := Entry{Name: "web", Params: map[string]string{"config": "/web.xml", "ladder": "shutdown"}}
 	for _, tt := range []struct {
 		name  string
 		entry Entry
 		state state
-		peers []resource.Peer
+		peers []elsewhere.Peer
 		want  hbplugin.Verdict
 	}{
-		{"the other node takes it", live, local, []resource.Peer{dead, up},
+		{"the other node takes it", live, local, []elsewhere.Peer{dead, up},
 			hbplugin.Verdict{Fate: hbplugin.MovesLive, To: "node2"}},
-		{"held for the other node", live, all, []resource.Peer{up},
+		{"held for the other node", live, all, []elsewhere.Peer{up},
 			hbplugin.Verdict{Fate: hbplugin.MovesLive, To: "node2"}},
-		{"nobody is there", live, local, []resource.Peer{dead},
+		{"nobody is there", live, local, []elsewhere.Peer{dead},
 			hbplugin.Verdict{Fate: hbplugin.Stops, Why: "no other node is active",
 				Remedy: "on node3, type: systemctl start heartbeat"}},
-		{"not by its ladder", pinned, local, []resource.Peer{up},
+		{"not by its ladder", pinned, local, []elsewhere.Peer{up},
 			hbplugin.Verdict{Fate: hbplugin.Restarts, To: "node2", Why: "ladder", Remedy: "add live"}},
-		{"not by its ladder, nobody is there", pinned, local, []resource.Peer{dead},
+		{"not by its ladder, nobody is there", pinned, local, []elsewhere.Peer{dead},
 			hbplugin.Verdict{Fate: hbplugin.Stops, Why: "no other node", Remedy: "systemctl"}},
-		{"its line cannot be found", Entry{Name: "web", Stuck: "haresources: no"}, local, []resource.Peer{up},
+		{"its line cannot be found", Entry{Name: "web", Stuck: "haresources: no"}, local, []elsewhere.Peer{up},
 			hbplugin.Verdict{Fate: hbplugin.Stays, Why: "haresources: no", Remedy: "put another"}},
-		{"at work", live, transition, []resource.Peer{up},
+		{"at work", live, transition, []elsewhere.Peer{up},
 			hbplugin.Verdict{Fate: hbplugin.Untold, Why: "is moving resources", Remedy: "ask again"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

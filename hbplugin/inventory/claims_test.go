@@ -5,7 +5,7 @@ import (
 
 	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/migrate/ladder"
-	"github.com/vmferry/vmferry/resource"
+	"github.com/vmferry/vmferry/resource/param"
 )
 
 func TestPinned(t *testing.T) {
@@ -21,7 +21,7 @@ func TestPinned(t *testing.T) {
 		{"by its ladder", map[string]string{"allow-migrate": "true"}, []ladder.Rung{ladder.Shutdown}, true},
 	} {
 		c := Claim{Claim: hbplugin.Claim{Meta: test.meta,
-			Environ: resource.Environ{Params: resource.Params{Ladder: test.ladder}}}}
+			Environ: param.Environ{Params: param.Params{Ladder: test.ladder}}}}
 		if got := c.IsPinned(); got != test.want {
 			t.Errorf("%s: %t", test.name, got)
 		}

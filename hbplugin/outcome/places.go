@@ -14,7 +14,7 @@ import (
 	"github.com/vmferry/vmferry/hbplugin/managers"
 	"github.com/vmferry/vmferry/hbplugin/verdict"
 	"github.com/vmferry/vmferry/migrate/libvirt"
-	"github.com/vmferry/vmferry/resource"
+	"github.com/vmferry/vmferry/resource/command"
 )
 
 // startTime is how long is waited, once the node is empty, until the guests that were stopped have been started
@@ -30,8 +30,8 @@ type Sources struct {
 	Node    string // that was drained
 	Manager inventory.Manager
 	Open    inventory.Opener
-	Run     resource.Command // runs a program of the cluster manager's
-	Poll    time.Duration    // from one look to the next
+	Run     command.Runner // runs a program of the cluster manager's
+	Poll    time.Duration  // from one look to the next
 	Guests  []inventory.Prediction
 	Held    []hbplugin.Guest // what is still on the node by the manager's word
 	Report  func(format string, args ...any)
@@ -146,9 +146,9 @@ func (s Sources) onPeers(ctx context.Context, f inventory.Prediction) Place {
 }
 
 // StatusOn asks another node's libvirt for a guest that has a claim.
-func StatusOn(ctx context.Context, open inventory.Opener, run resource.Command, g *inventory.Guest,
+func StatusOn(ctx context.Context, open inventory.Opener, run command.Runner, g *inventory.Guest,
 	node string) (*libvirt.Status, error) {
-	to, err := resource.RouteTo(ctx, g.Claim.Environ.Params, run, node)
+	to, err := g.Claim.Environ.Params.RouteTo(ctx, run, node)
 	if err != nil {
 		return nil, err
 	}

@@ -14,8 +14,8 @@ import (
 
 	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/hbplugin/pacemaker/cib"
-	"github.com/vmferry/vmferry/resource"
 	"github.com/vmferry/vmferry/resource/command"
+	"github.com/vmferry/vmferry/resource/elsewhere"
 	"github.com/vmferry/vmferry/resource/hostproc"
 )
 
@@ -63,13 +63,13 @@ func (c *Client) View(ctx context.Context) (hbplugin.View, error) {
 // be proved: the fencer remembers that it switched the node off or reset it, and the CIB has no history of
 // operations of the node. Pacemaker erases that history when a node has been fenced, keeps it when a node
 // leaves in order, and writes a new one as soon as the node joins again.
-func (c *Client) Peers(ctx context.Context) ([]resource.Peer, error) {
+func (c *Client) Peers(ctx context.Context) ([]elsewhere.Peer, error) {
 	s, own, err := c.monitor(ctx, "nodes,fencing")
 	if err != nil {
 		return nil, err
 	}
 	list := peers(s, own.Name)
-	suspect := func(p resource.Peer) bool { return p.State == resource.PeerDown && slices.Contains(s.Fenced, p.Name) }
+	suspect := func(p elsewhere.Peer) bool { return p.State == elsewhere.PeerDown && slices.Contains(s.Fenced, p.Name) }
 	if !slices.ContainsFunc(list, suspect) {
 		return list, nil
 	}
@@ -79,7 +79,7 @@ func (c *Client) Peers(ctx context.Context) ([]resource.Peer, error) {
 	}
 	for i, p := range list {
 		if suspect(p) && slices.Contains(erased, p.Name) {
-			list[i].State = resource.PeerFenced
+			list[i].State = elsewhere.PeerFenced
 		}
 	}
 	return list, nil

@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"github.com/vmferry/vmferry/hbplugin/pacemaker/cib"
-	"github.com/vmferry/vmferry/resource"
+	"github.com/vmferry/vmferry/resource/elsewhere"
 )
 
 func nodesXML(nodes ...string) string {
@@ -18,24 +18,24 @@ func nodesXML(nodes ...string) string {
 func TestPeers(t *testing.T) {
 	for _, tt := range []struct {
 		name, node string
-		want       resource.PeerState
+		want       elsewhere.PeerState
 	}{
-		{"member", `<node name="n2" online="true" unclean="false" pending="false" type="member"/>`, resource.PeerUp},
+		{"member", `<node name="n2" online="true" unclean="false" pending="false" type="member"/>`, elsewhere.PeerUp},
 		{"shut down or fenced", `<node name="n2" online="false" unclean="false" pending="false" type="member"/>`,
-			resource.PeerDown},
+			elsewhere.PeerDown},
 		{"lost and not fenced yet", `<node name="n2" online="false" unclean="true" pending="false" type="member"/>`,
-			resource.PeerUnknown},
+			elsewhere.PeerUnknown},
 		{"on-line, to be fenced", `<node name="n2" online="true" unclean="true" pending="false" type="member"/>`,
-			resource.PeerUnknown},
+			elsewhere.PeerUnknown},
 		{"joining", `<node name="n2" online="true" unclean="false" pending="true" type="member"/>`,
-			resource.PeerUnknown},
-		{"remote", `<node name="n2" online="true" unclean="false" type="remote"/>`, resource.PeerUp},
-		{"words of the future", `<node name="n2" online="maybe" unclean="false" type="member"/>`, resource.PeerUnknown},
+			elsewhere.PeerUnknown},
+		{"remote", `<node name="n2" online="true" unclean="false" type="remote"/>`, elsewhere.PeerUp},
+		{"words of the future", `<node name="n2" online="maybe" unclean="false" type="member"/>`, elsewhere.PeerUnknown},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			p := &programs{answer: map[string]string{"crm_node": "n1\n", "crm_mon": nodesXML(tt.node)}}
 			got, err := client(t, p).Peers(t.Context())
-			if want := []resource.Peer{{Name: "n2", State: tt.want}}; err != nil || !slices.Equal(got, want) {
+			if want := []elsewhere.Peer{{Name: "n2", State: tt.want}}; err != nil || !slices.Equal(got, want) {
 				t.Errorf("%v, %v; want %v", got, err, want)
 			}
 		})
@@ -46,7 +46,7 @@ func TestPeers(t *testing.T) {
 func TestGuestNodesAreNoPeers(t *testing.T) {
 	s, err := cib.ParseStatus(strings.NewReader(text(t, "guest-node.xml")))
 	got := peers(s, "n1")
-	if want := []resource.Peer{{Name: "n2", State: resource.PeerUp}}; err != nil || !slices.Equal(got, want) {
+	if want := []elsewhere.Peer{{Name: "n2", State: elsewhere.PeerUp}}; err != nil || !slices.Equal(got, want) {
 		t.Errorf("%v, %v; want %v", got, err, want)
 	}
 }
@@ -62,17 +62,17 @@ func TestFencedPeers(t *testing.T) {
 	for _, tt := range []struct {
 		name, node, history, status string
 		fail                        error
-		want                        resource.PeerState
+		want                        elsewhere.PeerState
 		asks                        bool
 	}{
-		{"fenced", off, fence, erased, nil, resource.PeerFenced, true},
-		{"fenced, came back and left in order", off, fence, kept, nil, resource.PeerDown, true},
-		{"left in order", off, "</nodes>", erased, nil, resource.PeerDown, false},
-		{"fenced and back", up, fence, erased, nil, resource.PeerUp, false},
-		{"to be fenced again", lost, fence, erased, nil, resource.PeerUnknown, false},
-		{"the CIB gives no answer", off, fence, "", errors.New("refused"), resource.PeerDown, true},
-		{"the CIB was cut short", off, fence, "<status>", nil, resource.PeerDown, true},
-		{"the CIB does not know it", off, fence, "<status/>", nil, resource.PeerDown, true},
+		{"fenced", off, fence, erased, nil, elsewhere.PeerFenced, true},
+		{"fenced, came back and left in order", off, fence, kept, nil, elsewhere.PeerDown, true},
+		{"left in order", off, "</nodes>", erased, nil, elsewhere.PeerDown, false},
+		{"fenced and back", up, fence, erased, nil, elsewhere.PeerUp, false},
+		{"to be fenced again", lost, fence, erased, nil, elsewhere.PeerUnknown, false},
+		{"the CIB gives no answer", off, fence, "", errors.New("refused"), elsewhere.PeerDown, true},
+		{"the CIB was cut short", off, fence, "<status>", nil, elsewhere.PeerDown, true},
+		{"the CIB does not know it", off, fence, "<status/>", nil, elsewhere.PeerDown, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			p := &programs{
@@ -81,7 +81,7 @@ func TestFencedPeers(t *testing.T) {
 				fail: map[string]error{"cibadmin": tt.fail},
 			}
 			got, err := client(t, p).Peers(t.Context())
-			if want := []resource.Peer{{Name: "n2", State: tt.want}}; err != nil || !slices.Equal(got, want) {
+			if want := []elsewhere.Peer{{Name: "n2", State: tt.want}}; err != nil || !slices.Equal(got, want) {
 				t.Errorf("%v, %v; want %v", got, err, want)
 			}
 			if asked := strings.HasPrefix(p.ran[len(p.ran)-1], "cibadmin"); asked != tt.asks {

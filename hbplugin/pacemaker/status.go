@@ -6,7 +6,7 @@ import (
 
 	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/hbplugin/pacemaker/cib"
-	"github.com/vmferry/vmferry/resource"
+	"github.com/vmferry/vmferry/resource/elsewhere"
 )
 
 // ownNode finds this node in a status.
@@ -55,12 +55,12 @@ func stuck(p cib.Place) string {
 
 // peers are all nodes but this one that can run guests: members and remote nodes, and no guest node nor bundle node. Fenced
 // nodes are PeerDown here; see [Client.Peers].
-func peers(s cib.Status, node string) []resource.Peer {
-	states := map[cib.NodeState]resource.PeerState{cib.Online: resource.PeerUp, cib.Offline: resource.PeerDown}
-	var out []resource.Peer
+func peers(s cib.Status, node string) []elsewhere.Peer {
+	states := map[cib.NodeState]elsewhere.PeerState{cib.Online: elsewhere.PeerUp, cib.Offline: elsewhere.PeerDown}
+	var out []elsewhere.Peer
 	for _, n := range s.Nodes {
 		if n.Host() && n.Name != node {
-			out = append(out, resource.Peer{Name: n.Name, State: states[n.State]})
+			out = append(out, elsewhere.Peer{Name: n.Name, State: states[n.State]})
 		}
 	}
 	return out

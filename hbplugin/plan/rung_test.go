@@ -11,8 +11,8 @@ import (
 	"github.com/vmferry/vmferry/migrate/history"
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
-	"github.com/vmferry/vmferry/resource"
 	"github.com/vmferry/vmferry/resource/ocf/metadata"
+	"github.com/vmferry/vmferry/resource/param"
 )
 
 // addRungs adds two rungs that there are not: a live one, and one that ends the guest.
@@ -35,7 +35,7 @@ func addRungs(t *testing.T) {
 func TestNewRungNeedsOnlyItsSpec(t *testing.T) {
 	addRungs(t)
 	const given = "live,nudge,hibernate"
-	env := resource.ParseEnviron([]string{"OCF_RESKEY_config=/g.xml", "OCF_RESKEY_hypervisor=qemu:///system",
+	env := param.ParseEnviron([]string{"OCF_RESKEY_config=/g.xml", "OCF_RESKEY_hypervisor=qemu:///system",
 		"OCF_RESKEY_ladder=" + given})
 	for _, p := range env.Problems {
 		if p.Param == "ladder" {

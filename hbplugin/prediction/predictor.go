@@ -15,7 +15,7 @@ import (
 	"github.com/vmferry/vmferry/hbplugin/verdict"
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/shellword"
-	"github.com/vmferry/vmferry/resource"
+	"github.com/vmferry/vmferry/resource/command"
 	"github.com/vmferry/vmferry/resource/notes"
 )
 
@@ -30,7 +30,7 @@ type Sources struct {
 	Here     func(ctx context.Context) ([]string, error) // the resources whose guests have a process here
 	Records  func() ([]migrate.Record, error)
 	Open     func(ctx context.Context, uri string) (migrate.Host, error)
-	Run      resource.Command // for the program that tells a node's address
+	Run      command.Runner // for the program that tells a node's address
 }
 
 // Predictor predicts what becomes of the guests of this node when the node is drained. Its methods may be called from

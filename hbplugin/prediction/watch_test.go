@@ -16,7 +16,7 @@ import (
 
 	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/migrate"
-	"github.com/vmferry/vmferry/resource"
+	"github.com/vmferry/vmferry/resource/elsewhere"
 	"github.com/vmferry/vmferry/resource/notes"
 )
 
@@ -40,9 +40,9 @@ func (o *oracle) View(context.Context) (hbplugin.View, error) {
 	defer o.mu.Unlock()
 	return o.view, o.viewErr
 }
-func (*oracle) Standby(context.Context) error                  { return errors.New("a forecast changes nothing") }
-func (*oracle) Unstandby(context.Context) error                { return errors.New("a forecast changes nothing") }
-func (*oracle) Peers(context.Context) ([]resource.Peer, error) { return nil, nil }
+func (*oracle) Standby(context.Context) error                   { return errors.New("a forecast changes nothing") }
+func (*oracle) Unstandby(context.Context) error                 { return errors.New("a forecast changes nothing") }
+func (*oracle) Peers(context.Context) ([]elsewhere.Peer, error) { return nil, nil }
 func (o *oracle) Claims(context.Context) ([]hbplugin.Claim, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -6,7 +6,8 @@ import (
 
 	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/migrate"
-	"github.com/vmferry/vmferry/resource"
+	"github.com/vmferry/vmferry/resource/command"
+	"github.com/vmferry/vmferry/resource/elsewhere"
 	"github.com/vmferry/vmferry/resource/notes"
 )
 
@@ -14,12 +15,12 @@ import (
 type Manager interface {
 	hbplugin.Forecaster
 	// Peers lists the other nodes of the cluster.
-	Peers(ctx context.Context) ([]resource.Peer, error)
+	Peers(ctx context.Context) ([]elsewhere.Peer, error)
 }
 
 // For is the Asker of a cluster manager. open connects to the libvirt at a URI, and run runs Pacemaker's program that
-// tells a node's address; see [resource.AddressOf].
-func For(m Manager, open func(ctx context.Context, uri string) (migrate.Host, error), run resource.Command) Asker {
+// tells a node's address; see [route.Config.Address].
+func For(m Manager, open func(ctx context.Context, uri string) (migrate.Host, error), run command.Runner) Asker {
 	return Asker{
 		Forecast: m.Forecast,
 		Candidates: func(ctx context.Context) ([]string, error) {
@@ -37,8 +38,8 @@ func For(m Manager, open func(ctx context.Context, uri string) (migrate.Host, er
 
 // request is the move that the agent would make. Where a node has no address of its own its name stands for it, as the
 // agent does it.
-func request(ctx context.Context, g Guest, node string, run resource.Command) (migrate.Request, error) {
-	to, err := resource.RouteTo(ctx, g.Params, run, node)
+func request(ctx context.Context, g Guest, node string, run command.Runner) (migrate.Request, error) {
+	to, err := g.Params.RouteTo(ctx, run, node)
 	if err != nil {
 		return migrate.Request{}, err
 	}

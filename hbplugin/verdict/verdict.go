@@ -9,7 +9,7 @@ import (
 
 	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/migrate"
-	"github.com/vmferry/vmferry/resource"
+	"github.com/vmferry/vmferry/resource/param"
 )
 
 const (
@@ -25,9 +25,9 @@ type Guest struct {
 	Resource string // the manager's name of it
 	Name     string // libvirt's name of it
 	UUID     string // empty where it is not known
-	Params   resource.Params
-	Problems []resource.Problem // what keeps the agent from migrating it, of its parameters
-	Ruled    []string           // what a rule of the manager's decides: see [hbplugin.Claim]
+	Params   param.Params
+	Problems []param.Problem // what keeps the agent from migrating it, of its parameters
+	Ruled    []string        // what a rule of the manager's decides: see [hbplugin.Claim]
 }
 
 // Asker asks for the two words that a verdict is made of.

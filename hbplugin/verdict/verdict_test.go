@@ -12,14 +12,16 @@ import (
 	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/ladder"
-	"github.com/vmferry/vmferry/resource"
+	"github.com/vmferry/vmferry/resource/elsewhere"
 	"github.com/vmferry/vmferry/resource/notes"
+	"github.com/vmferry/vmferry/resource/ocf"
+	"github.com/vmferry/vmferry/resource/param"
 )
 
 var (
 	snapshot = &migrate.Refusal{Check: migrate.CheckSource, Reason: "it has a snapshot",
 		Hint: "type: virsh snapshot-delete web s"}
-	usualParams = resource.Params{Ladder: ladder.Default}
+	usualParams = param.Params{Ladder: ladder.Default}
 	noBridge    = &migrate.Refusal{Check: migrate.CheckNetwork, Reason: "n2 has no bridge br7", Hint: "make it"}
 	noImage     = &migrate.Refusal{Check: migrate.CheckDisk, Reason: "n2 lacks /srv/a.iso", Hint: "eject it"}
 )
@@ -34,7 +36,7 @@ func TestDecide(t *testing.T) {
 	restarts := hbplugin.Verdict{Resource: "web", Fate: hbplugin.Restarts, To: "n2", Why: "allow-migrate is not set",
 		Remedy: "set it"}
 	usual := Guest{Params: usualParams}
-	saving := resource.Params{Ladder: []ladder.Rung{ladder.Live, ladder.Save}, SaveDir: "/saves"}
+	saving := param.Params{Ladder: []ladder.Rung{ladder.Live, ladder.Save}, SaveDir: "/saves"}
 	for _, tt := range []struct {
 		name    string
 		said    hbplugin.Verdict
@@ -84,25 +86,25 @@ func TestDecide(t *testing.T) {
 			hbplugin.Verdict{Resource: "web", Fate: hbplugin.Stops,
 				Why: "n2 lacks /srv/a.iso; for that it cannot be started on n2 either", Remedy: "eject it"}},
 		{"no live on the ladder", live, Guest{Resource: "web",
-			Params: resource.Params{Ladder: []ladder.Rung{ladder.Shutdown}}}, map[string]Answer{"n2": {}},
+			Params: param.Params{Ladder: []ladder.Rung{ladder.Shutdown}}}, map[string]Answer{"n2": {}},
 			hbplugin.Verdict{Resource: "web", Fate: hbplugin.Restarts, To: "n2", Why: "its ladder does not name live",
 				Remedy: "add live to the parameter ladder of resource web"}},
 		{"a parameter that a move cannot use", live,
 			Guest{Resource: "web", Params: usualParams,
-				Problems: []resource.Problem{{Param: "migrateuri",
-					Err: &resource.Error{Reason: "migrateuri is no URI"}}}}, map[string]Answer{"n2": {}},
+				Problems: []param.Problem{{Param: "migrateuri",
+					Err: &ocf.Error{Reason: "migrateuri is no URI"}}}}, map[string]Answer{"n2": {}},
 			hbplugin.Verdict{Resource: "web", Fate: hbplugin.Restarts, To: "n2", Why: "migrateuri is no URI",
 				Remedy: "correct the parameter migrateuri of resource web"}},
 		{"a parameter that a start cannot use", live,
 			Guest{Resource: "web", Params: usualParams,
-				Problems: []resource.Problem{{Param: "snapshot",
-					Err: &resource.Error{Reason: "snapshot and force_stop are both set"}}}}, map[string]Answer{"n2": {}},
+				Problems: []param.Problem{{Param: "snapshot",
+					Err: &ocf.Error{Reason: "snapshot and force_stop are both set"}}}}, map[string]Answer{"n2": {}},
 			hbplugin.Verdict{Resource: "web", Fate: hbplugin.Stops,
 				Why:    "the agent starts it nowhere: snapshot and force_stop are both set",
 				Remedy: "correct the parameter snapshot of resource web"}},
 		{"a parameter that a rule decides", live,
 			Guest{Resource: "web", Params: usualParams,
-				Problems: []resource.Problem{{Param: "config", Err: &resource.Error{Reason: "config is not set"}}},
+				Problems: []param.Problem{{Param: "config", Err: &ocf.Error{Reason: "config is not set"}}},
 				Ruled:    []string{"config", "target-role"}},
 			map[string]Answer{"n2": {}},
 			hbplugin.Verdict{Resource: "web", Fate: hbplugin.Untold, To: "n2",
@@ -222,8 +224,8 @@ type manager struct{ world }
 
 func (m *manager) Forecast(context.Context) ([]hbplugin.Verdict, error) { return m.said, m.err }
 func (m *manager) Claims(context.Context) ([]hbplugin.Claim, error)     { return nil, nil }
-func (m *manager) Peers(context.Context) ([]resource.Peer, error) {
-	return []resource.Peer{{Name: "n2", State: resource.PeerUp}, {Name: "n3", State: resource.PeerDown}}, nil
+func (m *manager) Peers(context.Context) ([]elsewhere.Peer, error) {
+	return []elsewhere.Peer{{Name: "n2", State: elsewhere.PeerUp}, {Name: "n3", State: elsewhere.PeerDown}}, nil
 }
 
 // TestFor: the request is the agent's own, with the address that the cluster has for the node.
@@ -238,7 +240,7 @@ func TestFor(t *testing.T) {
 	if nodes, err := a.Candidates(t.Context()); err != nil || !reflect.DeepEqual(nodes, []string{"n2"}) {
 		t.Errorf("candidates %v, %v", nodes, err)
 	}
-	env := resource.ParseEnviron([]string{"OCF_RESKEY_config=/x.xml", "OCF_RESKEY_hypervisor=qemu:///system",
+	env := param.ParseEnviron([]string{"OCF_RESKEY_config=/x.xml", "OCF_RESKEY_hypervisor=qemu:///system",
 		"OCF_RESKEY_migration_transport=tcp",
 		"OCF_RESKEY_node_ip_attribute=fast", "OCF_RESKEY_migration_speed=7", "OCF_RESKEY_disks=auto",
 		"OCF_RESKEY_start_resources=true"})

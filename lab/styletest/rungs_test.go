@@ -8,7 +8,7 @@ import (
 
 // rungExecutors are the files that may name a rung of the ladder: the stop with its table of them, and what restores a
 // guest that was saved.
-var rungExecutors = []string{"resource/stop.go", "resource/recorder.go"}
+var rungExecutors = []string{"resource/stop.go", "resource/saved.go"}
 
 // TestRungsAreAskedForTheirProperties finds code that names a rung. A new rung is known only to what asks package ladder
 // for its properties.

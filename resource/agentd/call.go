@@ -17,7 +17,7 @@ type call struct {
 }
 
 // ask makes a call, which may never return, and waits for it as long as is reasonable.
-// guest is whom it is about. The call is not broken off by the end of ctx, but left alone.
+// guest is whom it is about. The end of ctx does not abort the call: it is left alone.
 func ask[T any](ctx context.Context, l *line, guest string, f func() (T, error)) (T, error) {
 	var zero T
 	ctx, cancel := context.WithTimeout(ctx, patience(ctx))
@@ -41,12 +41,12 @@ func ask[T any](ctx context.Context, l *line, guest string, f func() (T, error))
 		return r.value, r.err
 	case <-ctx.Done():
 		l.abandon(c, ctx.Err())
-		return zero, l.silent(guest, ctx.Err())
+		return zero, l.noAnswer(guest, ctx.Err())
 	}
 }
 
 // patience is how long a call is waited for: a part of the time that is left, so that the
-// guest's process can be looked for and the caller still hears of it.
+// guest's process can be looked for and the caller still gets the answer.
 func patience(ctx context.Context) time.Duration {
 	deadline, ok := ctx.Deadline()
 	if !ok {
@@ -55,7 +55,7 @@ func patience(ctx context.Context) time.Duration {
 	return min(longestCall, time.Until(deadline)/3)
 }
 
-// admit lets a call begin, after others where many are under way. Where libvirt was not heard of
+// admit lets a call begin, after others where many are under way. Where libvirt gave no answer
 // since a call became overdue, one at a time may try and all others fail at once; and a guest
 // whose call is overdue is not asked about again.
 func (l *line) admit(ctx context.Context, guest string) (*call, error) {
@@ -64,7 +64,7 @@ func (l *line) admit(ctx context.Context, guest string) (*call, error) {
 	full := len(l.slots) == cap(l.slots)
 	if l.late[guest] > 0 || c.probe && (l.probing || full) {
 		l.mu.Unlock()
-		return nil, l.silent(guest, nil)
+		return nil, l.noAnswer(guest, nil)
 	}
 	l.probing = c.probe
 	l.mu.Unlock()
@@ -75,11 +75,11 @@ func (l *line) admit(ctx context.Context, guest string) (*call, error) {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		l.probing = l.probing && !c.probe
-		return nil, l.silent(guest, ctx.Err())
+		return nil, l.noAnswer(guest, ctx.Err())
 	}
 }
 
-// ended notes that a call came back: libvirt, or the end of its socket, was heard.
+// ended notes that a call came back: libvirt answered, or its socket was closed.
 func (l *line) ended(c *call) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -116,9 +116,10 @@ func (l *line) abandon(c *call, why error) {
 	l.suspect = true
 }
 
-// silent is the error of a call without an answer; cause is nil where it was not made.
-func (l *line) silent(guest string, cause error) error {
-	e := &libvirt.Error{Op: "status", URI: l.uri, Domain: guest, Kind: libvirt.ErrConnect, Cause: cause, Message: "no answer before the deadline"}
+// noAnswer is the error of a call without an answer; cause is nil where it was not made.
+func (l *line) noAnswer(guest string, cause error) error {
+	e := &libvirt.Error{Op: "status", URI: l.uri, Domain: guest, Kind: libvirt.ErrConnect,
+		Cause: cause, Message: "no answer before the deadline"}
 	if guest == "" {
 		e.Op = "connect"
 	}

@@ -17,39 +17,41 @@ import (
 	"github.com/vmferry/vmferry/resource/observe"
 	"github.com/vmferry/vmferry/resource/ocf"
 	"github.com/vmferry/vmferry/resource/ocflog"
+	"github.com/vmferry/vmferry/resource/param"
+	"github.com/vmferry/vmferry/resource/timely"
 )
 
 // Monitor looks at guests as the agent's full program does. All fields are required.
 type Monitor struct {
 	// Open connects to libvirt; normally Pool.Open.
-	Open      func(ctx context.Context, uri string) (resource.Hypervisor, error)
+	Open      func(ctx context.Context, uri string) (observe.Hypervisor, error)
 	Processes observe.Processes
 	// RunDir and StateDir are the agent's.
 	RunDir, StateDir string
-	// Log is told what the daemon's operator should know; what is said of a guest goes to the caller.
+	// Log gets what the daemon's operator should know; what is said of a guest goes to the caller.
 	Log logrus.FieldLogger
 
 	access func(path string) error // in place of access(2), for a test
-	hangs  func() int              // in place of resource.LeftBehind, for a test
+	hangs  func() int              // in place of timely.LeftBehind, for a test
 
-	mu   sync.Mutex
-	busy map[string]bool // resources that are being looked at
+	busy sync.Map // resources that are being looked at
 }
 
 // Look is a Server's Look.
 func (m *Monitor) Look(ctx context.Context, pid int, r wire.Request) wire.Answer {
-	env := resource.ParseEnviron(r.Environ)
+	env := param.ParseEnviron(r.Environ)
 	if m.hanging() >= mostHanging {
-		return decline("storage gives no answer, and too many looks at it hang already")
+		return decline("storage does not respond, and too many monitors hang on it already")
 	}
-	if !m.begin(env.Instance) {
+	// A look may hang, as in a file system that has gone away: there is one for each resource at most.
+	if _, busy := m.busy.LoadOrStore(env.Instance, true); busy {
 		return decline("the last monitor of this resource is still under way")
 	}
 	why, answered := m.suits(ctx, env)
 	if !answered {
-		return decline("the storage of the config file gives no answer")
+		return decline("the storage of the config file does not respond")
 	}
-	defer m.end(env.Instance)
+	defer m.busy.Delete(env.Instance)
 	if why != "" {
 		return decline(why)
 	}
@@ -63,7 +65,7 @@ func (m *Monitor) hanging() int {
 	if m.hangs != nil {
 		return m.hangs()
 	}
-	return resource.LeftBehind()
+	return timely.LeftBehind()
 }
 
 // accessTime is how long a file may take to be looked up. A cached one takes microseconds.
@@ -71,7 +73,7 @@ const accessTime = 2 * time.Second
 
 // suits is strange for storage that may hang. Where that gives no answer the resource stays marked as looked at
 // until it does, so that no more than one goroutine hangs for each.
-func (m *Monitor) suits(ctx context.Context, env resource.Environ) (why string, answered bool) {
+func (m *Monitor) suits(ctx context.Context, env param.Environ) (why string, answered bool) {
 	ctx, cancel := context.WithTimeout(ctx, accessTime)
 	defer cancel()
 	access := m.access
@@ -86,26 +88,26 @@ func (m *Monitor) suits(ctx context.Context, env resource.Environ) (why string, 
 	case <-ctx.Done():
 		go func() {
 			<-done
-			m.end(env.Instance)
+			m.busy.Delete(env.Instance)
 		}()
 		return "", false
 	}
 }
 
 // look runs the agent.
-func (m *Monitor) look(ctx context.Context, pid int, r wire.Request, env resource.Environ) (answer wire.Answer) {
+func (m *Monitor) look(ctx context.Context, pid int, r wire.Request, env param.Environ) (answer wire.Answer) {
 	// The daemon holds a node's shutdown, and must not die of a monitor.
 	defer func() {
 		if p := recover(); p != nil {
-			m.Log.WithField("resource", env.Instance).Errorf("a monitor broke down, and is left to the agent: %v", p)
-			answer = decline("it broke down")
+			m.Log.WithField("resource", env.Instance).Errorf("panic in a monitor, which is left to the agent: %v", p)
+			answer = decline("panic in the monitor")
 		}
 	}()
 	var lines bytes.Buffer
 	agent := resource.Agent{ // without a Command: what needs one is the caller's to do
 		Environ:   env,
 		Open:      m.Open,
-		Migrate:   func(context.Context, resource.Move) error { return errLooksOnly },
+		Migrate:   func(context.Context, param.Move) error { return errLooksOnly },
 		Processes: m.Processes,
 		RunDir:    m.RunDir, StateDir: m.StateDir,
 		Log: ocflog.New(ocflog.Call{Environ: r.Environ, Instance: env.Instance, PID: pid}, &lines),
@@ -126,30 +128,9 @@ func (m *Monitor) look(ctx context.Context, pid int, r wire.Request, env resourc
 
 var errLooksOnly = errors.New("the node daemon moves no guest")
 
-// begin marks a resource as looked at. A look may hang, as in a file system that has gone away:
-// there is one for each resource at most.
-func (m *Monitor) begin(instance string) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.busy[instance] {
-		return false
-	}
-	if m.busy == nil {
-		m.busy = map[string]bool{}
-	}
-	m.busy[instance] = true
-	return true
-}
-
-func (m *Monitor) end(instance string) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	delete(m.busy, instance)
-}
-
 // strange says why the daemon may not see what the caller sees, or "". The daemon is
 // confined by its unit: /tmp is its own, and of the devices it sees few.
-func strange(p resource.Params, access func(string) error) string {
+func strange(p param.Params, access func(string) error) string {
 	switch {
 	case p.XMFile != "" || !ownSystem(p.Hypervisor):
 		return "the hypervisor is not this system's own QEMU"

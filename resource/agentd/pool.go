@@ -9,7 +9,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
-	"github.com/vmferry/vmferry/resource"
+	"github.com/vmferry/vmferry/resource/observe"
 )
 
 const (
@@ -30,7 +30,7 @@ var errFull = errors.New("too many libvirts")
 // several goroutines at once.
 type Pool struct {
 	// Dial connects. It may take as long as it likes: it is not waited for longer than for a call.
-	Dial func(ctx context.Context, uri string) (resource.Hypervisor, error)
+	Dial func(ctx context.Context, uri string) (observe.Hypervisor, error)
 	Log  logrus.FieldLogger
 
 	mu    sync.Mutex
@@ -40,7 +40,7 @@ type Pool struct {
 // Open gives the connection to the libvirt at uri, made when there is none. Close of what
 // it returns does nothing; its Status and Info connect again when the connection broke, as it
 // does when libvirt is restarted. Other methods are the connection's own.
-func (p *Pool) Open(ctx context.Context, uri string) (resource.Hypervisor, error) {
+func (p *Pool) Open(ctx context.Context, uri string) (observe.Hypervisor, error) {
 	l, err := p.line(uri)
 	if err != nil {
 		return nil, err
@@ -66,7 +66,7 @@ func (p *Pool) line(uri string) (*line, error) {
 	}
 	l := &line{
 		uri:   uri,
-		dial:  func() (resource.Hypervisor, error) { return p.Dial(context.Background(), uri) },
+		dial:  func() (observe.Hypervisor, error) { return p.Dial(context.Background(), uri) },
 		log:   p.Log.WithField("uri", uri),
 		slots: make(chan struct{}, maxCalls),
 		late:  map[string]int{},
@@ -90,27 +90,27 @@ func (p *Pool) Close() {
 
 // shared is a connection that others use too.
 type shared struct {
-	resource.Hypervisor
+	observe.Hypervisor
 	line *line
 }
 
-// Close implements resource.Hypervisor.
+// Close implements observe.Hypervisor.
 func (shared) Close() error { return nil }
 
-// Status implements resource.Hypervisor.
+// Status implements observe.Hypervisor.
 func (s shared) Status(ctx context.Context, name string) (libvirt.Status, error) {
-	return query(ctx, s.line, name, resource.Hypervisor.Status)
+	return query(ctx, s.line, name, observe.Hypervisor.Status)
 }
 
-// Info implements resource.Hypervisor.
+// Info implements observe.Hypervisor.
 func (s shared) Info(ctx context.Context, name string) (libvirt.Info, error) {
-	return query(ctx, s.line, name, resource.Hypervisor.Info)
+	return query(ctx, s.line, name, observe.Hypervisor.Info)
 }
 
 // line is the way to one libvirt.
 type line struct {
 	uri  string
-	dial func() (resource.Hypervisor, error)
+	dial func() (observe.Hypervisor, error)
 	log  logrus.FieldLogger
 	// slots has an element for each call that is under way.
 	slots chan struct{}
@@ -118,7 +118,7 @@ type line struct {
 	dialing chan struct{}
 
 	mu      sync.Mutex // guards what follows
-	conn    resource.Hypervisor
+	conn    observe.Hypervisor
 	late    map[string]int // overdue calls by guest; "" for the connection's own
 	suspect bool           // a call became overdue, and none has come back since
 	probing bool           // and one is trying whether libvirt answers again
@@ -126,7 +126,10 @@ type line struct {
 
 // query asks libvirt about a guest, again over a new connection when the old one turns out to be
 // broken.
-func query[T any](ctx context.Context, l *line, guest string, about func(resource.Hypervisor, context.Context, string) (T, error)) (T, error) {
+func query[T any](
+	ctx context.Context, l *line, guest string,
+	about func(observe.Hypervisor, context.Context, string) (T, error),
+) (T, error) {
 	return ask(ctx, l, guest, func() (T, error) {
 		value, err := once(l, guest, about)
 		if errors.Is(err, libvirt.ErrConnect) {
@@ -137,7 +140,7 @@ func query[T any](ctx context.Context, l *line, guest string, about func(resourc
 }
 
 // once asks once, for as long as libvirt takes, and gives up a connection that is broken.
-func once[T any](l *line, guest string, about func(resource.Hypervisor, context.Context, string) (T, error)) (T, error) {
+func once[T any](l *line, guest string, about func(observe.Hypervisor, context.Context, string) (T, error)) (T, error) {
 	conn, err := l.connect()
 	if err != nil {
 		var zero T
@@ -151,7 +154,7 @@ func once[T any](l *line, guest string, about func(resource.Hypervisor, context.
 }
 
 // connect gives the connection, and makes it when there is none.
-func (l *line) connect() (resource.Hypervisor, error) {
+func (l *line) connect() (observe.Hypervisor, error) {
 	l.dialing <- struct{}{}
 	defer func() { <-l.dialing }()
 	l.mu.Lock()
@@ -172,7 +175,7 @@ func (l *line) connect() (resource.Hypervisor, error) {
 
 // take removes the connection from the line and returns it, when it is the given one or
 // nil was given.
-func (l *line) take(which resource.Hypervisor) resource.Hypervisor {
+func (l *line) take(which observe.Hypervisor) observe.Hypervisor {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	conn := l.conn

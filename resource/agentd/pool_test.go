@@ -13,7 +13,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
-	"github.com/vmferry/vmferry/resource"
+	"github.com/vmferry/vmferry/resource/observe"
 )
 
 const uri = "qemu:///system"
@@ -62,7 +62,7 @@ func (f *fakeLibvirt) answer(guest string) {
 	f.set(func() { f.calls-- })
 }
 
-func (f *fakeLibvirt) dial(_ context.Context, uri string) (resource.Hypervisor, error) {
+func (f *fakeLibvirt) dial(_ context.Context, uri string) (observe.Hypervisor, error) {
 	f.set(func() { f.dials++ })
 	f.answer("")
 	f.mu.Lock()
@@ -74,9 +74,9 @@ func (f *fakeLibvirt) dial(_ context.Context, uri string) (resource.Hypervisor, 
 }
 
 type fakeConn struct {
-	resource.Hypervisor // nothing but what is below is called
-	f                   *fakeLibvirt
-	life                int
+	observe.Hypervisor // nothing but what is below is called
+	f                  *fakeLibvirt
+	life               int
 }
 
 func (c *fakeConn) Status(_ context.Context, name string) (libvirt.Status, error) {
@@ -264,7 +264,7 @@ func TestLibvirtsAreApart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		bad, good := &fakeLibvirt{hang: make(chan struct{})}, &fakeLibvirt{}
 		p := newPool(nil)
-		p.Dial = func(ctx context.Context, u string) (resource.Hypervisor, error) {
+		p.Dial = func(ctx context.Context, u string) (observe.Hypervisor, error) {
 			if u == uri {
 				return bad.dial(ctx, u)
 			}

@@ -154,7 +154,7 @@ func (s *Server) converse(ctx context.Context, conn *net.UnixConn, in *bufio.Rea
 		request, err = wire.DecodeRequest(line)
 	}
 	if err != nil {
-		s.Log.WithError(err).Debug("a caller said nothing that can be understood")
+		s.Log.WithError(err).Debug("cannot decode a request")
 		send(conn, decline(err.Error()))
 		return nil
 	}

@@ -19,8 +19,10 @@ import (
 	"github.com/vmferry/vmferry/resource"
 	"github.com/vmferry/vmferry/resource/agentd/wire"
 	"github.com/vmferry/vmferry/resource/hostproc"
+	"github.com/vmferry/vmferry/resource/observe"
 	"github.com/vmferry/vmferry/resource/ocf"
 	"github.com/vmferry/vmferry/resource/ocflog"
+	"github.com/vmferry/vmferry/resource/param"
 )
 
 // limit is for what must not take any time.
@@ -267,7 +269,7 @@ func TestMonitorAnswersAsTheAgent(t *testing.T) {
 			}
 			var log bytes.Buffer
 			agent := resource.Agent{
-				Environ: resource.ParseEnviron(environ), Open: f.dial, Processes: noProcesses{t}, RunDir: t.TempDir(), StateDir: t.TempDir(),
+				Environ: param.ParseEnviron(environ), Open: f.dial, Processes: noProcesses{t}, RunDir: t.TempDir(), StateDir: t.TempDir(),
 				Log: ocflog.New(ocflog.Call{Environ: environ, Instance: c.guest, PID: os.Getpid()}, &log),
 			}
 			want := agent.Run(t.Context(), "monitor")
@@ -318,7 +320,7 @@ func TestMonitorOfAFileThatHangs(t *testing.T) {
 		m := newMonitor(t, &fakeLibvirt{})
 		mended := make(chan struct{})
 		m.access = func(string) error { <-mended; return nil }
-		for _, words := range []string{"gives no answer", "still under way"} {
+		for _, words := range []string{"does not respond", "still under way"} {
 			began := time.Now()
 			if a := m.Look(t.Context(), 1, request); !strings.Contains(a.Declined, words) || time.Since(began) > accessTime {
 				t.Errorf("%+v after %v, want it declined as %q", a, time.Since(began), words)
@@ -336,7 +338,7 @@ func TestMonitorOfAFileThatHangs(t *testing.T) {
 func TestMonitorOneLookAtATime(t *testing.T) {
 	m := newMonitor(t, &fakeLibvirt{})
 	begun, release := make(chan struct{}), make(chan struct{})
-	m.Open = func(context.Context, string) (resource.Hypervisor, error) {
+	m.Open = func(context.Context, string) (observe.Hypervisor, error) {
 		close(begun)
 		<-release
 		panic("broken")
@@ -349,7 +351,7 @@ func TestMonitorOneLookAtATime(t *testing.T) {
 		t.Errorf("the second: %+v", a)
 	}
 	close(release)
-	if a := <-first; a.Declined != "it broke down" {
+	if a := <-first; a.Declined != "panic in the monitor" {
 		t.Errorf("the first: %+v", a)
 	}
 	m.Open = newPool(&fakeLibvirt{}).Open

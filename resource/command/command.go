@@ -23,7 +23,7 @@ const (
 )
 
 // ErrStuck says that a program could not be killed.
-var ErrStuck = errors.New("it cannot be killed, as it waits for storage that gives no answer")
+var ErrStuck = errors.New("it cannot be killed, as it waits for storage that does not respond")
 
 // How says how a program is run.
 type How struct {
@@ -116,4 +116,26 @@ func Explain(output string, err error) error {
 		return fmt.Errorf("%w: %s", err, line)
 	}
 	return err
+}
+
+// Runner runs a program, given by its path or its name in PATH, with arguments and no shell, and returns what it wrote
+// to either stream, 64 KiB of it at most. The error is an [*exec.ExitError] for an exit code that is not 0, and the
+// context's when that ended first: the program and what it started in its process group are dead then.
+type Runner func(ctx context.Context, name string, args ...string) (output string, err error)
+
+// Execute is the Runner that runs programs with the environment variables environ.
+func Execute(environ []string) Runner {
+	return func(ctx context.Context, name string, args ...string) (string, error) {
+		out, _, err := How{Environ: environ, Max: 64 << 10, Merge: true}.Run(ctx, name, args...)
+		return string(out), err
+	}
+}
+
+// Explained runs a program as r does; its error has the program's last words.
+func (r Runner) Explained(ctx context.Context, name string, args ...string) (string, error) {
+	out, err := r(ctx, name, args...)
+	if err != nil {
+		err = Explain(out, err)
+	}
+	return out, err
 }

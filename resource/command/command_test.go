@@ -128,3 +128,36 @@ func TestProgramThatCannotBeKilled(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// script makes a program of a shell's lines.
+func script(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "program")
+	if err := os.WriteFile(path, []byte("#!/bin/sh\n"+text+"\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestExecute(t *testing.T) {
+	run := Execute([]string{"GREETING=hello", "PATH=/usr/bin:/bin"})
+	if out, err := run(t.Context(), script(t, `echo $GREETING "$1"; echo 2 >&2; cat`), "$(id)"); err != nil || out != "hello $(id)\n2\n" {
+		t.Errorf("%q, %v", out, err)
+	}
+	if out, err := run(t.Context(), script(t, "echo why; exit 3")); err == nil || Explain(out, err).Error() != "exit status 3: why" {
+		t.Errorf("%q, %v", out, err)
+	}
+	if _, err := run(t.Context(), filepath.Join(t.TempDir(), "none")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a program that is not there: %v", err)
+	}
+	if out, err := run(t.Context(), script(t, "yes | head -c 200000; echo end")); err != nil || len(out) != 64<<10 || LastLine(out) != "end" {
+		t.Errorf("%d bytes that end in %q, %v", len(out), LastLine(out), err)
+	}
+	// It and its child are killed at the deadline.
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	began := time.Now()
+	if _, err := run(ctx, script(t, "sleep 60 & sleep 60")); !errors.Is(err, context.DeadlineExceeded) || time.Since(began) > 10*time.Second {
+		t.Errorf("%v after %v", err, time.Since(began))
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"encoding/xml"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 
 	"github.com/vmferry/vmferry/migrate/safefile"
@@ -100,7 +101,7 @@ func attribute(t xml.StartElement, name string) string {
 	return ""
 }
 
-// uuid is the domain's, which SMBIOS shows as well: where one is given, it stands for both, and two must be the same.
+// uuid is the domain's, which SMBIOS shows as well: where one is given, it is both, and two must be the same.
 func (s identity) uuid() (uuid string, err error) {
 	for _, text := range append([]string{s.first["domain/uuid"]}, s.board...) {
 		if text == "" {
@@ -123,27 +124,15 @@ func (s identity) uuid() (uuid string, err error) {
 //
 // Source: virUUIDParse in libvirt's src/util/viruuid.c.
 func parseUUID(text string) (dashed string, ok bool) {
-	const space = " \t\n\v\f\r"
-	text = strings.Trim(text, space)
-	if strings.HasSuffix(text, "-") {
-		return "", false // libvirt takes it in front only
-	}
-	var digits strings.Builder
-	for i := 0; i < len(text); i++ {
-		if digits.Len()%2 == 0 && (text[i] == '-' || text[i] == ' ') {
-			continue
-		}
-		if !strings.ContainsRune("0123456789abcdefABCDEF", rune(text[i])) {
-			return "", false
-		}
-		digits.WriteByte(text[i])
-	}
-	d := strings.ToLower(digits.String())
-	if len(d) != 32 {
+	text = strings.Trim(text, " \t\n\v\f\r")
+	if strings.HasSuffix(text, "-") || !uuidPattern.MatchString(text) { // libvirt takes a dash in front, and not behind
 		return "", false
 	}
+	d := strings.ToLower(strings.NewReplacer("-", "", " ", "").Replace(text))
 	return d[:8] + "-" + d[8:12] + "-" + d[12:16] + "-" + d[16:20] + "-" + d[20:], true
 }
+
+var uuidPattern = regexp.MustCompile(`^[- ]*(?:[0-9a-fA-F]{2}[- ]*){16}$`)
 
 // IsName reports whether a name can be used. libvirt makes names of files of it, and defines none with a line break.
 func IsName(name string) bool {

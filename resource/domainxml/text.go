@@ -89,8 +89,8 @@ func blank(s string) string {
 	}, s)
 }
 
-// checkDocument refuses what Go's decoder takes and libxml2 does not, and document types: an entity may stand
-// for any text.
+// checkDocument refuses what Go's decoder takes and libxml2 does not, and document types: an entity may be
+// any text.
 func checkDocument(text string) error {
 	if ref := surrogate.FindString(text); ref != "" {
 		return fmt.Errorf("its reference %s may be no character: write the character itself", ref)

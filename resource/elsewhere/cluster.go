@@ -96,11 +96,11 @@ func (c *Cluster) logUnproven(a Answer) {
 	c.Once("no answer of "+a.Node, func() {
 		log := c.Log.WithError(a.Err).WithField("peer", a.Node)
 		if a.Left {
-			log.Info("the peer left the cluster in order, and its libvirt gives no answer")
+			log.Info("the peer left the cluster cleanly, and its libvirt does not answer")
 			return
 		}
-		log.Warn("that the guest does not run on the peer is not proven, as its libvirt gives no answer: " +
-			"the cluster manager's word counts")
+		log.Warn("it is not proven that the guest does not run on the peer, as its libvirt does not answer: " +
+			"trusting the cluster manager")
 	})
 }
 

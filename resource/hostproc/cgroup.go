@@ -3,7 +3,7 @@ package hostproc
 import (
 	"errors"
 	"io/fs"
-	"iter"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -41,16 +41,16 @@ func (h Host) group(pid int, base string) (group, error) {
 	case errors.Is(err, fs.ErrNotExist):
 		return group{}, nil
 	case errors.Is(err, unix.ENAMETOOLONG):
-		// Kernels before 6.8 do not tell a path of PATH_MAX and more (proc_cgroup_show). Who is given a subtree can nest
-		// groups that deep; libvirt and service managers do not.
+		// Kernels before 6.8 do not tell a path of PATH_MAX and more (proc_cgroup_show). Who is given a subtree can
+		// nest groups that deep; libvirt and service managers do not.
 		return group{place: inContainer}, nil
 	case err != nil:
 		return group{}, err
 	}
 	g := parseCgroup(raw, base)
 	if g.place == atRoot {
-		// A process that exits is shown at the root of each hierarchy of version 1 (PF_EXITING in proc_cgroup_show), but
-		// not in cpuset (proc_cpuset_show), where libvirt has a group for each guest.
+		// A process that exits is shown at the root of each hierarchy of version 1 (PF_EXITING in proc_cgroup_show),
+		// but not in cpuset (proc_cpuset_show), where libvirt has a group for each guest.
 		raw, _ = readSome(h.path(pid, "cpuset"), maxCgroup)
 		if one := groupOf(strings.TrimSuffix(string(raw), "\n"), base); one.guest {
 			return one, nil
@@ -63,53 +63,45 @@ func (h Host) group(pid int, base string) (group, error) {
 // It is empty unless the node is itself a container that sees the groups around it.
 func (h Host) base() (base string) {
 	raw, _ := readSome(h.path(1, "cgroup"), maxCgroup)
-	for path := range processPaths(raw) {
-		path = strings.TrimSuffix(strings.TrimSuffix(path, "/init.scope"), "/")
-		if len(path) > len(base) {
+	for _, one := range hierarchies(raw) {
+		path := strings.TrimSuffix(strings.TrimSuffix(one.path, "/init.scope"), "/")
+		if one.isManagers() && len(path) > len(base) {
 			base = path
 		}
 	}
 	return base
 }
 
-// processPaths yields the paths in the hierarchies that service and container managers use to separate processes: the
-// unified one and systemd's own.
-func processPaths(raw []byte) iter.Seq[string] {
-	return func(yield func(string) bool) {
-		for name, path := range hierarchies(raw) {
-			if (name == "" || name == "name=systemd") && !yield(path) {
-				return
-			}
+// hierarchy is one hierarchy of control groups, and a process's path in it.
+type hierarchy struct{ controllers, path string }
+
+// isManagers reports whether service and container managers use the hierarchy to separate processes: the unified one
+// and systemd's own.
+func (h hierarchy) isManagers() bool { return h.controllers == "" || h.controllers == "name=systemd" }
+
+// hierarchies reads /proc/PID/cgroup.
+func hierarchies(raw []byte) (all []hierarchy) {
+	for line := range strings.Lines(string(raw)) {
+		_, rest, _ := strings.Cut(strings.TrimSuffix(line, "\n"), ":")
+		if controllers, path, ok := strings.Cut(rest, ":"); ok {
+			all = append(all, hierarchy{controllers, path})
 		}
 	}
+	return all
 }
 
-// hierarchies yields the controllers of each hierarchy and a process's path in it.
-func hierarchies(raw []byte) iter.Seq2[string, string] {
-	return func(yield func(name, path string) bool) {
-		for line := range strings.Lines(string(raw)) {
-			_, rest, _ := strings.Cut(strings.TrimSuffix(line, "\n"), ":")
-			if name, path, ok := strings.Cut(rest, ":"); ok && !yield(name, path) {
-				return
-			}
-		}
-	}
-}
-
-// parseCgroup reads /proc/PID/cgroup. A guest's group counts in any hierarchy: without systemd, libvirt makes groups in
-// those of controllers alone. The place comes from the paths of [processPaths], and without such from all controllers.
+// parseCgroup judges /proc/PID/cgroup. A guest's group counts in any hierarchy: without systemd, libvirt makes groups
+// in those of controllers alone. The place comes from the hierarchies of managers, and without such from all
+// controllers.
 func parseCgroup(raw []byte, base string) (g group) {
-	isKept := false
-	for path := range processPaths(raw) {
-		isKept = true
-		g.place = max(g.place, groupOf(path, base).place)
-	}
-	for name, path := range hierarchies(raw) {
-		one := groupOf(path, base)
+	all := hierarchies(raw)
+	isManaged := slices.ContainsFunc(all, hierarchy.isManagers)
+	for _, h := range all {
+		one := groupOf(h.path, base)
 		if one.guest {
 			return one
 		}
-		if !isKept && !strings.HasPrefix(name, "name=") {
+		if h.isManagers() || !isManaged && !strings.HasPrefix(h.controllers, "name=") {
 			g.place = max(g.place, one.place)
 		}
 	}
@@ -157,7 +149,7 @@ func isPartition(part string, before int) bool {
 	return isTop || strings.HasSuffix(part, ".slice") || strings.HasSuffix(part, ".partition")
 }
 
-// placeOf judges what stands behind the slices: services as systemd and OpenRC call their groups, sessions as
+// placeOf judges what is behind the slices: services as systemd and OpenRC call their groups, sessions as
 // elogind does.
 func placeOf(parts []string) place {
 	name, isService := strings.CutSuffix(parts[0], ".service")
@@ -206,27 +198,14 @@ func isNumber(s string) bool {
 	return err == nil
 }
 
+var escapedByte = regexp.MustCompile(`\\x[0-9a-fA-F]{2}`)
+
 // unescapeUnit undoes \xNN (systemd-escape(1)).
 func unescapeUnit(s string) string {
-	var b strings.Builder
-	for {
-		before, rest, found := strings.Cut(s, `\x`)
-		b.WriteString(before)
-		if !found {
-			return b.String()
-		}
-		code, err := uint64(0), error(nil)
-		if len(rest) >= 2 {
-			code, err = strconv.ParseUint(rest[:2], 16, 8)
-		}
-		if len(rest) < 2 || err != nil {
-			b.WriteString(`\x`)
-			s = rest
-			continue
-		}
-		b.WriteByte(byte(code))
-		s = rest[2:]
-	}
+	return escapedByte.ReplaceAllStringFunc(s, func(escaped string) string {
+		code, _ := strconv.ParseUint(escaped[2:], 16, 8) // the pattern is of two digits
+		return string([]byte{byte(code)})
+	})
 }
 
 // minCut is where a machine's name may have been cut: libvirt keeps 64 characters with its own
@@ -240,7 +219,7 @@ func mayBe(machine, guest string) bool {
 	return machine == "" || m == g || len(machine) >= minCut && strings.HasPrefix(g, m)
 }
 
-// plainName is what of a name surely stands in the machine's: ASCII letters and digits.
+// plainName is what of a name is surely in the machine's: ASCII letters and digits.
 func plainName(name string) string {
 	return strings.Map(func(r rune) rune {
 		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' {

@@ -2,6 +2,7 @@ package hostproc
 
 import (
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -46,7 +47,7 @@ func parseCmdline(raw []byte) (id identity, ok bool) {
 	return id, both || (isEmulator(args[0]) && (id.name != "" || isUUID(id.uuid)))
 }
 
-// maxArguments is how many arguments of a command line are told apart; empty ones cost more memory here than there.
+// maxArguments is how many arguments of a command line are distinguished; empty ones cost more memory here than there.
 const maxArguments = 1 << 16
 
 // arguments are those of a command line, the program's name first.
@@ -64,35 +65,22 @@ func option(arg string) (string, bool) {
 // guestName takes the name out of the value of -name: "guest=NAME,…" as libvirt
 // writes it, or "NAME,…". QEMU doubles a comma that belongs to the name.
 func guestName(value string) string {
-	name := value
-	for _, field := range splitCommas(value) {
+	fields := splitCommas(value)
+	for _, field := range fields {
 		if guest, found := strings.CutPrefix(field, "guest="); found {
 			return guest
 		}
 	}
-	if fields := splitCommas(value); len(fields) > 0 {
-		name = fields[0]
-	}
-	return name
+	return fields[0]
 }
 
-// splitCommas splits at single commas and turns double ones into one.
+// splitCommas splits at single commas and turns double ones into one. No argument has a NUL.
 func splitCommas(value string) []string {
-	var fields []string
-	var field strings.Builder
-	for i := 0; i < len(value); i++ {
-		switch {
-		case value[i] != ',':
-			field.WriteByte(value[i])
-		case i+1 < len(value) && value[i+1] == ',':
-			field.WriteByte(',')
-			i++
-		default:
-			fields = append(fields, field.String())
-			field.Reset()
-		}
+	fields := strings.Split(strings.ReplaceAll(value, ",,", "\x00"), ",")
+	for i := range fields {
+		fields[i] = strings.ReplaceAll(fields[i], "\x00", ",")
 	}
-	return append(fields, field.String())
+	return fields
 }
 
 // isEmulator reports whether a program is called like QEMU: qemu-system-x86_64,
@@ -104,29 +92,21 @@ func isEmulator(program string) bool {
 
 // helpers are programs of QEMU's and libvirt's that are called like QEMU and run no guest, beside those that are called
 // helpers.
-var helpers = []string{"qemu-img", "qemu-io", "qemu-nbd", "qemu-storage-daemon", "qemu-ga", "qemu-rdp", "qemu-edid", "qemu-keymap", "qemu-trace-stap",
-	"qemu-pr-helper", "qemu-bridge-helper", "qemu-vmsr-helper"}
+var helpers = []string{"qemu-img", "qemu-io", "qemu-nbd", "qemu-storage-daemon", "qemu-ga", "qemu-rdp", "qemu-edid", "qemu-keymap",
+	"qemu-trace-stap", "qemu-pr-helper", "qemu-bridge-helper", "qemu-vmsr-helper"}
 
 // commLength is what the kernel keeps of a program's name, in bytes (TASK_COMM_LEN without its end).
 const commLength = 15
 
-// isHelper reports whether a program works for guests beside QEMU, by its file's name or by what the kernel keeps of that.
+// isHelper reports whether a program works for guests beside QEMU, by its file's name or by what the kernel keeps of
+// that.
 func isHelper(base string) bool {
 	return strings.HasSuffix(base, "-helper") || slices.ContainsFunc(helpers, func(name string) bool {
 		return base == name || base == name[:min(len(name), commLength)]
 	})
 }
 
+var uuidForm = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
+
 // isUUID reports whether s has the dashed form of 36 characters.
-func isUUID(s string) bool {
-	if len(s) != 36 {
-		return false
-	}
-	for i, c := range s {
-		dash := i == 8 || i == 13 || i == 18 || i == 23
-		if dash != (c == '-') || !dash && !strings.ContainsRune("0123456789abcdefABCDEF", c) {
-			return false
-		}
-	}
-	return true
-}
+func isUUID(s string) bool { return uuidForm.MatchString(s) }

@@ -7,9 +7,9 @@
 // a pidfd, so that neither the kill nor the proof of its end can hit another
 // process that got the same number.
 //
-// Start with [List] for all guests of a node, or [Host.Find] for one. Package xl does the same for the domains of Xen,
-// in the words of this package, and package local chooses between the two. [Host.Helpers] finds what works for libvirt's
-// daemon beside the guests.
+// Start with [Host.List] for all guests of a node, or [Host.Find] for one. Package xl does the same for the domains of Xen,
+// in the words of this package, and package local chooses between the two. [Host.Helpers] finds what works for
+// libvirt's daemon beside the guests.
 //
 // # Whose a process is
 //
@@ -28,9 +28,17 @@
 // What libvirt noted overrides the command line too: a QEMU whose command line names another guest than its control
 // group or its pid file is a doubt about the guest of these, and proves nothing about the other.
 //
-// To read stat, status, cgroup and cmdline needs no capability, unless /proc is mounted with hidepid. To read exe and auxv
-// needs CAP_SYS_PTRACE. Without that, a QEMU that root started by hand is not found, and on a node without services a
-// set-user-ID program is not recognised.
+// To read stat, status, cgroup and cmdline needs no capability, unless /proc is mounted with hidepid. To read exe and
+// auxv needs CAP_SYS_PTRACE. Without that, a QEMU that root started by hand is not found, and on a node without
+// services a set-user-ID program is not recognised.
+//
+// # Why not prometheus/procfs
+//
+// It parses stat, status and cgroup too, and nothing else of what this package does: it has no auxiliary vector, judges
+// no control group, opens the files by the process's number alone, and reads in the caller's goroutine, so that one
+// QEMU in a storage stall would block the scan at its command line. Here the start time is read before and after all
+// else of a process, so that facts of two processes with one number are not mixed, and what can block is read beside
+// the scan.
 //
 // # What an answer means
 //

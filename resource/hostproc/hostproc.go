@@ -33,7 +33,7 @@ type Condition int
 const (
 	Alive  Condition = iota // it runs, or is paused as somebody wishes
 	Halted                  // it is paused for a switchover or a save that is under way, or has failed
-	Ending                  // it has shut down or is being torn down, maybe to be made again at once
+	Ending                  // it has shut down or is being destroyed, maybe to be made again at once
 	Broken                  // it crashed, and was kept
 )
 
@@ -64,8 +64,8 @@ func (p Process) String() string {
 	return fmt.Sprintf("QEMU process %d", p.PID)
 }
 
-// Began is how long after the host's boot the process began, 0 for a domain of Xen's. The kernel counts it in hundredths
-// of a second.
+// Began is how long after the host's boot the process began, 0 for a domain of Xen's. The kernel counts it in
+// hundredths of a second.
 func (p Process) Began() time.Duration { return sinceBoot(p.StartTime) }
 
 // Host is where to look. The zero value is this node.
@@ -80,9 +80,6 @@ type Host struct {
 	// this program.
 	Users []int
 }
-
-// List returns the QEMU processes of all guests on this node; see [Host.List].
-func List(ctx context.Context) ([]Process, error) { return Host{}.List(ctx) }
 
 // List returns the QEMU processes of all guests, in the order of their numbers. With an
 // error, which is [ErrIncomplete], it returns those that it did see.
@@ -188,18 +185,19 @@ type look struct {
 	read  *reading
 }
 
-// mayBe reports whether the process may be that of the guest that its command line names; empty is no name. A guest that
-// has broken out into its QEMU can change the command line, but neither the control group nor libvirt's pid file.
+// mayBe reports whether the process may be that of the guest that its command line names; empty is no name. A guest
+// that has broken out into its QEMU can change the command line, but neither the control group nor libvirt's pid file.
 func (l look) mayBe(guest string) bool {
 	isNoted := len(l.files) == 0 || slices.Contains(l.files, guest)
 	return guest == "" || mayBe(l.group.machine, guest) && (l.group.machine != "" || isNoted)
 }
 
-// isNoted reports whether libvirt noted twice that this is the QEMU of a guest: its control group has the name of its pid
-// file. What works beside a guest has that group and a pid file of another name. What QEMU calls itself says nothing
-// then: an emulator may have any name, and a guest that has broken out gives itself one.
+// isNoted reports whether libvirt noted twice that this is the QEMU of a guest: its control group has the name of its
+// pid file. What works beside a guest has that group and a pid file of another name. What QEMU calls itself says
+// nothing then: an emulator may have any name, and a guest that has broken out gives itself one.
 func (l look) isNoted() bool {
-	return l.group.machine != "" && slices.ContainsFunc(l.files, func(guest string) bool { return mayBe(l.group.machine, guest) })
+	isMachines := func(guest string) bool { return mayBe(l.group.machine, guest) }
+	return l.group.machine != "" && slices.ContainsFunc(l.files, isMachines)
 }
 
 // add reports one process which guest's it is.

@@ -37,7 +37,8 @@ func (h Host) Kill(ctx context.Context, p Process, grace time.Duration) error {
 	return nil
 }
 
-// Terminate sends SIGTERM to exactly the process that was listed, and does not wait. It is no error where that has ended.
+// Terminate sends SIGTERM to exactly the process that was listed, and does not wait. It is no error where that has
+// ended.
 func (h Host) Terminate(p Process) error {
 	fd, err := h.terminate(p)
 	if fd != nil {

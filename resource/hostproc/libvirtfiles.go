@@ -123,8 +123,9 @@ func locker(file *os.File) (pid int) {
 const rounding = time.Second
 
 // names reports whether a pid file is about the process of its number that began at that time, and not about an earlier
-// one. QEMU holds the file's lock as long as it lives (virCommandSetPidFile, since libvirt 6.2), so that a clock that was
-// set does not matter. Without the lock (an older libvirt, a QEMU that exits) the process must not be younger than the file.
+// one. QEMU holds the file's lock as long as it lives (virCommandSetPidFile, since libvirt 6.2), so that a clock that
+// was set does not matter. Without the lock (an older libvirt, a QEMU that exits) the process must not be younger than
+// the file.
 func (f pidFile) names(began time.Time) bool {
 	return f.locker == f.pid || !began.After(f.written.Add(rounding))
 }
@@ -132,7 +133,8 @@ func (f pidFile) names(began time.Time) bool {
 // ticks is how many clock ticks a second has in what the kernel tells programs (USER_HZ).
 const ticks = 100
 
-// Uptime is the time since the boot of this node, with the time in which the machine slept, as [Process.Began] counts it.
+// Uptime is the time since the boot of this node, with the time in which the machine slept, as [Process.Began] counts
+// it.
 func Uptime() time.Duration {
 	var up unix.Timespec
 	_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &up) // which Linux has since 2.6.39
@@ -173,8 +175,8 @@ func (h Host) resumed(p Process) bool {
 	return err == nil && status.state == "running" && status.pid == p.PID
 }
 
-// isDenied reports whether a process claims the UUID of the guest that is searched for, under another name, while libvirt's
-// status file has another UUID for the process. The process of a renamed guest is not denied.
+// isDenied reports whether a process claims the UUID of the guest that is searched for, under another name, while
+// libvirt's status file has another UUID for the process. The process of a renamed guest is not denied.
 func (h Host) isDenied(p Process, guest, uuid string) bool {
 	if uuid == "" || p.Name == guest || !strings.EqualFold(p.UUID, uuid) {
 		return false

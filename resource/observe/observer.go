@@ -10,6 +10,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/wait"
 	"github.com/vmferry/vmferry/resource/hostproc"
 )
 
@@ -63,7 +64,7 @@ func (g *Observer) Look(ctx context.Context) Observation {
 	if !o.IsGone() || g.Configured == nil {
 		return o
 	}
-	g.Log.Infof("going on with guest %q of the config file: the last one, %q with UUID %s, is gone",
+	g.Log.Infof("continuing with guest %q of the config file: the last one, %q with UUID %s, is gone",
 		g.Configured.Name, g.Name, g.UUID)
 	g.Identity, g.Configured = *g.Configured, nil
 	return g.look(ctx)
@@ -134,15 +135,14 @@ func (g *Observer) namesake(ctx context.Context) *libvirt.Status {
 
 // status asks libvirt for a guest, for at most half of the time that is left: a daemon that
 // hangs must leave time to look at the processes.
-func (g *Observer) status(ctx context.Context, ref string) (status libvirt.Status, err error) {
+func (g *Observer) status(ctx context.Context, ref string) (libvirt.Status, error) {
 	limit := g.CallTime
 	if deadline, ok := ctx.Deadline(); ok {
 		limit = min(limit, time.Until(deadline)/2)
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	err = g.Call(ctx, func(conn Hypervisor) error { status, err = conn.Status(ctx, ref); return err })
-	return status, err
+	return Ask(ctx, g, func(conn Hypervisor) (libvirt.Status, error) { return conn.Status(ctx, ref) })
 }
 
 // Find lists what runs the guest; an error means "cannot tell". A process with the name of ours and another UUID is
@@ -182,6 +182,12 @@ func (g *Observer) Call(ctx context.Context, do func(Hypervisor) error) error {
 	return err
 }
 
+// Ask is [Observer.Call] for a question.
+func Ask[T any](ctx context.Context, g *Observer, question func(Hypervisor) (T, error)) (answer T, err error) {
+	err = g.Call(ctx, func(conn Hypervisor) error { answer, err = question(conn); return err })
+	return answer, err
+}
+
 // HasNoAnswer reports whether it is not known what libvirt did: it gave no answer.
 func HasNoAnswer(err error) bool {
 	return errors.Is(err, libvirt.ErrConnect) || errors.Is(err, context.DeadlineExceeded) ||
@@ -194,4 +200,67 @@ func (g *Observer) Disconnect() {
 		_ = g.conn.Close() // nothing depends on a clean goodbye
 		g.conn = nil
 	}
+}
+
+// PollInterval is the pause between two looks at a guest.
+const PollInterval = 500 * time.Millisecond
+
+const (
+	// rebootTime is how long a guest of Xen's may be away while it reboots: it is destroyed and created again, and in
+	// between there is none. One to two seconds are usual (resource-agents' issues 308 and 314).
+	rebootTime = 5 * time.Second
+	// rebuildTime is the same where libvirt still has a guest on its list that it would forget had it ended: it
+	// is at work on it.
+	rebuildTime = 15 * time.Second
+)
+
+// WaitFor looks until done accepts an observation or ctx ends, and returns the last one.
+// ok is false when ctx ended first.
+func (g *Observer) WaitFor(ctx context.Context, done func(Observation) bool) (o Observation, ok bool) {
+	for {
+		if o = g.Look(ctx); done(o) {
+			return o, true
+		}
+		if wait.For(ctx, PollInterval) != nil {
+			return o, false
+		}
+	}
+}
+
+// WaitUntil is WaitFor with a time at which the last observation is taken as it is.
+func (g *Observer) WaitUntil(ctx context.Context, end time.Time, done func(Observation) bool) Observation {
+	soft, cancel := context.WithDeadline(ctx, end)
+	defer cancel()
+	o, ok := g.WaitFor(soft, done)
+	if !ok && ctx.Err() == nil {
+		o = g.Look(ctx) // the last look may have been cut short by its own deadline
+	}
+	return o
+}
+
+// WaitStable looks until the state is one that waiting would not change, at most until end. arrival tells to wait for
+// a guest that arrives, too: between the looks at two nodes the guest may change over, and be taken for stopped on
+// both.
+func (g *Observer) WaitStable(ctx context.Context, end time.Time, arrival bool) Observation {
+	o := g.WaitUntil(ctx, end, func(o Observation) bool {
+		return o.State.isStable() && !(arrival && o.State == Incoming)
+	})
+	return g.WaitReboot(ctx, o, end)
+}
+
+// WaitReboot looks again and again while a guest that is not here may be back at once, at most until end. o is the
+// last look.
+func (g *Observer) WaitReboot(ctx context.Context, o Observation, end time.Time) Observation {
+	began := time.Now()
+	isAway := func(o Observation) bool {
+		return o.IsGone() && (o.IsListed() || g.IsNoted() && time.Since(began) < rebootTime)
+	}
+	if g.Driver().TracksProcess || !isAway(o) {
+		return o
+	}
+	g.Log.Infof("the guest is not here for the moment, maybe as it reboots: %s", o)
+	if last := began.Add(rebuildTime); last.Before(end) {
+		end = last
+	}
+	return g.WaitUntil(ctx, end, func(o Observation) bool { return !isAway(o) })
 }

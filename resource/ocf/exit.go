@@ -32,6 +32,11 @@ func Errorf(code ExitCode, format string, args ...any) *Error {
 	return &Error{Code: code, Reason: fmt.Sprintf(format, args...)}
 }
 
+// Wrapf makes an Error with a cause.
+func Wrapf(code ExitCode, err error, format string, args ...any) *Error {
+	return &Error{Code: code, Reason: fmt.Sprintf(format, args...), Err: err}
+}
+
 // Error gives the reason and the cause on one line.
 func (e *Error) Error() string {
 	switch {
@@ -46,7 +51,7 @@ func (e *Error) Error() string {
 // Unwrap gives the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// CodeOf is the exit code that stands for err: 0 for nil, and 1 for an error
+// CodeOf is the exit code for err: 0 for nil, and 1 for an error
 // that carries no code.
 func CodeOf(err error) ExitCode {
 	var coded *Error

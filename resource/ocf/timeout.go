@@ -1,6 +1,7 @@
 package ocf
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -21,7 +22,7 @@ func Timeout(environ []string, fallback time.Duration) time.Duration {
 	return fallback
 }
 
-// ParseTimeout reads milliseconds; 0 stands for what is no timeout.
+// ParseTimeout reads milliseconds; 0 is no timeout.
 func ParseTimeout(s string) time.Duration {
 	ms, err := strconv.ParseInt(s, 10, 64)
 	if err != nil || ms <= 0 {
@@ -34,11 +35,6 @@ func ParseTimeout(s string) time.Duration {
 // list that it was given stays as it is.
 func SetTimeout(environ []string, timeout time.Duration) []string {
 	ms := max(timeout.Milliseconds(), 1)
-	changed := make([]string, 0, len(environ)+1)
-	for _, v := range environ {
-		if !strings.HasPrefix(v, timeoutVar+"=") {
-			changed = append(changed, v)
-		}
-	}
-	return append(changed, timeoutVar+"="+strconv.FormatInt(ms, 10))
+	others := slices.DeleteFunc(slices.Clone(environ), func(v string) bool { return strings.HasPrefix(v, timeoutVar+"=") })
+	return append(others, timeoutVar+"="+strconv.FormatInt(ms, 10))
 }

@@ -90,7 +90,7 @@ var priorities = map[logrus.Level]journal.Priority{
 }
 
 // Fire implements logrus.Hook. The journal may be full or gone: that is no reason
-// to disturb the action, and the line stands on stderr too.
+// to disturb the action, and the line is on stderr too.
 func (h journalHook) Fire(e *logrus.Entry) error {
 	_ = journal.Send(line(e), priorities[e.Level], journalFields(e, h.instance))
 	return nil

@@ -13,6 +13,5 @@
 //	options.go  migrate_options, as virsh migrate has them
 //	check.go    values, and pairs of them that contradict each other
 //	uri.go      the node's own libvirt
-//	route.go    another node's libvirt
-//	move.go     the migration that the parameters ask for
+//	move.go     the migration that the parameters ask for, and the way to the other node's libvirt
 package param

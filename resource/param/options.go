@@ -12,6 +12,10 @@ import (
 // compressions are libvirt's methods (virsh migrate --comp-methods).
 var compressions = []string{"mt", "xbzrle", "zlib", "zstd"}
 
+// alwaysDone are options for what is done for every migration.
+var alwaysDone = strings.Fields(
+	"--live --p2p --auto-converge --abort-on-error --change-protection --verbose --timeout-suspend")
+
 // optionWords are virsh's options for a migration, without the dashes.
 // One that takes a value returns false for a value that cannot be meant.
 var optionWords = map[string]struct {
@@ -30,15 +34,6 @@ var optionWords = map[string]struct {
 	"parallel":                        {flag: func(o *Options) { o.Parallel = true }},
 	"zerocopy":                        {flag: func(o *Options) { o.ZeroCopy = true }},
 	"unsafe":                          {flag: func(o *Options) { o.Unsafe = true }},
-
-	// What is done for every migration.
-	"live":              {flag: func(*Options) {}},
-	"p2p":               {flag: func(*Options) {}},
-	"auto-converge":     {flag: func(*Options) {}},
-	"abort-on-error":    {flag: func(*Options) {}},
-	"change-protection": {flag: func(*Options) {}},
-	"verbose":           {flag: func(*Options) {}},
-	"timeout-suspend":   {flag: func(*Options) {}},
 
 	"migrateuri":      {value: func(o *Options, s string) bool { o.MigrateURI = s; return true }},
 	"graphicsuri":     {value: func(o *Options, s string) bool { o.GraphicsURI = s; return true }},
@@ -82,6 +77,8 @@ func (r *reader) options(name string) Options {
 		word, value, inline := strings.Cut(words[i], "=")
 		known, ok := optionWords[strings.TrimPrefix(word, "--")]
 		switch {
+		case slices.Contains(alwaysDone, words[i]):
+			continue
 		case !ok || !strings.HasPrefix(word, "--"):
 			r.bad(name, "%s has %q, which this agent does not know or cannot do: remove it", name, words[i])
 			return Options{}

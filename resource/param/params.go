@@ -8,6 +8,7 @@ import (
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/resource/utilization"
 )
 
 // Params are the resource's parameters, named and meant as those of
@@ -121,3 +122,71 @@ func (p Params) File() string { return cmp.Or(p.Config, p.XMFile) }
 
 // SavesTo is the directory that the guest is saved to and restored from, "" for none.
 func (p Params) SavesTo() string { return cmp.Or(p.Snapshot, p.SaveDir) }
+
+// Checks are questions to a guest's services that a monitor asks.
+type Checks struct {
+	TCP     []string      // check_tcp: HOST:PORT that must accept a connection
+	UDP     []string      // check_udp: HOST:PORT that must answer a datagram
+	Agent   bool          // check_agent: the QEMU guest agent must answer
+	Timeout time.Duration // check_timeout: of each
+	Grace   time.Duration // check_grace: how long a guest is not checked after its start or its arrival
+}
+
+// Any reports whether a check is set.
+func (c Checks) Any() bool { return len(c.TCP) > 0 || len(c.UDP) > 0 || c.Agent }
+
+func readChecks(r *reader) Checks {
+	return Checks{
+		TCP: r.hostPorts("check_tcp"), UDP: r.hostPorts("check_udp"), Agent: r.boolean("check_agent"),
+		Timeout: r.secondsFrom("check_timeout", time.Second), Grace: r.secondsFrom("check_grace", 0),
+	}
+}
+
+// Utilization is what a monitor does about one utilization attribute of the resource.
+type Utilization = utilization.Attribute
+
+// readUtilization reads autoset_… and unset_… for each attribute. Unset, VirtualDomain sets all of
+// them, and the Xen agent none. As there, autoset_… goes before, but only one that somebody has set.
+func readUtilization(r *reader) []Utilization {
+	auto := r.get("xmfile") == ""
+	var all []Utilization
+	for _, name := range []string{"cpu", "host_memory", "hv_memory"} {
+		remove := r.boolean("unset_utilization_" + name)
+		set := r.boolean("autoset_utilization_"+name) || r.get("autoset_utilization_"+name) == "" && auto && !remove
+		if set || remove {
+			all = append(all, Utilization{Name: name, Remove: !set})
+		}
+	}
+	return all
+}
+
+// defaultXMFile is the Xen agent's, for a guest of Xen's of which no file is named.
+const defaultXMFile = "/etc/xen/vm/MyDomU"
+
+// readXen reads what only the Xen agent has, into p, which holds all the rest.
+func readXen(r *reader, p *Params) {
+	p.XMFile, p.Name = r.get("xmfile"), r.get("name")
+	p.NodeIPAttribute = r.get("node_ip_attribute")
+	p.MemManagement = r.boolean("allow_mem_management")
+	_ = r.number("reserved_Dom0_memory") // it bounds what allow_mem_management would do
+	if acpi := r.boolean("shutdown_acpi"); acpi && p.ShutdownMode == "" {
+		p.ShutdownMode = "acpi"
+	}
+	p.ShutdownTimeout = r.seconds("shutdown_timeout")
+	p.ForceStop = p.ForceStop || r.get("shutdown_timeout") == "0"
+	if p.File() == "" && r.get("hypervisor") != "" && p.IsXen() {
+		p.XMFile = defaultXMFile
+	}
+}
+
+// ShutdownTime is how long a stop waits for the guest, at most limit. shutdown_timeout says it;
+// the Xen agent takes two thirds of the timeout without one.
+func (p Params) ShutdownTime(limit, timeout time.Duration) time.Duration {
+	switch {
+	case p.ShutdownTimeout > 0:
+		return min(limit, p.ShutdownTimeout)
+	case p.XMFile != "":
+		return min(limit, timeout*2/3)
+	}
+	return limit
+}

@@ -10,8 +10,14 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
+	"time"
+
+	"github.com/sirupsen/logrus"
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/resource/command"
+	"github.com/vmferry/vmferry/resource/timely"
 )
 
 // Route is how a node's libvirt is reached from another node, and where a guest's memory is sent on the way to that
@@ -37,12 +43,12 @@ type Config struct {
 // Its parts are: driver and transport, host (dropped), port, the rest.
 var remotePattern = regexp.MustCompile(`^(.*)://[^/:]*(:?[0-9]*)/(.*)$`)
 
-// To is the way to a node. address stands for the node in all URIs, and goes before migration_network_suffix;
+// To is the way to a node. address replaces the node in all URIs, and goes before migration_network_suffix;
 // without one, which is empty, that is the node's name. See [Config.Address].
 //
 // The URI of libvirt is the hypervisor's, with the transport, and with the node in place of its host; remoteuri
 // replaces all that. The memory is sent to migrateuri, else to --migrateuri of migrate_options, else to a URI that is
-// made from address, migration_network_suffix and migrateport. As in VirtualDomain, %n stands for the target with
+// made from address, migration_network_suffix and migrateport. As in VirtualDomain, %n is the target with
 // user and suffix, unless remoteuri is set, which takes the node alone. Without a migrateport the made URI has no
 // port: libvirt picks a free one.
 //
@@ -156,19 +162,21 @@ func (c Config) account(host string) string {
 	return c.User + "@" + host
 }
 
-var errNoAddress = errors.New("the node has no such attribute")
+// attributeTime bounds a question to Pacemaker about a node's attribute.
+const attributeTime = 5 * time.Second
 
-// Program runs a program and returns its output; see resource.Command. Its error has the program's last words.
-type Program func(ctx context.Context, name string, args ...string) (output string, err error)
+var errNoAddress = errors.New("the node has no such attribute")
 
 // Address asks Pacemaker, by run, for what the node attribute that node_ip_attribute names has for the node: an
 // address or a host name. It is empty, and nothing is asked, where that parameter is unset. An error says why the node
-// has no address; its name is used then.
-func (c Config) Address(ctx context.Context, run Program, node string) (string, error) {
+// has no address; its name is used then. It returns within five seconds, and within half of the time of ctx.
+func (c Config) Address(ctx context.Context, run command.Runner, node string) (string, error) {
 	if c.NodeIPAttribute == "" {
 		return "", nil
 	}
-	out, err := run(ctx, "crm_attribute", "--type", "nodes", "--node", node, "--name", c.NodeIPAttribute,
+	ctx, cancel := timely.Within(ctx, attributeTime)
+	defer cancel()
+	out, err := run.Explained(ctx, "crm_attribute", "--type", "nodes", "--node", node, "--name", c.NodeIPAttribute,
 		"--query", "--quiet")
 	address := strings.TrimSpace(out)
 	switch {
@@ -181,4 +189,44 @@ func (c Config) Address(ctx context.Context, run Program, node string) (string, 
 		return address, nil
 	}
 	return "", fmt.Errorf("read attribute %q of node %q: %w", c.NodeIPAttribute, node, err)
+}
+
+// Table is the ways to nodes that an action has looked up: each node's address is looked up once. It may be used by
+// several goroutines.
+type Table struct {
+	config  Config
+	address func(ctx context.Context, node string) (string, error)
+	log     logrus.FieldLogger
+
+	mu    sync.Mutex
+	known map[string]Route
+}
+
+// NewTable makes an empty table; address looks up a node's address, see [Config.Address].
+func NewTable(c Config, address func(ctx context.Context, node string) (string, error), log logrus.FieldLogger) *Table {
+	return &Table{config: c, address: address, log: log, known: make(map[string]Route)}
+}
+
+// To is the way to a node. Where the node has no address, its name is used.
+func (t *Table) To(ctx context.Context, node string) (Route, error) {
+	t.mu.Lock()
+	r, ok := t.known[node]
+	t.mu.Unlock()
+	if ok {
+		return r, nil
+	}
+	address, err := t.address(ctx, node)
+	switch {
+	case err != nil:
+		t.log.WithError(err).Warnf("node %s has no address to reach it by: using its name", node)
+	case address != "":
+		t.log.Infof("node %s has the address %s", node, address)
+	}
+	if r, err = t.config.To(node, address); err != nil {
+		return Route{}, err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.known[node] = r
+	return r, nil
 }

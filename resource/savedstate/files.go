@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/sirupsen/logrus"
+	"golang.org/x/sys/unix"
 
 	"github.com/vmferry/vmferry/migrate/atomicfile"
 	"github.com/vmferry/vmferry/migrate/libvirt"
@@ -74,7 +75,7 @@ func (f Files) Finish(saved error) error {
 		return nil
 	}
 	if saved != nil {
-		return fmt.Errorf("%w, or nobody knows whether it is: %w", saveimage.ErrPartial, saved)
+		return fmt.Errorf("%w, or it is unknown whether it is: %w", saveimage.ErrPartial, saved)
 	}
 	return rename(file, f.Path())
 }
@@ -112,7 +113,7 @@ func (f Files) Claim(ctx context.Context, own string) (*State, error) {
 		f.Log.Warnf("a file in the place of the saved state is not libvirt's: "+
 			"ignored, and the guest is booted: %s", err)
 		// It may be libvirt's for another node or another label, where it must not be found when the guest's disks have
-		// gone on.
+		// changed.
 		return nil, safefile.ClearWay(f.Path(), place.owners)
 	case err != nil:
 		return nil, err
@@ -211,4 +212,50 @@ func rename(from, to string) error {
 		return err
 	}
 	return atomicfile.SyncDir(filepath.Dir(to))
+}
+
+// readImage reads which guest's memory a file holds; why is a reason for which it can never be restored.
+func readImage(f *os.File) (image saveimage.Image, size fs.FileInfo, why string, err error) {
+	info, err := f.Stat()
+	if err != nil {
+		return image, nil, "", err
+	}
+	image, err = saveimage.Read(f)
+	switch errno := unix.Errno(0); {
+	case errors.As(err, &errno):
+		return image, info, "", err
+	case err == nil && info.Size() <= image.Size:
+		err = saveimage.ErrPartial
+	}
+	if err != nil {
+		return image, info, err.Error(), nil
+	}
+	return image, info, "", nil
+}
+
+// checkWhole returns an error for a file that libvirt has not written to its end.
+func checkWhole(file string) error {
+	f, err := safefile.Open(file, safefile.Anyone)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = f.Close() }()
+	_, _, why, err := readImage(f)
+	if err == nil && why != "" {
+		err = errors.New(why)
+	}
+	return err
+}
+
+// checkSame makes sure that a name is still that of an open file.
+func checkSame(f *os.File, name string) error {
+	was, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	now, err := os.Lstat(name)
+	if err == nil && !os.SameFile(was, now) {
+		err = fmt.Errorf("%q was exchanged while it was looked at", name)
+	}
+	return err
 }

@@ -4,9 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/url"
 	"os"
-	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -41,23 +39,11 @@ func (p Place) foreign(err error) error {
 	return err
 }
 
-// sessionUser is the user of a session whose libvirt a URI names by its socket.
-func sessionUser(uri string) (uid uint32, ok bool) {
-	u, err := url.Parse(uri)
-	if err != nil || u.Path != "/session" {
-		return 0, false
-	}
-	rest, below := strings.CutPrefix(u.Query().Get("socket"), "/run/user/")
-	number, _, _ := strings.Cut(rest, "/")
-	n, err := strconv.ParseUint(number, 10, 32)
-	return uint32(n), below && err == nil
-}
-
 // saversOf are the users as whom libvirt may save this guest in particular: the one of a session, and the one of the
 // guest's own DAC label, which libvirt turns to where NFS refuses root (qemuDomainOpenFile of qemu_domain.c).
 func saversOf(uri, text string) (uids []uint32) {
-	if uid, ok := sessionUser(uri); ok {
-		uids = append(uids, uid)
+	if uid, ok := hostproc.SessionUser(uri); ok {
+		uids = append(uids, uint32(uid))
 	}
 	guest := &libvirtxml.Domain{}
 	if guest.Unmarshal(text) != nil {
@@ -76,8 +62,8 @@ func saversOf(uri, text string) (uids []uint32) {
 // the hypervisor's, and text the guest's XML. It touches storage, which may hang.
 func Survey(dir, qemuDir, uri, text string) (Place, error) {
 	p := Place{session: -1}
-	if uid, ok := sessionUser(uri); ok {
-		p.session = int(uid)
+	if uid, ok := hostproc.SessionUser(uri); ok {
+		p.session = uid
 	}
 	owners := saversOf(uri, text)
 	kind, err := disks.SharedBy(dir)

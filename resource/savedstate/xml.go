@@ -42,8 +42,8 @@ var (
 	machineCharacter = regexp.MustCompile(`^[A-Za-z0-9._+-]+$`)
 )
 
-// withMachine gives a domain's XML the machine type that the guest had when it was saved, where its own stands for the
-// newest of a kind, such as "q35" for "pc-q35-9.2": after an upgrade of QEMU that is another one.
+// withMachine gives a domain's XML the machine type that the guest had when it was saved, where its own is an alias of
+// the newest of a kind, such as "q35" for "pc-q35-9.2": after an upgrade of QEMU that is another one.
 func withMachine(own string, guest, was *libvirtxml.Domain) string {
 	if guest.OS == nil || was.OS == nil || guest.OS.Type == nil || was.OS.Type == nil {
 		return own
@@ -57,7 +57,7 @@ func withMachine(own string, guest, was *libvirtxml.Domain) string {
 	})
 }
 
-// isNewestOf reports whether QEMU's alias may stand for a machine type.
+// isNewestOf reports whether a machine type may be the one of QEMU's alias.
 func isNewestOf(alias, machine string) bool {
 	switch alias {
 	case "pc":

@@ -14,6 +14,7 @@ import (
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/shellword"
+	"github.com/vmferry/vmferry/resource/command"
 	"github.com/vmferry/vmferry/resource/notes"
 )
 
@@ -44,7 +45,7 @@ type Updater struct {
 	XenAgent       bool                                            // the parameters are those of the Xen agent
 	Size           func(ctx context.Context) (libvirt.Info, error) // of the guest, by libvirt
 	// Run runs a program and returns its output; its error has the program's last words.
-	Run   func(ctx context.Context, name string, args ...string) (string, error)
+	Run   command.Runner
 	Notes notes.Store
 	Log   logrus.FieldLogger
 }
@@ -149,8 +150,7 @@ func (u Updater) crmResource(ctx context.Context, args ...string) error {
 // in words then, and Pacemaker 3 exits with 0 all the same.
 func (u Updater) current(ctx context.Context, name string) string {
 	out, err := u.Run(ctx, "crm_resource", u.args("--quiet", "--get-parameter", name)...)
-	lines := strings.Split(strings.TrimSpace(out), "\n") // messages of other kinds come before it
-	value := strings.TrimSpace(lines[len(lines)-1])
+	value := command.LastLine(out) // messages of other kinds come before it
 	if _, nerr := strconv.ParseInt(value, 10, 64); err != nil || nerr != nil {
 		return ""
 	}

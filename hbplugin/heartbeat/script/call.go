@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/hbplugin/heartbeat"
-	"github.com/vmferry/vmferry/resource"
+	"github.com/vmferry/vmferry/resource/param"
 )
 
 const usage = `usage: vmferry GUEST [PARAM=VALUE]... start|stop|status
@@ -106,7 +106,7 @@ func (c call) check(agentEnviron []string) error {
 	if c.problem != nil {
 		return errors.New(strings.ReplaceAll(c.problem.Error(), "\n", "; "))
 	}
-	if unknown := resource.ParseEnviron(agentEnviron).Ignored; len(unknown) > 0 {
+	if unknown := param.ParseEnviron(agentEnviron).Ignored; len(unknown) > 0 {
 		return fmt.Errorf("%s is not a parameter of this agent", strings.Join(unknown, ", "))
 	}
 	return nil

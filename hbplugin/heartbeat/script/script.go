@@ -11,7 +11,7 @@ import (
 
 	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/migrate/wait"
-	"github.com/vmferry/vmferry/resource"
+	"github.com/vmferry/vmferry/resource/elsewhere"
 	"github.com/vmferry/vmferry/resource/ocf"
 )
 
@@ -26,7 +26,7 @@ const askTime = 10 * time.Second
 type Script struct {
 	// Act does one action of the agent's with the given environment.
 	Act   func(ctx context.Context, action string, environ []string) error
-	Peers func(ctx context.Context) ([]resource.Peer, error) // the other nodes
+	Peers func(ctx context.Context) ([]elsewhere.Peer, error) // the other nodes
 	// Leaving tells since when this node's own Heartbeat is being stopped, if it is.
 	Leaving func(ctx context.Context) (since time.Time, leaving bool)
 	// Deadtime is for how long a node that has gone may still be called active.

@@ -16,8 +16,9 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/vmferry/vmferry/migrate"
-	"github.com/vmferry/vmferry/resource"
+	"github.com/vmferry/vmferry/resource/elsewhere"
 	"github.com/vmferry/vmferry/resource/ocf"
+	"github.com/vmferry/vmferry/resource/param"
 )
 
 var (
@@ -35,7 +36,7 @@ type scene struct {
 	answer  map[string]error
 	refuses map[string]error // why a node does not take the guest
 	takes   map[string]time.Duration
-	peers   []resource.Peer
+	peers   []elsewhere.Peer
 	deaf    error // of the question for peers
 	onAct   func(action string)
 	stale   time.Duration // how long Heartbeat's word may be stale, as it is leaving here
@@ -51,7 +52,7 @@ func (s *scene) face(runDir string) Script {
 	s.began = time.Now()
 	return Script{
 		Act: s.act,
-		Peers: func(context.Context) ([]resource.Peer, error) {
+		Peers: func(context.Context) ([]elsewhere.Peer, error) {
 			if s.leaves > 0 && time.Since(s.began) >= s.leaves {
 				return peerLost, s.deaf
 			}
@@ -69,7 +70,7 @@ func (s *scene) face(runDir string) Script {
 }
 
 func (s *scene) act(_ context.Context, action string, environ []string) error {
-	env := resource.ParseEnviron(environ)
+	env := param.ParseEnviron(environ)
 	s.done = append(s.done, strings.TrimSpace(fmt.Sprintf("%s %s %s", action, env.Timeout, env.Target)))
 	time.Sleep(s.takes[action]) // of the bubble's clock
 	if s.onAct != nil {
@@ -82,9 +83,9 @@ func (s *scene) act(_ context.Context, action string, environ []string) error {
 }
 
 var (
-	threeUp  = append(slices.Clone(bothUp), resource.Peer{Name: "node3", State: resource.PeerUp})
-	bothUp   = []resource.Peer{{Name: "node2", State: resource.PeerUp}}
-	peerLost = []resource.Peer{{Name: "node2", State: resource.PeerUnknown}}
+	threeUp  = append(slices.Clone(bothUp), elsewhere.Peer{Name: "node3", State: elsewhere.PeerUp})
+	bothUp   = []elsewhere.Peer{{Name: "node2", State: elsewhere.PeerUp}}
+	peerLost = []elsewhere.Peer{{Name: "node2", State: elsewhere.PeerUnknown}}
 )
 
 func TestStop(t *testing.T) {
@@ -99,7 +100,7 @@ func TestStop(t *testing.T) {
 		{"moved", "vm1 stop", scene{peers: bothUp}, false,
 			"monitor 30s; migrate_to 2m0s node2", 0},
 		{"moved to the one that is up", "vm1 stop",
-			scene{peers: append(slices.Clone(peerLost), resource.Peer{Name: "node3", State: resource.PeerUp})}, false,
+			scene{peers: append(slices.Clone(peerLost), elsewhere.Peer{Name: "node3", State: elsewhere.PeerUp})}, false,
 			"monitor 30s; migrate_to 2m0s node3", 0},
 		{"the first does not take it", "vm1 stop",
 			scene{peers: threeUp, refuses: map[string]error{"node2": errNoRoom},
@@ -336,11 +337,11 @@ func TestUsage(t *testing.T) {
 
 // The agent gets the environment that Pacemaker would give it, whatever Heartbeat has set.
 func TestEnviron(t *testing.T) {
-	var got resource.Environ
+	var got param.Environ
 	var environ []string
 	f := (&scene{}).face(t.TempDir())
 	f.Act = func(_ context.Context, _ string, e []string) error {
-		got, environ = resource.ParseEnviron(e), e
+		got, environ = param.ParseEnviron(e), e
 		return nil
 	}
 	args := strings.Fields("/srv/vm1.xml migration_transport=tcp hypervisor=qemu:///session remoteuri=qemu+tls://%n/system?a=b start")

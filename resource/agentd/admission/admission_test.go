@@ -338,7 +338,7 @@ func TestTurnsAreNotKeptForEver(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, _ = io.WriteString(babbler.talk, "thanks\n")
+		_, _ = io.WriteString(babbler.stream, "thanks\n")
 		o.wait.Wait()
 	})
 }

@@ -6,18 +6,20 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
 
+	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/drain"
 	"github.com/vmferry/vmferry/resource/agentd/wire"
 )
 
 // Turn is a turn that the daemon has granted. Its methods may be called from any goroutine.
 type Turn struct {
-	talk    *talk
-	granted word
+	stream  *stream
+	granted message
 	giveUp  chan struct{}
 	release func()
 }
@@ -63,9 +65,9 @@ func dial(ctx context.Context, socket string) (net.Conn, error) {
 }
 
 func enter(ctx context.Context, conn net.Conn, r Request, waiting func(), measured Measured) (*Turn, error) {
-	t := &talk{Conn: conn, in: bufio.NewReader(conn)}
+	t := &stream{Conn: conn, in: bufio.NewReader(conn)}
 	r.Schema, r.Action = wire.Schema, wire.Enter
-	if err := t.say(r); err != nil {
+	if err := t.send(r); err != nil {
 		return nil, err
 	}
 	if measured != nil {
@@ -73,7 +75,7 @@ func enter(ctx context.Context, conn net.Conn, r Request, waiting func(), measur
 		defer cancel()
 		go func() {
 			if load, ok := measured(ctx); ok {
-				_ = t.say(news{Schema: wire.Schema, Word: wordLoad, Load: Load(load)})
+				_ = t.send(update{Schema: wire.Schema, Word: wordLoad, Load: Load(load)})
 			}
 		}()
 	}
@@ -88,12 +90,12 @@ func enter(ctx context.Context, conn net.Conn, r Request, waiting func(), measur
 	case w.Word == wordTooLate:
 		return nil, &drain.TooLate{Guest: r.Guest, Rung: w.Rung, Left: w.Left, Why: w.Why}
 	case w.Word != wordGranted:
-		return nil, fmt.Errorf("the daemon said %q, and had granted nothing", w.Word)
+		return nil, fmt.Errorf("the daemon sent %q before it granted a turn", w.Word)
 	}
 	if !stop() {
 		return nil, ctx.Err()
 	}
-	turn := &Turn{talk: t, granted: w, giveUp: make(chan struct{})}
+	turn := &Turn{stream: t, granted: w, giveUp: make(chan struct{})}
 	turn.release = sync.OnceFunc(func() { _ = conn.Close() })
 	_ = conn.SetReadDeadline(time.Time{})
 	go turn.listen()
@@ -101,17 +103,17 @@ func enter(ctx context.Context, conn net.Conn, r Request, waiting func(), measur
 }
 
 // await returns the first word that ends the wait.
-func (t *talk) await(ctx context.Context, waiting func()) (word, error) {
+func (t *stream) await(ctx context.Context, waiting func()) (message, error) {
 	for {
 		_ = t.SetReadDeadline(time.Now().Add(silence))
 		if ctx.Err() != nil { // whose end may have set another just before
-			return word{}, ctx.Err()
+			return message{}, ctx.Err()
 		}
-		line, err := t.hear()
+		line, err := t.receive()
 		if err != nil {
-			return word{}, fmt.Errorf("wait for the daemon's word: %w", err)
+			return message{}, fmt.Errorf("wait for the daemon's message: %w", err)
 		}
-		w, err := decodeWord(line)
+		w, err := decodeMessage(line)
 		if err != nil || w.Word != wordWaiting {
 			return w, err
 		}
@@ -125,11 +127,11 @@ func (t *talk) await(ctx context.Context, waiting func()) (word, error) {
 // listen waits for the daemon to take the turn back. When it dies instead, the move continues.
 func (t *Turn) listen() {
 	for {
-		line, err := t.talk.hear()
+		line, err := t.stream.receive()
 		if err != nil {
 			return
 		}
-		if w, err := decodeWord(line); err == nil && w.Word == wordGiveUp {
+		if w, err := decodeMessage(line); err == nil && w.Word == wordGiveUp {
 			close(t.giveUp)
 			return
 		}
@@ -147,14 +149,34 @@ func (t *Turn) GiveUp() <-chan struct{} { return t.giveUp }
 
 // Update tells the daemon what was learnt of the guest's load since.
 func (t *Turn) Update(l drain.Load) {
-	_ = t.talk.say(news{Schema: wire.Schema, Word: wordLoad, Load: Load(l)})
+	_ = t.stream.send(update{Schema: wire.Schema, Word: wordLoad, Load: Load(l)})
 }
 
 // Copied tells the daemon that the guest has left, and for how long it was paused, if that is known. A daemon that died
 // needs not know.
 func (t *Turn) Copied(pause time.Duration) {
-	_ = t.talk.say(news{Schema: wire.Schema, Word: wordCopied, Pause: pause})
+	_ = t.stream.send(update{Schema: wire.Schema, Word: wordCopied, Pause: pause})
 }
 
 // Release gives the turn back.
 func (t *Turn) Release() { t.release() }
+
+// Queue is the daemon's queue behind a socket, as package migrate wants it. base has what the engine does not
+// know of the guest: its resource, its priority, and what may be done with it when it cannot move, as its Ladder.
+func Queue(socket string, base Request) migrate.Queue {
+	return func(ctx context.Context, w migrate.AdmissionRequest, waiting func()) (migrate.Admission, error) {
+		turn, err := Enter(ctx, socket, base.with(w), waiting, w.Measured)
+		if err != nil {
+			return nil, err // not turn: a nil *Turn is a Turn that is not nil
+		}
+		return turn, nil
+	}
+}
+
+// with is the whole request for one move.
+func (r Request) with(w migrate.AdmissionRequest) Request {
+	r.Guest, r.UUID, r.Target = w.Guest, w.UUID, w.Target
+	r.Ladder = append(slices.Clone(w.Rungs), r.Ladder...)
+	r.Deadline, r.Rate, r.Most, r.SetUp, r.Load = w.Deadline, w.Rate, w.Most, w.SetUp, Load(w.Load)
+	return r
+}

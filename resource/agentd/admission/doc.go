@@ -7,7 +7,7 @@
 // # The conversation
 //
 // It goes over the socket on which the daemon answers monitors (package wire): the same credentials
-// are asked for at both ends, the same version stands in each message, and each message is one line of JSON.
+// are asked for at both ends, each message has the same version, and each message is one line of JSON.
 //
 //	agent                           daemon
 //	{"action":"enter", guest, …} →
@@ -24,6 +24,6 @@
 //
 // A daemon that is not there, is older, declines, falls silent or dies while an agent waits is
 // no reason not to move: the agent goes by the slots alone (migrate.Slots). It needs them with the daemon's
-// grant too. So there are never two regimes that each think that the link is theirs: one who was told that n may be under
+// grant too. So there are never two regimes that each think that the link is theirs: one that knows that n may be under
 // way keeps out whoever would be one more, and one without the daemon moves alone.
 package admission

@@ -1,8 +1,11 @@
 package admission
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
+	"net"
+	"sync"
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/drain"
@@ -23,7 +26,7 @@ type Request struct {
 	Ladder   ladder.Rungs  `json:"ladder,omitempty"`   // empty for ladder.Default
 	Shutdown time.Duration `json:"shutdown,omitempty"` // how long its clean shutdown may take, 0 where that is not known
 	Deadline time.Time     `json:"deadline,omitzero"`  // when the caller's time is up, zero for never
-	Rate     float64       `json:"rate,omitempty"`     // that the link carries, 0 where that is not known
+	Rate     float64       `json:"rate,omitempty"`     // of the link, 0 where that is not known
 	Most     float64       `json:"most,omitempty"`     // that its move may take of it, 0 for all
 	SetUp    time.Duration `json:"set_up,omitempty"`   // of a migration, what is not copying
 
@@ -65,8 +68,8 @@ const (
 	wordCopied = "copied"
 )
 
-// word is what the daemon says.
-type word struct {
+// message is what the daemon sends.
+type message struct {
 	Schema   int    `json:"schema"`
 	Declined string `json:"declined,omitempty"` // why the daemon has no turn to give, as in wire.Answer
 	Word     string `json:"word,omitempty"`
@@ -86,7 +89,8 @@ func decodeRequest(line []byte) (Request, error) {
 	}
 	switch {
 	case r.Schema != wire.Schema:
-		return Request{}, fmt.Errorf("read request: schema is %d, this daemon speaks %d: restart vmferryd after an upgrade", r.Schema, wire.Schema)
+		return Request{}, fmt.Errorf(
+			"read request: schema is %d, this daemon speaks %d: restart vmferryd after an upgrade", r.Schema, wire.Schema)
 	case r.Action != wire.Enter:
 		return Request{}, fmt.Errorf("read request: action %q is not %q", r.Action, wire.Enter)
 	case r.Guest == "":
@@ -97,46 +101,80 @@ func decodeRequest(line []byte) (Request, error) {
 	return r, nil
 }
 
-// decodeWord reads a line that the daemon sent. That it declined is an error.
-func decodeWord(line []byte) (word, error) {
-	var w word
+// decodeMessage reads a line that the daemon sent. That it declined is an error.
+func decodeMessage(line []byte) (message, error) {
+	var w message
 	if err := wire.Decode(line, &w); err != nil {
-		return word{}, fmt.Errorf("read the daemon's word: %w", err)
+		return message{}, fmt.Errorf("read the daemon's message: %w", err)
 	}
 	switch {
 	case w.Schema != wire.Schema:
-		return word{}, fmt.Errorf("read the daemon's word: schema is %d, this agent speaks %d", w.Schema, wire.Schema)
+		return message{}, fmt.Errorf("read the daemon's message: schema is %d, this agent speaks %d",
+			w.Schema, wire.Schema)
 	case w.Declined != "":
-		return word{}, fmt.Errorf("the daemon declined: %s", w.Declined)
+		return message{}, fmt.Errorf("the daemon declined: %s", w.Declined)
 	}
 	switch w.Word {
 	case wordWaiting, wordTooLate, wordGiveUp:
 		return w, nil
 	case wordGranted:
 		if w.AtOnce < 1 {
-			return word{}, fmt.Errorf("read the daemon's word: granted with %d at once", w.AtOnce)
+			return message{}, fmt.Errorf("read the daemon's message: granted with %d at once", w.AtOnce)
 		}
 		return w, nil
 	}
-	return word{}, fmt.Errorf("read the daemon's word: %q is none", w.Word)
+	return message{}, fmt.Errorf("read the daemon's message: unknown word %q", w.Word)
 }
 
-// news is what the agent says after the request.
-type news struct {
+// update is what the agent sends after the request.
+type update struct {
 	Schema int           `json:"schema"`
 	Word   string        `json:"word"`
 	Pause  time.Duration `json:"pause,omitempty"` // with wordCopied: for how long the guest was paused, 0 where that is not known
 	Load                 // with wordLoad: what was measured meanwhile
 }
 
-// decodeNews reads a line that an agent sent. What the plan needs is checked by the plan.
-func decodeNews(line []byte) (news, error) {
-	var n news
+// decodeUpdate reads a line that an agent sent. What the plan needs is checked by the plan.
+func decodeUpdate(line []byte) (update, error) {
+	var n update
 	if err := wire.Decode(line, &n); err != nil {
-		return news{}, fmt.Errorf("read the agent's word: %w", err)
+		return update{}, fmt.Errorf("read the agent's message: %w", err)
 	}
 	if n.Schema != wire.Schema || n.Word != wordLoad && n.Word != wordCopied {
-		return news{}, fmt.Errorf("read the agent's word: %q of schema %d is none", n.Word, n.Schema)
+		return update{}, fmt.Errorf("read the agent's message: unknown word %q of schema %d", n.Word, n.Schema)
 	}
 	return n, nil
 }
+
+const (
+	// talkTime is how long the other side may take to listen.
+	talkTime = 5 * time.Second
+	// sign is how often the daemon says that an agent still waits, and silence after how long without
+	// that the agent takes the daemon for dead.
+	sign    = time.Second
+	silence = 10 * time.Second
+)
+
+// stream is one side's end of the connection.
+type stream struct {
+	net.Conn
+	in *bufio.Reader
+
+	mu sync.Mutex // one message at a time goes out
+}
+
+// send sends a message.
+func (t *stream) send(value any) error {
+	line, err := wire.Encode(value)
+	if err != nil {
+		return err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	_ = t.SetWriteDeadline(time.Now().Add(talkTime))
+	_, err = t.Write(line)
+	return err
+}
+
+// receive waits for a message.
+func (t *stream) receive() ([]byte, error) { return wire.ReadLine(t.in) }

@@ -41,12 +41,12 @@ func TestDecodeWord(t *testing.T) {
 		{"granted", `{"schema":1,"word":"granted","at_once":2}`, ""},
 		{"granted to nobody", `{"schema":1,"word":"granted"}`, "0 at once"},
 		{"an older daemon", `{"schema":1,"declined":"read request: action \"enter\" is not the daemon's","code":0}`, "declined"},
-		{"an answer", `{"schema":1,"code":0}`, `"" is none`},
-		{"the agent's word", `{"schema":1,"word":"copied"}`, "is none"},
+		{"an answer", `{"schema":1,"code":0}`, `unknown word ""`},
+		{"the agent's word", `{"schema":1,"word":"copied"}`, "unknown word"},
 		{"no schema", `{"word":"waiting"}`, "schema is 0"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			_, err := decodeWord([]byte(c.line))
+			_, err := decodeMessage([]byte(c.line))
 			if (err == nil) != (c.words == "") || err != nil && !strings.Contains(err.Error(), c.words) {
 				t.Errorf("error %v, want %q", err, c.words)
 			}

@@ -18,7 +18,7 @@ const (
 	// network is the name of the one link that the plan knows: the way out that all moves share.
 	network = "network"
 
-	// guessedRate is what a link is taken to carry of which no move has told, in bytes per second: a
+	// guessedRate is what a link is assumed to carry that no move has measured, in bytes per second: a
 	// gigabit. The queue learns better from the first move.
 	guessedRate = 125e6
 
@@ -65,37 +65,37 @@ func (s *Server) Busy() bool {
 // Serve leads the conversation that an agent has begun with first, and returns when it is over. in
 // has what the agent says further. The connection stays the caller's to close.
 func (s *Server) Serve(ctx context.Context, conn net.Conn, in *bufio.Reader, first []byte) {
-	defer s.survive()
-	t := &talk{Conn: conn, in: in}
+	defer s.recoverPanic()
+	t := &stream{Conn: conn, in: in}
 	r, err := decodeRequest(first)
 	if err != nil {
-		_ = t.say(word{Schema: wire.Schema, Declined: err.Error()})
+		_ = t.send(message{Schema: wire.Schema, Declined: err.Error()})
 		return
 	}
 	turn, leave, err := s.join(r)
 	if err != nil {
-		_ = t.say(word{Schema: wire.Schema, Declined: err.Error()})
+		_ = t.send(message{Schema: wire.Schema, Declined: err.Error()})
 		return
 	}
 	defer leave()
 	agent, cancel := until(ctx, r.Deadline)
 	defer cancel()
 	go func() {
-		defer s.survive()
+		defer s.recoverPanic()
 		defer cancel() // a caller that went away
-		t.heed(turn)
+		t.readUpdates(turn)
 	}()
 	log := s.Log.WithFields(logrus.Fields{"guest": r.Guest, "peer": r.Target})
 	// A daemon that ends releases turns that the agents do not: it has none to grant any more.
-	if t.wait(agent, turn) && ctx.Err() == nil && s.tell(t, turn, log) {
+	if t.wait(agent, turn) && ctx.Err() == nil && s.report(t, turn, log) {
 		t.guard(agent, turn, log)
 	}
 }
 
-// survive keeps the daemon alive, which holds a node's shutdown, when it breaks down over a guest's numbers.
-func (s *Server) survive() {
+// recoverPanic keeps the daemon alive, which holds a node's shutdown, when it breaks down over a guest's numbers.
+func (s *Server) recoverPanic() {
 	if p := recover(); p != nil {
-		s.Log.Errorf("the queue of moves broke down: an agent goes on without: %v", p)
+		s.Log.Errorf("panic in the migration queue: the agent continues without a turn: %v", p)
 	}
 }
 
@@ -108,7 +108,7 @@ func until(ctx context.Context, deadline time.Time) (context.Context, context.Ca
 }
 
 // clock is the system's, and survives what it calls.
-type clock struct{ survive func() }
+type clock struct{ recoverPanic func() }
 
 // Now implements drain.Clock.
 func (clock) Now() time.Time { return time.Now() }
@@ -116,7 +116,7 @@ func (clock) Now() time.Time { return time.Now() }
 // AfterFunc implements drain.Clock.
 func (c clock) AfterFunc(d time.Duration, f func()) func() bool {
 	return time.AfterFunc(d, func() {
-		defer c.survive()
+		defer c.recoverPanic()
 		f()
 	}).Stop
 }
@@ -154,7 +154,7 @@ func (s *Server) open(r Request) (*drain.Queue, error) {
 		// Nobody knows when a move will be done: without a set-up the next begins when it is.
 		link.Rate, link.Setup = guessedRate, 0
 	}
-	o := drain.Options{Clock: clock{s.survive}, Explore: true}
+	o := drain.Options{Clock: clock{s.recoverPanic}, Explore: true}
 	if s.Gather != nil && time.Since(s.emptied) >= lull {
 		o.Gather = s.Gather()
 	}
@@ -173,7 +173,7 @@ func (s *Server) by() time.Time {
 }
 
 // wait waits until the turn is granted or refused; false ends the conversation.
-func (t *talk) wait(ctx context.Context, turn *drain.Turn) bool {
+func (t *stream) wait(ctx context.Context, turn *drain.Turn) bool {
 	tick := time.NewTicker(sign)
 	defer tick.Stop()
 	for {
@@ -182,7 +182,7 @@ func (t *talk) wait(ctx context.Context, turn *drain.Turn) bool {
 			return true
 		default:
 		}
-		if t.say(word{Schema: wire.Schema, Word: wordWaiting}) != nil {
+		if t.send(message{Schema: wire.Schema, Word: wordWaiting}) != nil {
 			return false
 		}
 		select {
@@ -194,25 +194,25 @@ func (t *talk) wait(ctx context.Context, turn *drain.Turn) bool {
 	}
 }
 
-// tell says what became of the wait.
-func (s *Server) tell(t *talk, turn *drain.Turn, log logrus.FieldLogger) bool {
+// report sends what became of the wait.
+func (s *Server) report(t *stream, turn *drain.Turn, log logrus.FieldLogger) bool {
 	err := turn.Err()
 	var late *drain.TooLate
 	switch {
 	case errors.As(err, &late):
 		log.WithError(err).Warn("refused a guest its turn to move")
-		_ = t.say(word{Schema: wire.Schema, Word: wordTooLate, Rung: late.Rung, Left: late.Left, Why: late.Why})
+		_ = t.send(message{Schema: wire.Schema, Word: wordTooLate, Rung: late.Rung, Left: late.Left, Why: late.Why})
 		return false
 	case err != nil:
 		return false
 	}
 	step := turn.Step()
 	log.WithField("phase", "turn").Infof("a guest has its turn to move; %d may be under way at once", step.AtOnce)
-	return t.say(word{Schema: wire.Schema, Word: wordGranted, AtOnce: max(step.AtOnce, 1), Deadline: s.by()}) == nil
+	return t.send(message{Schema: wire.Schema, Word: wordGranted, AtOnce: max(step.AtOnce, 1), Deadline: s.by()}) == nil
 }
 
 // guard holds the turn until the agent has gone.
-func (t *talk) guard(ctx context.Context, turn *drain.Turn, log logrus.FieldLogger) {
+func (t *stream) guard(ctx context.Context, turn *drain.Turn, log logrus.FieldLogger) {
 	select {
 	case <-ctx.Done():
 		return
@@ -224,19 +224,19 @@ func (t *talk) guard(ctx context.Context, turn *drain.Turn, log logrus.FieldLogg
 		why = err.Error()
 	}
 	log.WithError(err).Warn("took a guest's turn to move back")
-	if t.say(word{Schema: wire.Schema, Word: wordGiveUp, Why: why}) == nil {
+	if t.send(message{Schema: wire.Schema, Word: wordGiveUp, Why: why}) == nil {
 		<-ctx.Done()
 	}
 }
 
-// heed reads the agent's words until it goes away or says what it should not.
-func (t *talk) heed(turn *drain.Turn) {
+// readUpdates reads what the agent sends until it goes away or sends what it should not.
+func (t *stream) readUpdates(turn *drain.Turn) {
 	for {
-		line, err := t.hear()
+		line, err := t.receive()
 		if err != nil {
 			return
 		}
-		n, err := decodeNews(line)
+		n, err := decodeUpdate(line)
 		if err == nil && n.Word == wordLoad {
 			err = turn.Update(drain.Load(n.Load))
 		} else if err == nil {

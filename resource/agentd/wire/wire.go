@@ -61,13 +61,8 @@ func Passes(variable string) bool {
 
 // NewRequest takes what belongs into a request from an environment.
 func NewRequest(action string, environ []string) Request {
-	r := Request{Schema: Schema, Action: action, Environ: []string{}}
-	for _, v := range environ {
-		if Passes(v) {
-			r.Environ = append(r.Environ, v)
-		}
-	}
-	return r
+	passed := slices.DeleteFunc(append([]string{}, environ...), func(v string) bool { return !Passes(v) })
+	return Request{Schema: Schema, Action: action, Environ: passed}
 }
 
 // DecodeRequest reads a line that a client sent. Nothing in it is to be trusted but
@@ -79,7 +74,8 @@ func DecodeRequest(line []byte) (Request, error) {
 	}
 	switch {
 	case r.Schema != Schema:
-		return Request{}, fmt.Errorf("read request: schema is %d, this daemon speaks %d: restart vmferryd after an upgrade", r.Schema, Schema)
+		return Request{}, fmt.Errorf(
+			"read request: schema is %d, this daemon speaks %d: restart vmferryd after an upgrade", r.Schema, Schema)
 	case !Serves(r.Action):
 		return Request{}, fmt.Errorf("read request: action %q is not the daemon's", r.Action)
 	}

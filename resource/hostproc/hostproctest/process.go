@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// Process is one process as the kernel shows it. The zero value of each field but PID is useful: a process of root's, at the
-// root of the control groups, without a command line, that process 1 has started.
+// Process is one process as the kernel shows it. The zero value of each field but PID is useful: a process of root's,
+// at the root of the control groups, without a command line, that process 1 has started.
 type Process struct {
 	PID     int
 	Comm    string // the kernel's name of the program

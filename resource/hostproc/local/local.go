@@ -6,24 +6,19 @@ import (
 	"net/url"
 	"os"
 	"slices"
-	"strconv"
-	"strings"
-	"time"
 
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/resource/hostproc"
 	"github.com/vmferry/vmferry/resource/hostproc/xl"
+	"github.com/vmferry/vmferry/resource/observe"
 )
 
 // Processes finds and ends what runs guests. An answer without an error is a proof; an error means "cannot tell".
 type Processes interface {
+	observe.Processes
 	// List returns what runs all guests of the hypervisor here.
 	List(ctx context.Context) ([]hostproc.Process, error)
-	// Find returns what runs one guest.
-	Find(ctx context.Context, name, uuid string) ([]hostproc.Process, error)
-	// Kill ends it; nil is proof of its end.
-	Kill(ctx context.Context, p hostproc.Process, grace time.Duration) error
 }
 
 // Of is for the guests of the libvirt at uri, which is this node's.
@@ -34,7 +29,8 @@ func Of(uri string) Processes {
 	return hostOf(uri)
 }
 
-// List is all that runs guests of the libvirts; each hypervisor is asked once. With an error some guests may be missing.
+// List is all that runs guests of the libvirts; each hypervisor is asked once. With an error some guests may be
+// missing.
 func List(ctx context.Context, uris ...string) ([]hostproc.Process, error) {
 	asked := map[bool]bool{}
 	var all []hostproc.Process
@@ -61,25 +57,13 @@ func isXen(uri string) bool { return libvirt.DriverOf(uri).IsXen() }
 func hostOf(uris ...string) hostproc.Host {
 	h := hostproc.Host{System: !slices.ContainsFunc(uris, isSession)}
 	for _, uri := range uris {
-		if isSession(uri) {
-			h.Users = append(h.Users, sessionUser(uri))
+		if uid, named := hostproc.SessionUser(uri); named {
+			h.Users = append(h.Users, uid)
+		} else if isSession(uri) {
+			h.Users = append(h.Users, os.Geteuid())
 		}
 	}
 	return h
-}
-
-// sessionUser is whose libvirt a session is: by its socket below /run/user, and else of the user as which this program runs.
-func sessionUser(uri string) int {
-	u, err := url.Parse(uri)
-	if err != nil {
-		return os.Geteuid()
-	}
-	rest, below := strings.CutPrefix(u.Query().Get("socket"), "/run/user/")
-	number, _, _ := strings.Cut(rest, "/")
-	if uid, err := strconv.ParseUint(number, 10, 32); below && err == nil {
-		return int(uid)
-	}
-	return os.Geteuid()
 }
 
 // isSession reports whether a libvirt is one that a user has for himself.

@@ -10,16 +10,16 @@
 // is among them. Else the error is [hostproc.ErrIncomplete], "cannot tell".
 //
 // A domain has many names in its life. xl receives one as NAME--incoming and leaves it behind as
-// NAME--migratedaway; one that is being torn down has none, which is written (null). The UUID stays, and goes
+// NAME--migratedaway; one that is being destroyed has none, which is written (null). The UUID stays, and goes
 // before the name. A domain is here until it is in no listing any more: one that was shut down or is dying
 // may still have its disks open, and one that reboots is made again under another number, so that for
 // a second or two there is none.
 //
 // # What copies a guest
 //
-// libvirt's driver for Xen cannot abort a migration or a save. libxl, which it calls, can: it copies in a process of its
-// own, a child of libvirt's daemon, which ends in order on SIGTERM. [Host.Abort] finds the one that copies this guest, and
-// never sends anything else.
+// libvirt's driver for Xen cannot abort a migration or a save. libxl, which it calls, can: it copies in a process of
+// its own, a child of libvirt's daemon, which ends in order on SIGTERM. [Host.Abort] finds the one that copies this
+// guest, and never sends anything else.
 //
 // # Not to be mixed
 //

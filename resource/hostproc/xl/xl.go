@@ -3,6 +3,7 @@ package xl
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -29,12 +30,11 @@ type Host struct {
 }
 
 // List returns the domains of all guests. With an error, which is [hostproc.ErrIncomplete], there may be others.
-func (h Host) List(ctx context.Context) ([]hostproc.Process, error) {
+func (h Host) List(ctx context.Context) (all []hostproc.Process, err error) {
 	out, err := h.call(ctx, "list", "-v")
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", hostproc.ErrIncomplete, err)
+	if err == nil {
+		all, err = parse(out)
 	}
-	all, err := parse(out)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", hostproc.ErrIncomplete, err)
 	}
@@ -54,18 +54,10 @@ func (h Host) Find(ctx context.Context, name, uuid string) ([]hostproc.Process, 
 // Halted reports whether the guest is here and paused for a switchover.
 func (h Host) Halted(ctx context.Context, name, uuid string) (bool, error) {
 	found, err := h.Find(ctx, name, uuid)
-	if err != nil {
-		return false, err
-	}
-	for _, p := range found {
-		if p.Condition == hostproc.Halted {
-			return true, nil
-		}
-	}
-	return false, nil
+	return slices.ContainsFunc(found, func(p hostproc.Process) bool { return p.Condition == hostproc.Halted }), err
 }
 
-// Wake lets a guest continue here that Halted told of. It is for one that runs nowhere else, and that nobody
+// Wake resumes a guest here that Halted reports. It is for one that runs nowhere else, and that nobody
 // may bring up elsewhere.
 func (h Host) Wake(ctx context.Context, name, uuid string) error {
 	found, err := h.Find(ctx, name, uuid)
@@ -73,10 +65,10 @@ func (h Host) Wake(ctx context.Context, name, uuid string) error {
 		return err
 	}
 	if len(found) != 1 || found[0].Condition != hostproc.Halted {
-		return fmt.Errorf("wake guest %q: it does not stand still here", name)
+		return fmt.Errorf("resume guest %q: it is not paused here", name)
 	}
 	if _, err := h.call(ctx, "resume", strconv.Itoa(found[0].PID)); err != nil {
-		return fmt.Errorf("wake guest %q: %w", name, err)
+		return fmt.Errorf("resume guest %q: %w", name, err)
 	}
 	return nil
 }
@@ -128,15 +120,11 @@ func (h Host) end(ctx context.Context, p hostproc.Process, ask []string, ripe fu
 // same looks for exactly the domain that was listed: the UUID tells it from one that got its number.
 func (h Host) same(ctx context.Context, p hostproc.Process) (now hostproc.Process, there bool, err error) {
 	all, err := h.List(ctx)
-	if err != nil {
+	i := slices.IndexFunc(all, func(q hostproc.Process) bool { return q.PID == p.PID && q.UUID == p.UUID })
+	if i < 0 {
 		return hostproc.Process{}, false, err
 	}
-	for _, q := range all {
-		if q.PID == p.PID && q.UUID == p.UUID {
-			return q, true, nil
-		}
-	}
-	return hostproc.Process{}, false, nil
+	return all[i], true, nil
 }
 
 // call is one call of xl, bounded.
@@ -161,4 +149,59 @@ func execute(ctx context.Context, args ...string) (string, error) {
 		return "", command.Explain(string(errs), err)
 	}
 	return string(out), nil
+}
+
+// The child of libvirt's daemon in which libxl copies a guest's memory, and where its arguments are: the program, the
+// mode, the connection or file that the memory goes to, the one that answers come from, the domain's number, and flags.
+//
+// Source: run_helper of Xen's tools/libs/light/libxl_save_callout.c, and main of libxl_save_helper.c beside it.
+const (
+	saver      = "libxl-save-helper"
+	saverMode  = 1
+	saverDomID = 4
+	modeSave   = "--save-domain" // to another node or to a file; a guest that arrives has --restore-domain
+)
+
+// daemons are libvirt's that move guests of Xen. A copy that xl itself makes is left to who began it.
+var daemons = []string{"libvirtd", "virtxend"}
+
+// Abort gives up the copy of a guest that libvirt makes, to another node or to a file. libxl is left to end it in
+// order: it stops to note what the guest writes, and libvirt's call fails. Nothing is waited for. A guest that ran
+// continues; one that was paused already, for the last part of its memory, stays paused as Halted reports, until Wake.
+// An error says that nothing was given up: where none is under way, where the copy is done and only the hand-over is
+// left, or where it is not known.
+//
+// It is what libxl does itself where the caller of its library gives an operation up (libxl_ao_abort), which libvirt
+// never does: the helper gets SIGTERM, and has a handler that makes its next write fail, also one that hangs because
+// the other side has died. Source: helper_stop of libxl_save_callout.c, save_signal_handler of libxl_save_helper.c.
+func (h Host) Abort(ctx context.Context, name, uuid string) error {
+	found, err := h.Find(ctx, name, uuid)
+	if err != nil {
+		return fmt.Errorf("abort the copy of guest %q: %w", name, err)
+	}
+	aborted := false
+	for _, p := range found {
+		copies, err := h.Procs.Helpers(ctx, saving(p))
+		for _, c := range copies {
+			if err := h.Procs.Terminate(c); err != nil {
+				return fmt.Errorf("abort the copy of guest %q: %w", name, err)
+			}
+			aborted = true
+		}
+		if err != nil && !aborted {
+			return fmt.Errorf("abort the copy of guest %q: %w", name, err)
+		}
+	}
+	if !aborted {
+		return fmt.Errorf("abort the copy of guest %q: none by libvirt is under way here", name)
+	}
+	return nil
+}
+
+// saving is what copies a domain.
+func saving(domain hostproc.Process) hostproc.Helper {
+	id := strconv.Itoa(domain.PID)
+	return hostproc.Helper{Program: saver, Parents: daemons, Suits: func(args []string) bool {
+		return len(args) > saverDomID && args[saverMode] == modeSave && args[saverDomID] == id
+	}}
 }

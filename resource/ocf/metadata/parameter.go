@@ -48,7 +48,7 @@ type Kind int
 const (
 	Text      Kind = iota // checked by what reads it
 	Boolean               // the words of ocf_is_true
-	Number                // whole, from 0, in a unit; 0 stands for the default
+	Number                // whole, from 0, in a unit; 0 is the default
 	Integer               // whole, may be negative
 	Port                  // of TCP, from 1
 	Choice                // one of Words

@@ -1,6 +1,11 @@
 package metadata
 
-import "github.com/vmferry/vmferry/migrate/ladder"
+import (
+	"slices"
+	"time"
+
+	"github.com/vmferry/vmferry/migrate/ladder"
+)
 
 // virtualDomain are the parameters of ocf:heartbeat:VirtualDomain, with its names and meaning.
 var virtualDomain = []Parameter{
@@ -79,4 +84,34 @@ var own = []Parameter{
 		Short: "What to do with disks that are not shared"},
 	{Name: "check_memory", Kind: Choice, Words: []string{"warn", "refuse", "no"}, Use: Move, Default: "warn",
 		Short: "What a lack of memory means: warn, refuse or no"},
+}
+
+// Action is one action of the agent.
+type Action struct {
+	Name     string
+	Timeout  time.Duration
+	Interval time.Duration // of a recurring one, else 0
+	Plain    bool          // does not look at a guest
+}
+
+// Actions are all that the agent has, with the timeouts and the intervals that it recommends.
+var Actions = []Action{
+	{Name: "start", Timeout: 90 * time.Second},
+	{Name: "stop", Timeout: 90 * time.Second},
+	{Name: "monitor", Timeout: 30 * time.Second, Interval: 10 * time.Second},
+	{Name: "status", Timeout: 30 * time.Second, Interval: 10 * time.Second},
+	{Name: "migrate_to", Timeout: 120 * time.Second},
+	{Name: "migrate_from", Timeout: 60 * time.Second},
+	{Name: "reload-agent", Timeout: 30 * time.Second},
+	{Name: "validate-all", Timeout: 5 * time.Second},
+	{Name: "meta-data", Timeout: 5 * time.Second, Plain: true},
+}
+
+// Timeout is an action's timeout where the caller names none; 0 for an action that the agent does not have.
+func Timeout(action string) time.Duration {
+	i := slices.IndexFunc(Actions, func(a Action) bool { return a.Name == action })
+	if i < 0 {
+		return 0
+	}
+	return Actions[i].Timeout
 }

@@ -2,10 +2,11 @@ package hostproc
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -37,27 +38,17 @@ func parseOwner(raw []byte) (o owner, err error) {
 		key, value, _ := bytes.Cut(line, []byte(":"))
 		switch string(key) {
 		case "Uid":
-			ids := strings.Fields(string(value))
-			if len(ids) < 2 {
-				return o, errors.New("parse status: uid: fewer than two")
+			var ids []int
+			if ids, err = parseIDs(value, 2); err != nil {
+				return o, fmt.Errorf("parse status: uid: %w", err)
 			}
-			var real, effective uint64
-			real, err = strconv.ParseUint(ids[0], 10, 32)
-			effective, eerr := strconv.ParseUint(ids[1], 10, 32)
-			if err = cmp.Or(err, eerr); err != nil {
-				return o, errors.New("parse status: uid: not a number")
-			}
-			o.real, o.effective = int(real), int(effective)
+			o.real, o.effective = ids[0], ids[1]
 		case "Gid":
-			ids := strings.Fields(string(value))
-			if len(ids) == 0 {
-				return o, errors.New("parse status: gid: none")
+			var ids []int
+			if ids, err = parseIDs(value, 1); err != nil {
+				return o, fmt.Errorf("parse status: gid: %w", err)
 			}
-			group, gerr := strconv.ParseUint(ids[0], 10, 32)
-			if gerr != nil {
-				return o, errors.New("parse status: gid: not a number")
-			}
-			o.group = int(group)
+			o.group = ids[0]
 		case "NSpid":
 			o.nested = len(bytes.Fields(value)) > 1
 		}
@@ -68,14 +59,30 @@ func parseOwner(raw []byte) (o owner, err error) {
 	return o, nil
 }
 
-// isOneOf reports whether both the real and the effective user are the same one of users. A set-user-ID program has root
-// as its effective user, whoever starts it.
+// parseIDs reads the first n numbers of users or groups.
+func parseIDs(value []byte, n int) (ids []int, err error) {
+	fields := strings.Fields(string(value))
+	if len(fields) < n {
+		return nil, fmt.Errorf("%d numbers, want %d", len(fields), n)
+	}
+	for _, f := range fields[:n] {
+		id, ok := userNumber(f)
+		if !ok {
+			return nil, fmt.Errorf("%q is not a number", f)
+		}
+		ids = append(ids, id)
+	}
+	return ids, nil
+}
+
+// isOneOf reports whether both the real and the effective user are the same one of users. A set-user-ID program has
+// root as its effective user, whoever starts it.
 func (o owner) isOneOf(users []int) bool {
 	return o.real == o.effective && slices.Contains(users, o.real)
 }
 
-// isUsers reports whether a user's set-user-ID program has become root altogether, where its file is hidden: such a program,
-// as sudo(8) that waits for a password, keeps the real group of who started it, and root's own has root's.
+// isUsers reports whether a user's set-user-ID program has become root altogether, where its file is hidden: such a
+// program, as sudo(8) that waits for a password, keeps the real group of who started it, and root's own has root's.
 func (o owner) isUsers() bool { return o.real == 0 && o.group != 0 }
 
 func (h Host) owner(pid int) (owner, error) {
@@ -86,22 +93,25 @@ func (h Host) owner(pid int) (owner, error) {
 	return parseOwner(raw)
 }
 
-// program is the base name of the file that a process executes, and whether it is set-user-ID or has capabilities: then any
-// user may have chosen the process's name and arguments. An error is that of a process that exits, or fs.ErrPermission for one
-// that this program may not inspect (ptrace(2), PTRACE_MODE_READ_FSCREDS). The file itself is not looked at, since its file
-// system may be that of a dead server: the kernel notes at execve(2) whether rights were gained, and who executed it
-// (AT_SECURE and AT_UID, getauxval(3)). Also SELinux sets AT_SECURE, for each daemon that changes its domain; so it counts
-// only where another user than root, and than the one that the process runs as, executed the file.
+// program is the base name of the file that a process executes, and whether it is set-user-ID or has capabilities: then
+// any user may have chosen the process's name and arguments. An error is that of a process that exits, or
+// fs.ErrPermission for one that this program may not inspect (ptrace(2), PTRACE_MODE_READ_FSCREDS). The file itself is
+// not looked at, since its file system may be that of a dead server: the kernel notes at execve(2) whether rights were
+// gained, and who executed it (AT_SECURE and AT_UID, getauxval(3)). Also SELinux sets AT_SECURE, for each daemon that
+// changes its domain; so it counts only where another user than root, and than the one that the process runs as,
+// executed the file.
 func (h Host) program(pid, user int) (name string, setuid bool, err error) {
 	target, err := os.Readlink(h.path(pid, "exe"))
 	if err != nil {
 		return "", false, err
 	}
 	auxv, _ := readSome(h.path(pid, "auxv"), maxAuxv)
-	return strings.TrimSuffix(filepath.Base(target), " (deleted)"), hasGained(auxv, user), nil // deleted: as after an upgrade
+	// Deleted: as after an upgrade.
+	return strings.TrimSuffix(filepath.Base(target), " (deleted)"), hasGained(auxv, user), nil
 }
 
-// The entries of an auxiliary vector: AT_UID and AT_SECURE of the kernel's include/uapi/linux/auxvec.h, and the limit of a type.
+// The entries of an auxiliary vector: AT_UID and AT_SECURE of the kernel's include/uapi/linux/auxvec.h, and the limit
+// of a type.
 const (
 	atUID    = 11
 	atSecure = 23
@@ -187,6 +197,18 @@ func userNumber(s string) (int, bool) {
 	return int(n), err == nil
 }
 
+// SessionUser is the user of a session whose libvirt a URI names by its socket.
+func SessionUser(uri string) (uid int, ok bool) {
+	u, err := url.Parse(uri)
+	if err != nil || u.Path != "/session" {
+		return 0, false
+	}
+	rest, below := strings.CutPrefix(u.Query().Get("socket"), "/run/user/")
+	number, _, _ := strings.Cut(rest, "/")
+	uid, ok = userNumber(number)
+	return uid, below && ok
+}
+
 // readSome reads a file of the kernel's or of root's up to limit bytes, and leaves the rest.
 func readSome(path string, limit int) ([]byte, error) {
 	file, err := os.Open(path)
@@ -194,17 +216,62 @@ func readSome(path string, limit int) ([]byte, error) {
 		return nil, err
 	}
 	defer func() { _ = file.Close() }()
-	raw := make([]byte, min(limit, 2<<10)) // most fit
-	for n := 0; ; {
-		more, err := file.Read(raw[n:])
-		n += more
-		switch {
-		case errors.Is(err, io.EOF) || err == nil && n == limit:
-			return raw[:n], nil
-		case err != nil:
-			return nil, err
-		case n == len(raw):
-			raw = append(raw, make([]byte, min(n, limit-n))...)
-		}
+	var raw bytes.Buffer
+	raw.Grow(min(limit, 2<<10)) // most fit
+	if _, err := raw.ReadFrom(io.LimitReader(file, int64(limit))); err != nil {
+		return nil, err
 	}
+	return raw.Bytes(), nil
 }
+
+// procStat is what is needed of /proc/PID/stat (proc_pid_stat(5)).
+type procStat struct {
+	comm    string
+	state   byte
+	parent  int
+	threads int
+	start   uint64 // clock ticks after boot; with the number it names a process permanently
+	kernel  bool   // it is one of the kernel's own threads
+}
+
+// kernelThread is PF_KTHREAD of the kernel's include/linux/sched.h, among the flags of field 9.
+const kernelThread = 0x00200000
+
+// parseStat reads one line of /proc/PID/stat. The program's name is in
+// brackets and may itself hold brackets, blanks and line breaks, as its owner likes, so the last one counts.
+func parseStat(raw []byte) (_ procStat, err error) {
+	from, to := bytes.IndexByte(raw, '('), bytes.LastIndexByte(raw, ')')
+	if from < 0 || to < from {
+		return procStat{}, errors.New("parse stat: no program name")
+	}
+	fields := strings.Fields(string(raw[to+1:])) // fields[0] is field 3 of proc_pid_stat(5)
+	if len(fields) < 20 {
+		return procStat{}, fmt.Errorf("parse stat: %d fields after the name, want 20", len(fields))
+	}
+	state := fields[0]
+	if len(state) != 1 || !isLetter(state[0]) {
+		return procStat{}, errors.New("parse stat: the state is not a letter")
+	}
+	number := func(field int, what string) (n uint64) {
+		n, perr := strconv.ParseUint(fields[field-3], 10, 64)
+		if perr != nil && err == nil {
+			err = fmt.Errorf("parse stat: %s: %w", what, perr)
+		}
+		return n
+	}
+	s := procStat{
+		comm: string(raw[from+1 : to]), state: state[0], parent: int(number(4, "parent")),
+		kernel: number(9, "flags")&kernelThread != 0, threads: int(number(20, "threads")),
+		start: number(22, "start time"),
+	}
+	if err != nil {
+		return procStat{}, err
+	}
+	return s, nil
+}
+
+func isLetter(c byte) bool { return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' }
+
+// dead reports whether nothing of the process executes any more: a zombie that
+// only waits to be reaped, without threads that outlive their leader.
+func (s procStat) dead() bool { return s.state == 'X' || s.state == 'Z' && s.threads <= 1 }
