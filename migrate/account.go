@@ -14,7 +14,7 @@ import (
 type account struct {
 	log        logrus.FieldLogger
 	onProgress func(Progress) // nil where nobody follows
-	rec        Record
+	rec        record.Record
 	progress   Progress
 	limit      time.Duration // the downtime limit that is set, 0 before the first
 
@@ -31,9 +31,9 @@ func newAccount(r Request, log logrus.FieldLogger) account {
 	}
 	return account{
 		log: log.WithFields(logrus.Fields{"guest": r.Guest, "peer": r.Target}), onProgress: r.Progress,
-		rec: Record{
-			Schema: RecordSchema, Guest: r.Guest, UUID: r.UUID, From: r.SourceURI, To: r.Target, TargetURI: r.TargetURI,
-			Started: time.Now(), Outcome: Unknown, Cap: r.Bandwidth << 20, BudgetMS: record.Millis(r.budget()),
+		rec: record.Record{
+			Schema: record.Schema, Guest: r.Guest, UUID: r.UUID, From: r.SourceURI, To: r.Target, TargetURI: r.TargetURI,
+			Started: time.Now(), Outcome: record.Unknown, Cap: r.Bandwidth << 20, BudgetMS: record.Millis(r.budget()),
 		},
 	}
 }
@@ -43,7 +43,7 @@ func (a *account) step(name string) (end func()) {
 	begin := time.Now()
 	a.log.WithField("phase", name).Debug("begin")
 	return func() {
-		a.rec.Steps = append(a.rec.Steps, Step{Name: name, Begin: begin, MS: record.Millis(time.Since(begin))})
+		a.rec.Steps = append(a.rec.Steps, record.Step{Name: name, Begin: begin, MS: record.Millis(time.Since(begin))})
 	}
 }
 
@@ -94,7 +94,7 @@ func (a *account) endRung(why error) {
 	if a.rung == "" {
 		return
 	}
-	r := RungTime{Rung: a.rung, MS: record.Millis(time.Since(a.rungBegan))}
+	r := record.RungTime{Rung: a.rung, MS: record.Millis(time.Since(a.rungBegan))}
 	if why != nil {
 		r.Error = why.Error()
 	}

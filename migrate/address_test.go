@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+
+	"github.com/vmferry/vmferry/migrate/preflight"
 )
 
 func TestMemoryGoesWhereLibvirtIsReached(t *testing.T) {
@@ -51,8 +53,8 @@ func TestNoNameLeadsToTheTarget(t *testing.T) {
 		p.target.hostname = "kvm-b.site"
 		p.deps.Resolve = func(context.Context, string) ([]netip.Addr, error) { return nil, errors.New("no such host") }
 		_, err := Move(t.Context(), p.req, p.deps)
-		var r *Refusal
-		if !errors.As(err, &r) || r.Check != CheckAddress || !strings.Contains(r.Hint, "migrateuri=tcp://") || !MayTryNext(err) {
+		var r *preflight.Refusal
+		if !errors.As(err, &r) || r.Check != preflight.CheckAddress || !strings.Contains(r.Hint, "migrateuri=tcp://") || !MayTryNext(err) {
 			t.Errorf("%v", err)
 		}
 	})

@@ -10,6 +10,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/drain"
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/qmp"
+	"github.com/vmferry/vmferry/migrate/slot"
 )
 
 // AdmissionRequest is what a queue of moves is told of a guest that is to move.
@@ -52,7 +53,7 @@ type Admission interface {
 // none any more, and the move continues without.
 type Queue func(ctx context.Context, r AdmissionRequest, waiting func()) (Admission, error)
 
-// CheckWindow is the check of a [Refusal] for lack of time: the guest may still be
+// CheckWindow is the check of a [preflight.Refusal] for lack of time: the guest may still be
 // shut down and started elsewhere.
 const CheckWindow = "window"
 
@@ -64,12 +65,12 @@ const PhaseSlot = "waiting for slot"
 type admission struct {
 	*account
 	queue   Queue // nil where there is none
-	slots   Slots
+	slots   slot.Pool
 	shorten func(deadline time.Time) // takes over the queue's deadline
 
 	granted Admission       // nil without a queue
 	giveUp  <-chan struct{} // closed when the queue takes it back; nil without one
-	slot    *Slot
+	slot    *slot.Slot
 }
 
 // errGaveUp is why a move that was admitted was not begun all the same.
@@ -83,9 +84,9 @@ func (a *admission) admit(ctx context.Context, r AdmissionRequest) (err error) {
 	if a.granted, err = a.enter(ctx, r); err != nil {
 		return err
 	}
-	a.slots.Most = max(MostAtOnce, a.slots.N)
+	a.slots.Most = max(slot.MostAtOnce, a.slots.N)
 	if a.granted != nil {
-		a.slots.N, a.giveUp = min(max(a.granted.AtOnce(), 1), MostAtOnce), a.granted.GiveUp()
+		a.slots.N, a.giveUp = min(max(a.granted.AtOnce(), 1), slot.MostAtOnce), a.granted.GiveUp()
 		go func() {
 			select {
 			case <-a.giveUp:

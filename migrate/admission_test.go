@@ -11,10 +11,13 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/vmferry/vmferry/migrate/convergence"
 	"github.com/vmferry/vmferry/migrate/drain"
 	"github.com/vmferry/vmferry/migrate/history"
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/record"
+	"github.com/vmferry/vmferry/migrate/slot"
 	"github.com/vmferry/vmferry/migrate/wait"
 )
 
@@ -67,7 +70,7 @@ func queued(t *testing.T, delay time.Duration, err error) (*pair, *fakeAdmission
 	return p, turn, wish
 }
 
-func hasNote(r Record, text string) bool {
+func hasNote(r record.Record, text string) bool {
 	return text == "" || slices.ContainsFunc(r.Notes, func(n string) bool { return strings.Contains(n, text) })
 }
 
@@ -80,14 +83,14 @@ func TestMoveInItsTurn(t *testing.T) {
 		var phases []string
 		p.req.Progress = func(g Progress) { phases = append(phases, g.Phase) }
 		rec, err := Move(t.Context(), p.req, p.deps)
-		if err != nil || rec.Outcome != Moved {
+		if err != nil || rec.Outcome != record.Moved {
 			t.Fatalf("%q, %v", rec.Outcome, err)
 		}
 		if want := []string{"dirties 5.24288e+06", "copied, pause 15ms, slot free: true", "released"}; !slices.Equal(turn.did, want) {
 			t.Errorf("did %q, want %q", turn.did, want)
 		}
 		if wish.Guest != "web" || wish.UUID != guestUUID || wish.Target != "node2" || wish.Rate != 100<<20 || wish.Most != 50<<20 || wish.SetUp != 700*time.Millisecond ||
-			wish.Load.Memory != 1<<30 || wish.Load.DirtyRate != 5<<20 || wish.Load.Budget != DefaultBudget || !slices.Equal(wish.Rungs, []ladder.Rung{ladder.Live, ladder.Converge}) {
+			wish.Load.Memory != 1<<30 || wish.Load.DirtyRate != 5<<20 || wish.Load.Budget != convergence.DefaultBudget || !slices.Equal(wish.Rungs, []ladder.Rung{ladder.Live, ladder.Converge}) {
 			t.Errorf("asked for %+v", *wish)
 		}
 		if phases[0] != PhaseSlot || rec.Steps[0].Name != "slot" || rec.Steps[0].MS != 4100 || !hasNote(rec, "waited 4.1s in the migration queue; 2 may") {
@@ -144,7 +147,7 @@ func TestMoveThatLosesItsTurn(t *testing.T) {
 			time.AfterFunc(20*time.Second, func() { close(turn.giveUp) })
 		}, ErrOutOfTime},
 		{"while somebody without a turn has the link", func(p *pair, turn *fakeAdmission) {
-			p.deps.Slots.Most = MostAtOnce
+			p.deps.Slots.Most = slot.MostAtOnce
 			if slot, err := freeSlot(p); slot == nil || err != nil {
 				panic(err)
 			}
@@ -184,7 +187,7 @@ func TestMoveBesideAnother(t *testing.T) {
 			p, _, _ := queued(t, 0, nil)
 			if beside {
 				other := p.deps.Slots
-				other.N, other.Most = 2, MostAtOnce
+				other.N, other.Most = 2, slot.MostAtOnce
 				slot, err := other.Acquire(t.Context(), nil)
 				if slot == nil || err != nil {
 					t.Fatal(slot, err)
@@ -200,7 +203,7 @@ func TestMoveBesideAnother(t *testing.T) {
 }
 
 // freeSlot is a slot of the pair's node, when one is free.
-func freeSlot(p *pair) (*Slot, error) {
+func freeSlot(p *pair) (*slot.Slot, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	return p.deps.Slots.Acquire(ctx, nil)

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/preflight"
+	"github.com/vmferry/vmferry/migrate/record"
 )
 
 // underWay is a pair whose migration was begun by somebody who is gone: it ends after a second
@@ -39,7 +41,7 @@ func TestAdoptSeesAMigrationThrough(t *testing.T) {
 				begun := false
 				p.source.migrate = func(context.Context) error { begun = true; p.copy(); p.switchover(); return nil }
 				rec, err := Move(t.Context(), p.req, p.deps)
-				if err != nil || rec.Outcome != Moved || begun != c.begun {
+				if err != nil || rec.Outcome != record.Moved || begun != c.begun {
 					t.Errorf("outcome %v, restarted %v, error %v", rec.Outcome, begun, err)
 				}
 			})
@@ -53,8 +55,8 @@ func TestJobOfAnotherIsNotAdopted(t *testing.T) {
 		p := newPair(t)
 		p.source.setJob(libvirt.JobStats{Active: true})
 		_, err := Move(t.Context(), p.req, p.deps)
-		var refusal *Refusal
-		if !errors.As(err, &refusal) || refusal.Check != CheckJob {
+		var refusal *preflight.Refusal
+		if !errors.As(err, &refusal) || refusal.Check != preflight.CheckJob {
 			t.Errorf("error %v, want a refusal for the job", err)
 		}
 	})
@@ -71,7 +73,7 @@ func TestAdoptedMigrationIsAbortedInTime(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 		defer cancel()
 		rec, err := Move(ctx, p.req, p.deps)
-		if !errors.Is(err, ErrOutOfTime) || rec.Outcome != Stayed {
+		if !errors.Is(err, ErrOutOfTime) || rec.Outcome != record.Stayed {
 			t.Errorf("outcome %v, error %v", rec.Outcome, err)
 		}
 	})
@@ -84,8 +86,8 @@ func TestLeftPausedIsRefused(t *testing.T) {
 		p.req.Adopt = true
 		p.source.is(stopped("migration"))
 		_, err := Move(t.Context(), p.req, p.deps)
-		var refusal *Refusal
-		if !errors.As(err, &refusal) || refusal.Check != CheckRunning {
+		var refusal *preflight.Refusal
+		if !errors.As(err, &refusal) || refusal.Check != preflight.CheckRunning {
 			t.Errorf("error %v, want a refusal", err)
 		}
 	})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/vmferry/vmferry/migrate/endpoint"
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/verify"
@@ -78,7 +79,7 @@ func (a *attempts) call(ctx context.Context, params libvirt.MigrateParams) error
 	host := a.source.Host
 	// A connection in which a call waits hands each event from thread to thread (virNetClientIOEventLoop), in the
 	// middle of the guest's pause. So the call has one of its own; without one it is made all the same.
-	if a.caller.Connect(ctx, lookTime) == nil {
+	if a.caller.Connect(ctx, endpoint.LookTime) == nil {
 		host = a.caller.Host
 	}
 	go func() { done <- host.MigrateToURI3(call, a.guest, a.req.TargetURI, params) }()

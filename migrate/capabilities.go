@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/preflight"
 )
 
 // BudgetHeld is nil where the libvirt at a source's URI has what it takes to keep a blackout within a budget. Else
@@ -24,11 +25,11 @@ func applyCapabilities(r Request, d libvirt.Driver) (_ Request, without []error,
 		{r.Firm, libvirt.CanBoundPause, "allow the move to exceed the blackout budget"},
 		{o.TLS, libvirt.CanEncrypt, "leave migration_tls, or --tls, out; migrate_options=--tunnelled sends the " +
 			"memory through libvirt's own connection, which migration_transport=ssh or tls encrypts"},
-		{o.CopyAll || o.CopyInc || r.Disks == DisksCopy, libvirt.CanCopyDisks,
+		{o.CopyAll || o.CopyInc || r.Disks == preflight.DisksCopy, libvirt.CanCopyDisks,
 			"put the guest's disks on storage that both nodes share"},
 	} {
 		if err := d.Lacks(need.what); need.requested && err != nil {
-			return r, nil, refuse(CheckRequest, "an option of the request cannot be used", need.hint, err)
+			return r, nil, refuse(preflight.CheckRequest, "an option of the request cannot be used", need.hint, err)
 		}
 	}
 	tuned := o.Compressed || o.Parallel || o.ZeroCopy || o.Connections > 0 || o.Compression != ""
@@ -40,7 +41,7 @@ func applyCapabilities(r Request, d libvirt.Driver) (_ Request, without []error,
 		{r.PostCopy || o.PostCopy, libvirt.CanPostCopy, func() { r.PostCopy, o.PostCopy = false, false }},
 		{r.Bandwidth > 0, libvirt.CanBoundSpeed, func() { r.Bandwidth = 0 }},
 		{r.DowntimeLimit > 0, libvirt.CanBoundPause, func() { r.DowntimeLimit = 0 }},
-		{r.Disks == DisksAuto, libvirt.CanCopyDisks, func() { r.Disks = DisksShared }},
+		{r.Disks == preflight.DisksAuto, libvirt.CanCopyDisks, func() { r.Disks = preflight.DisksShared }},
 		{tuned, libvirt.CanTune, func() {
 			o.Compressed, o.Parallel, o.ZeroCopy = false, false, false
 			o.Connections, o.Compression, o.XBZRLECache = 0, "", 0

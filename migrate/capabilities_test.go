@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/preflight"
+	"github.com/vmferry/vmferry/migrate/record"
 	"github.com/vmferry/vmferry/migrate/wait"
 )
 
@@ -63,7 +65,7 @@ func TestMoveWithoutLevers(t *testing.T) {
 		p.req.Progress = func(pr Progress) { longest = max(longest, pr.Elapsed) }
 		p.req.PostCopy, p.req.Bandwidth, p.req.Options.Compressed, p.req.Unsafe = true, 100, true, true
 		rec, err := Move(t.Context(), p.req, p.deps)
-		if err != nil || rec.Outcome != Moved {
+		if err != nil || rec.Outcome != record.Moved {
 			t.Fatalf("outcome %q, %v", rec.Outcome, err)
 		}
 		p.untouched(t)
@@ -94,25 +96,25 @@ func TestRefusedWithoutLevers(t *testing.T) {
 		name, check, text string
 		spoil             func(p *pair)
 	}{
-		{"firm", CheckRequest, "cannot bound the pause", func(p *pair) { p.req.Firm = true }},
-		{"encrypted", CheckRequest, "cannot encrypt", func(p *pair) { p.req.Options.TLS = true }},
-		{"disks", CheckRequest, "cannot copy disks", func(p *pair) { p.req.Disks = DisksCopy }},
-		{"memory", CheckMemory, "the target has 132 MiB free, and the guest needs 133 MiB", func(p *pair) { p.target.free = 132 << 20 }},
-		{"standing still", CheckRunning, "xl resume web", func(p *pair) {
+		{"firm", preflight.CheckRequest, "cannot bound the pause", func(p *pair) { p.req.Firm = true }},
+		{"encrypted", preflight.CheckRequest, "cannot encrypt", func(p *pair) { p.req.Options.TLS = true }},
+		{"disks", preflight.CheckRequest, "cannot copy disks", func(p *pair) { p.req.Disks = preflight.DisksCopy }},
+		{"memory", preflight.CheckMemory, "the target has 132 MiB free, and the guest needs 133 MiB", func(p *pair) { p.target.free = 132 << 20 }},
+		{"standing still", preflight.CheckRunning, "xl resume web", func(p *pair) {
 			p.deps.Halted = func(context.Context, string, string) (bool, error) { return true, nil }
 		}},
-		{"a stuck copy", CheckDuplicate, "still at work", func(p *pair) { p.target.is(idle); p.target.setJob(libvirt.JobStats{Active: true}) }},
+		{"a stuck copy", preflight.CheckDuplicate, "still at work", func(p *pair) { p.target.is(idle); p.target.setJob(libvirt.JobStats{Active: true}) }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p := xenPair(t)
 				c.spoil(p)
 				_, err := Move(t.Context(), p.req, p.deps)
-				var r *Refusal
+				var r *preflight.Refusal
 				if !errors.As(err, &r) || r.Check != c.check || !strings.Contains(err.Error(), c.text) {
 					t.Errorf("refused with %v", err)
 				}
-				if wants := c.check == CheckRequest; wants != errors.Is(err, libvirt.ErrUnsupported) {
+				if wants := c.check == preflight.CheckRequest; wants != errors.Is(err, libvirt.ErrUnsupported) {
 					t.Errorf("%v: not supported is %t", err, !wants)
 				}
 				if len(p.source.params) > 0 {
@@ -128,10 +130,10 @@ func TestDeadlineWithoutAbort(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		takes   time.Duration
-		outcome Outcome
+		outcome record.Outcome
 	}{
-		{"done in the reserve", 36 * time.Second, Moved},
-		{"goes on", time.Hour, Unknown},
+		{"done in the reserve", 36 * time.Second, record.Moved},
+		{"goes on", time.Hour, record.Unknown},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -151,7 +153,7 @@ func TestDeadlineWithoutAbort(t *testing.T) {
 				if rec.Outcome != c.outcome || time.Since(began) > 41*time.Second {
 					t.Errorf("outcome %q after %v: %v", rec.Outcome, time.Since(began), err)
 				}
-				if c.outcome == Unknown && (!errors.Is(err, ErrUnknown) || !errors.Is(err, ErrOutOfTime) || !errors.Is(err, libvirt.ErrUnsupported)) {
+				if c.outcome == record.Unknown && (!errors.Is(err, ErrUnknown) || !errors.Is(err, ErrOutOfTime) || !errors.Is(err, libvirt.ErrUnsupported)) {
 					t.Errorf("error %v", err)
 				}
 				p.untouched(t)
@@ -167,14 +169,14 @@ func TestHaltedAtTheSource(t *testing.T) {
 		name    string
 		err     error
 		target  func(p *pair)
-		outcome Outcome
+		outcome record.Outcome
 		woken   bool
 	}{
-		{"refused, and not at the target", errSend, func(*pair) {}, Stayed, true},
-		{"refused, and at the target", errSend, func(p *pair) { p.target.is(runs("migrated")) }, Moved, false},
-		{"refused, and the target is silent", errSend, func(p *pair) { p.target.answers(errors.New("no answer")) }, Unknown, false},
-		{"refused, and paused at the target", errSend, func(p *pair) { p.target.is(stopped("user")) }, Unknown, false},
-		{"the connection was lost", lost, func(*pair) {}, Unknown, false},
+		{"refused, and not at the target", errSend, func(*pair) {}, record.Stayed, true},
+		{"refused, and at the target", errSend, func(p *pair) { p.target.is(runs("migrated")) }, record.Moved, false},
+		{"refused, and the target is silent", errSend, func(p *pair) { p.target.answers(errors.New("no answer")) }, record.Unknown, false},
+		{"refused, and paused at the target", errSend, func(p *pair) { p.target.is(stopped("user")) }, record.Unknown, false},
+		{"the connection was lost", lost, func(*pair) {}, record.Unknown, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -190,7 +192,7 @@ func TestHaltedAtTheSource(t *testing.T) {
 					return c.err
 				}
 				rec, err := Move(t.Context(), p.req, p.deps)
-				if rec.Outcome != c.outcome || woken != c.woken || (err == nil) != (c.outcome == Moved) {
+				if rec.Outcome != c.outcome || woken != c.woken || (err == nil) != (c.outcome == record.Moved) {
 					t.Errorf("outcome %q, woken %t: %v", rec.Outcome, woken, err)
 				}
 			})
@@ -207,7 +209,7 @@ func TestAsleepAtTheSource(t *testing.T) {
 			p.target.is(runs("migrated"))
 			return errSend
 		}
-		if rec, err := Move(t.Context(), p.req, p.deps); err != nil || rec.Outcome != Moved {
+		if rec, err := Move(t.Context(), p.req, p.deps); err != nil || rec.Outcome != record.Moved {
 			t.Errorf("outcome %q: %v", rec.Outcome, err)
 		}
 	})

@@ -8,13 +8,8 @@ import (
 
 	"github.com/vmferry/vmferry/migrate/endpoint"
 	"github.com/vmferry/vmferry/migrate/events"
+	"github.com/vmferry/vmferry/migrate/slot"
 )
-
-// Host is one end of a migration, see [endpoint.Host].
-type Host = endpoint.Host
-
-// lookTime bounds one question about where the guest is.
-const lookTime = endpoint.LookTime
 
 // Relay keeps what reaches a guest at its source while it is stopped, and forwards it to the target. It belongs
 // to one attempt to migrate. *relay.Relay is one.
@@ -28,7 +23,7 @@ type Relay interface {
 // Deps is what Move needs from outside.
 type Deps struct {
 	// Open connects to the libvirt at a URI. It is called again when a connection breaks.
-	Open func(ctx context.Context, uri string) (Host, error)
+	Open func(ctx context.Context, uri string) (endpoint.Host, error)
 	// Gone, when set, is asked while the source's libvirt gives no answer: has the guest's hypervisor process on this
 	// node ended? True must be proof. An error means that it is not known.
 	Gone func(ctx context.Context, guest, uuid string) (bool, error)
@@ -42,7 +37,7 @@ type Deps struct {
 	// the end. An error means that nothing was aborted.
 	Abort func(ctx context.Context, guest, uuid string) error
 	// Slots bounds the migrations at once. The zero value is the default directory with one slot.
-	Slots Slots
+	Slots slot.Pool
 	// Queue, when not nil, gives moves their turns, before they take a slot.
 	Queue Queue
 	// Relay, when not nil, makes the relay of a guest that runs on this node, from its XML. It is called just before

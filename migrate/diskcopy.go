@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/diskcopy"
+	"github.com/vmferry/vmferry/migrate/endpoint"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/preflight"
 	"github.com/vmferry/vmferry/migrate/record"
@@ -29,7 +30,7 @@ func (m *mover) createImages(ctx context.Context) error {
 	begun, err := m.disks.Create(ctx, m.hears.source)
 	m.rec.Disks = append(m.rec.Disks, begun...)
 	if err != nil {
-		return refuse(CheckDisk, "the guest's disks cannot be copied", "", err)
+		return refuse(preflight.CheckDisk, "the guest's disks cannot be copied", "", err)
 	}
 	m.disks.Start(time.Now())
 	if m.policy.PostCopy {
@@ -40,7 +41,7 @@ func (m *mover) createImages(ctx context.Context) error {
 }
 
 // adoptDisks takes over the disks that an earlier call began to copy; host is where the guest is.
-func (m *mover) adoptDisks(ctx context.Context, host Host) {
+func (m *mover) adoptDisks(ctx context.Context, host endpoint.Host) {
 	if m.req.Fetch {
 		return
 	}
@@ -88,7 +89,7 @@ func (m *mover) finishDisks(ctx context.Context) {
 	defer m.step("settle disks")()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), diskTime)
 	defer cancel()
-	ends := map[Outcome]diskcopy.End{Moved: diskcopy.Moved, Stayed: diskcopy.Stayed}
+	ends := map[record.Outcome]diskcopy.End{record.Moved: diskcopy.Moved, record.Stayed: diskcopy.Stayed}
 	for _, note := range m.disks.Finish(ctx, ends[m.rec.Outcome]) {
 		m.note(note)
 	}

@@ -15,8 +15,10 @@ import (
 	"github.com/vmferry/vmferry/migrate/convergence"
 	"github.com/vmferry/vmferry/migrate/diskcopy"
 	"github.com/vmferry/vmferry/migrate/disks"
+	"github.com/vmferry/vmferry/migrate/endpoint"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/preflight"
+	"github.com/vmferry/vmferry/migrate/record"
 )
 
 // localPair is a guest with a disk of 64 MiB on its node, and a target whose storage pool is empty.
@@ -36,7 +38,7 @@ func localPair(t *testing.T) (p *pair, image string) {
 		p.switchover()
 		return nil
 	}
-	p.req.Disks = DisksCopy
+	p.req.Disks = preflight.DisksCopy
 	return p, image
 }
 
@@ -134,7 +136,7 @@ func TestDisksGoAlong(t *testing.T) {
 		if !params.CopyAll || !slices.Equal(params.Disks, []string{"vda"}) || !params.AutoConverge {
 			t.Errorf("migrated with %+v", params)
 		}
-		if want := []CopiedDisk{{Target: "vda", Path: image, Bytes: 10 << 20}}; !slices.Equal(rec.Disks, want) || rec.DisksMS != 2500 {
+		if want := []record.CopiedDisk{{Target: "vda", Path: image, Bytes: 10 << 20}}; !slices.Equal(rec.Disks, want) || rec.DisksMS != 2500 {
 			t.Errorf("record: %+v, %v ms", rec.Disks, rec.DisksMS)
 		}
 		if _, known := rec.SetUp(); known {
@@ -149,24 +151,24 @@ func TestDisksThatDoNotArrive(t *testing.T) {
 	for _, c := range []struct {
 		name        string
 		spoil       func(p *pair)
-		outcome     Outcome
+		outcome     record.Outcome
 		here, there string
 	}{
 		{"fails while disks are copied", func(p *pair) {
 			p.source.migrate = func(context.Context) error { p.copyDisks(); p.cancelled(); return fails }
-		}, Stayed, "web.img", ""},
+		}, record.Stayed, "web.img", ""},
 		{"fails in the memory", func(p *pair) {
 			p.source.migrate = func(context.Context) error { p.copyDisks(); p.copy(); p.cancelled(); return fails }
-		}, Stayed, "web.img", ""},
+		}, record.Stayed, "web.img", ""},
 		{"a half copy is left from before", func(p *pair) {
 			halfCopy(t, p, true)
 			p.source.migrate = func(context.Context) error { p.cancelled(); return fails }
-		}, Stayed, "web.img", ""},
+		}, record.Stayed, "web.img", ""},
 		{"a mark alone is left from before", func(p *pair) {
 			halfCopy(t, p, false)
 			p.source.migrate = func(context.Context) error { p.cancelled(); return fails }
-		}, Stayed, "web.img", ""},
-		{"no image can be made there", func(p *pair) { p.target.create = fails }, Stayed, "web.img", ""},
+		}, record.Stayed, "web.img", ""},
+		{"no image can be made there", func(p *pair) { p.target.create = fails }, record.Stayed, "web.img", ""},
 		{"nobody can tell where it runs", func(p *pair) {
 			p.source.migrate = func(context.Context) error {
 				p.copyDisks()
@@ -176,7 +178,7 @@ func TestDisksThatDoNotArrive(t *testing.T) {
 				p.target.answers(context.DeadlineExceeded)
 				return fails
 			}
-		}, Unknown, "web.img web.img.vmferry", "web.img web.img.vmferry-arriving"},
+		}, record.Unknown, "web.img web.img.vmferry", "web.img web.img.vmferry-arriving"},
 		{"the target is not heard of any more", func(p *pair) {
 			p.source.migrate = func(context.Context) error {
 				p.copyDisks()
@@ -186,7 +188,7 @@ func TestDisksThatDoNotArrive(t *testing.T) {
 				p.target.refuse(libvirt.ErrConnect)
 				return fails
 			}
-		}, Stayed, "web.img web.img.vmferry", "web.img web.img.vmferry-arriving"},
+		}, record.Stayed, "web.img web.img.vmferry", "web.img web.img.vmferry-arriving"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -202,7 +204,7 @@ func TestDisksThatDoNotArrive(t *testing.T) {
 				if got := strings.Join(p.there(), " "); got != c.there {
 					t.Errorf("the target is left with %q, want %q", got, c.there)
 				}
-				if err := disks.Check(image); (err != nil) != (c.outcome == Unknown) {
+				if err := disks.Check(image); (err != nil) != (c.outcome == record.Unknown) {
 					t.Errorf("a start at the source: %v", err)
 				}
 			})
@@ -257,7 +259,7 @@ func TestDisksOverABadLink(t *testing.T) {
 				}
 				began := time.Now()
 				rec, err := Move(ctx, p.req, p.deps)
-				if rec.Outcome != Stayed || !errors.Is(err, ErrHopeless) || !strings.Contains(err.Error(), c.words) {
+				if rec.Outcome != record.Stayed || !errors.Is(err, ErrHopeless) || !strings.Contains(err.Error(), c.words) {
 					t.Errorf("outcome %q, %v", rec.Outcome, err)
 				}
 				if took := time.Since(began); took > c.before {
@@ -288,7 +290,7 @@ func TestDiskRefusals(t *testing.T) {
 				c.spoil(p, image)
 				before := p.there()
 				_, err := Move(t.Context(), p.req, p.deps)
-				var refusal *Refusal
+				var refusal *preflight.Refusal
 				if !errors.As(err, &refusal) || !strings.Contains(err.Error(), c.words) {
 					t.Errorf("error %v, want %q", err, c.words)
 				}
@@ -347,22 +349,22 @@ func TestDisksOfAnAdoptedMove(t *testing.T) {
 func TestDiskBytes(t *testing.T) {
 	p, image := localPair(t)
 	p.source.xml = localDoc(image, `<disk type='file' device='cdrom'><driver type='raw'/><source file='/d/a'/><target dev='sda'/><readonly/></disk>`)
-	for mode, want := range map[DiskMode]uint64{"": 0, DisksShared: 0, DisksAuto: 10 << 20, DisksCopy: 10 << 20} {
+	for mode, want := range map[preflight.DiskMode]uint64{"": 0, preflight.DisksShared: 0, preflight.DisksAuto: 10 << 20, preflight.DisksCopy: 10 << 20} {
 		if got, err := preflight.DiskBytes(t.Context(), p.source, "web", mode); got != want || err != nil {
 			t.Errorf("%q: %d, %v, want %d", mode, got, err, want)
 		}
 	}
 	p.source.xml = "<"
-	if _, err := preflight.DiskBytes(t.Context(), p.source, "web", DisksCopy); err == nil || !strings.Contains(err.Error(), "web") {
+	if _, err := preflight.DiskBytes(t.Context(), p.source, "web", preflight.DisksCopy); err == nil || !strings.Contains(err.Error(), "web") {
 		t.Errorf("of a description that cannot be read: %v", err)
 	}
 }
 
 func TestForecastOfDisks(t *testing.T) {
 	var going diskcopy.Copy
-	going.Plan(guestUUID, []diskcopy.Plan{{CopiedDisk: CopiedDisk{Bytes: 10 << 20}, Image: libvirt.Image{Capacity: 100 << 20}}})
+	going.Plan(guestUUID, []diskcopy.Plan{{CopiedDisk: record.CopiedDisk{Bytes: 10 << 20}, Image: libvirt.Image{Capacity: 100 << 20}}})
 	for capped, want := range map[bool]float64{false: 1500, true: 10500} {
-		f := Forecast{DurationMS: 500, Bandwidth: 10 << 20}
+		f := record.Forecast{DurationMS: 500, Bandwidth: 10 << 20}
 		addDisks(&f, going.Bytes(), going.Cost(capped))
 		if f.DurationMS != want || f.Disks != 10<<20 {
 			t.Errorf("bounded %v: %+v, want %v ms", capped, f, want)
@@ -391,7 +393,7 @@ func TestDisksAreNotCopiedTwice(t *testing.T) {
 
 // slowPool is a target whose storage fails once: hinder gets the path, and whether an image is to be removed.
 type slowPool struct {
-	Host
+	endpoint.Host
 	hinder func(ctx context.Context, path string, remove bool) error
 }
 
@@ -448,14 +450,14 @@ func TestHalfCopyKeepsItsMark(t *testing.T) {
 					halfCopy(t, p, true)
 				}
 				hinder := c.hinder(p, image)
-				p.deps.Open = func(ctx context.Context, uri string) (Host, error) {
+				p.deps.Open = func(ctx context.Context, uri string) (endpoint.Host, error) {
 					h, err := p.open(ctx, uri)
 					return slowPool{h, hinder}, err
 				}
 				rec, err := Move(t.Context(), p.req, p.deps)
 				time.Sleep(time.Second) // on the bubble's clock
 				synctest.Wait()
-				if err == nil || rec.Outcome != Stayed {
+				if err == nil || rec.Outcome != record.Stayed {
 					t.Errorf("outcome %q, %v", rec.Outcome, err)
 				}
 				if got := strings.Join(p.there(), " "); got != c.there {

@@ -2,7 +2,7 @@
 // truthfully where it runs afterwards.
 //
 // Start with [Move]. It takes a [Request] (which guest, from where, to where), and returns a
-// [Record] of everything that was done and measured. The hypervisor is reached through
+// [record.Record] of everything that was done and measured. The hypervisor is reached through
 // [Deps]; package libvirt/client makes the real connections.
 //
 // # The course of a move
@@ -26,13 +26,13 @@
 //
 // The course in detail:
 //
-//   - A slot ([Slots]) bounds how many guests of this node move at once: migrations that share
+//   - A slot ([slot.Pool]) bounds how many guests of this node move at once: migrations that share
 //     a link spoil each other's pause. The dirty rate is measured while a guest waits for its turn.
 //     Where there is a queue of moves ([Queue], the node daemon's), it admits them, in its order and as many at
 //     once as it says; without one, one guest goes at a time.
 //   - The pre-flight asks both ends everything that can be asked before anything is changed.
-//     What it finds is a [Refusal], and the guest was not touched. [Examine] asks the same questions without the move.
-//   - The prediction ([Forecast], made by package predict) stands in the record beside what was measured. What a move
+//     What it finds is a [preflight.Refusal], and the guest was not touched. [Examine] asks the same questions without the move.
+//   - The prediction ([record.Forecast], made by package predict) stands in the record beside what was measured. What a move
 //     teaches of the link and of the guest (package history) makes the next one better.
 //   - The migration is peer to peer, so that no client stands in the pause; this process manages it only where the
 //     source's daemon does not reach the target's. One rule decides how it is
@@ -64,7 +64,7 @@
 //
 // # After a move that failed
 //
-// The guest continues at the source, and the record has the time that each means took ([Record].Rungs). [MayTryNext]
+// The guest continues at the source, and the record has the time that each means took ([record.Record].Rungs). [MayTryNext]
 // reports whether another target makes sense. The lower rungs of the ladder, which end the guest
 // here so that it is brought back elsewhere, are package resource's.
 //

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"slices"
+
+	"github.com/vmferry/vmferry/migrate/preflight"
 )
 
 var (
@@ -19,15 +21,15 @@ var (
 )
 
 // ofTarget are the checks that another target may pass.
-var ofTarget = []string{CheckTarget, CheckSameHost, CheckDuplicate, CheckHypervisor, CheckMemory, CheckCPU, CheckDisk,
-	CheckDiskMove, CheckNetwork, CheckFirmware, CheckAddress, CheckConnection}
+var ofTarget = []string{preflight.CheckTarget, preflight.CheckSameHost, preflight.CheckDuplicate, preflight.CheckHypervisor, preflight.CheckMemory, preflight.CheckCPU, preflight.CheckDisk,
+	preflight.CheckDiskMove, preflight.CheckNetwork, preflight.CheckFirmware, preflight.CheckAddress, preflight.CheckConnection}
 
 // MayTryNext reports whether a move to another target makes sense after one that failed with err: the guest
 // stayed, and it was the target, or the way there, that refused it, died, or was too slow. It
 // does not where it is not known where the guest runs, where the source is what refused it, and where
 // the time was up or the caller cancelled.
 func MayTryNext(err error) bool {
-	var r *Refusal
+	var r *preflight.Refusal
 	switch {
 	case err == nil || errors.Is(err, ErrUnknown):
 		return false

@@ -9,7 +9,10 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/vmferry/vmferry/migrate/endpoint"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/preflight"
+	"github.com/vmferry/vmferry/migrate/record"
 )
 
 const bridgeCard = `<interface type='bridge'><mac address='52:54:00:00:00:01'/><source bridge='br77'/></interface>`
@@ -18,7 +21,7 @@ const bridgeCard = `<interface type='bridge'><mac address='52:54:00:00:00:01'/><
 func spoilAll(p *pair) {
 	p.source.xml = strings.Replace(guestDoc, "</devices>", bridgeCard+"</devices>", 1)
 	p.target.names = map[string][]string{"/sys/class/net": {"lo", "br0"}}
-	p.target.free, p.req.Memory = 0, MemoryRefuse
+	p.target.free, p.req.Memory = 0, preflight.MemoryRefuse
 	p.target.hostname = "nowhere"
 	p.source.rehearsal = func(libvirt.MigrateParams) error {
 		return &libvirt.Error{Op: "rehearse", Message: "cannot migrate domain with 1 snapshots"}
@@ -36,7 +39,7 @@ func TestExamineGoesOnAfterARefusal(t *testing.T) {
 		for _, r := range x.Refusals {
 			checks = append(checks, r.Check)
 		}
-		want := []string{CheckMemory, CheckNetwork, CheckAddress, CheckLibvirt}
+		want := []string{preflight.CheckMemory, preflight.CheckNetwork, preflight.CheckAddress, preflight.CheckLibvirt}
 		if err != nil || fmt.Sprint(checks) != fmt.Sprint(want) {
 			t.Fatalf("refused by %v, want %v; %v", checks, want, err)
 		}
@@ -47,8 +50,8 @@ func TestExamineGoesOnAfterARefusal(t *testing.T) {
 			t.Error("connections were left, or something was begun")
 		}
 		_, err = Move(t.Context(), p.req, p.deps)
-		var first *Refusal
-		if !errors.As(err, &first) || first.Check != CheckMemory {
+		var first *preflight.Refusal
+		if !errors.As(err, &first) || first.Check != preflight.CheckMemory {
 			t.Errorf("the move was refused by %v", err)
 		}
 	})
@@ -59,7 +62,7 @@ func TestExamineSaysWhatGoesAlong(t *testing.T) {
 		p := newPair(t)
 		p.source.xml = strings.Replace(guestDoc, "<source file", "<driver name='qemu' type='raw'/><source file", 1)
 		p.source.xml = strings.Replace(p.source.xml, "/shared/", t.TempDir()+"/", 1) // its file system is requested
-		p.req.Disks, p.target.visible = DisksAuto, libvirt.VisibleNo
+		p.req.Disks, p.target.visible = preflight.DisksAuto, libvirt.VisibleNo
 		p.source.size, p.target.room = libvirt.DiskSize{Capacity: 1 << 30, Allocated: 3 << 20}, 1<<40
 		x, err := Examine(t.Context(), p.req, p.deps)
 		if err != nil || len(x.Refusals) != 0 || fmt.Sprint(x.With) != "[disk vda (3 MiB) is copied]" {
@@ -115,11 +118,11 @@ func TestExamineStopsWhereNothingMoreCanBeAsked(t *testing.T) {
 		spoil func(p *pair)
 		check string
 	}{
-		{"target dead", func(p *pair) { p.target.connect = libvirt.ErrConnect }, CheckTarget},
-		{"target silent", func(p *pair) { p.target.fails = libvirt.ErrConnect }, CheckTarget},
-		{"source dead", func(p *pair) { p.source.connect = libvirt.ErrConnect }, CheckSource},
-		{"same host", func(p *pair) { p.target.caps = capsDoc("source"); p.target.is(runs("booted")) }, CheckSameHost},
-		{"unknown mode", func(p *pair) { p.req.Disks = "most" }, CheckRequest},
+		{"target dead", func(p *pair) { p.target.connect = libvirt.ErrConnect }, preflight.CheckTarget},
+		{"target silent", func(p *pair) { p.target.fails = libvirt.ErrConnect }, preflight.CheckTarget},
+		{"source dead", func(p *pair) { p.source.connect = libvirt.ErrConnect }, preflight.CheckSource},
+		{"same host", func(p *pair) { p.target.caps = capsDoc("source"); p.target.is(runs("booted")) }, preflight.CheckSameHost},
+		{"unknown mode", func(p *pair) { p.req.Disks = "most" }, preflight.CheckRequest},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -139,16 +142,16 @@ func TestPreflightOfAnotherIsNoMigration(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		ends time.Duration
-		want Outcome
+		want record.Outcome
 	}{
-		{"a rehearsal", 300 * time.Millisecond, Moved},
-		{"a migration that sets up", time.Hour, Stayed},
+		{"a rehearsal", 300 * time.Millisecond, record.Moved},
+		{"a migration that sets up", time.Hour, record.Stayed},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p := newPair(t)
 				began := time.Now()
-				p.deps.Open = func(ctx context.Context, uri string) (Host, error) {
+				p.deps.Open = func(ctx context.Context, uri string) (endpoint.Host, error) {
 					h, err := p.open(ctx, uri)
 					return youngJob{h, began.Add(c.ends)}, err
 				}
@@ -162,7 +165,7 @@ func TestPreflightOfAnotherIsNoMigration(t *testing.T) {
 
 // youngJob has a job that has sent nothing, until it ends.
 type youngJob struct {
-	Host
+	endpoint.Host
 	ends time.Time
 }
 
@@ -182,7 +185,7 @@ func TestExamineDuringAnotherJob(t *testing.T) {
 			return &libvirt.Error{Op: "rehearse", Message: "no answer before the deadline", Cause: context.DeadlineExceeded}
 		}
 		x, err := Examine(t.Context(), p.req, p.deps)
-		if err != nil || len(x.Refusals) != 1 || x.Refusals[0].Check != CheckJob {
+		if err != nil || len(x.Refusals) != 1 || x.Refusals[0].Check != preflight.CheckJob {
 			t.Errorf("%v, %v", x.Refusals, err)
 		}
 	})

@@ -12,7 +12,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vmferry/vmferry/migrate/endpoint"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/slot"
 )
 
 const (
@@ -349,11 +351,11 @@ func newPair(t *testing.T) *pair {
 	}
 	p.source.migrate = func(context.Context) error { p.copy(); p.switchover(); return nil }
 	p.req = Request{Guest: "web", SourceURI: sourceURI, Target: "node2", TargetURI: targetURI}
-	p.deps = Deps{Slots: Slots{Dir: t.TempDir()}, Open: p.open, Resolve: resolve, Own: func() []netip.Addr { return []netip.Addr{netip.MustParseAddr("192.0.2.1")} }}
+	p.deps = Deps{Slots: slot.Pool{Dir: t.TempDir()}, Open: p.open, Resolve: resolve, Own: func() []netip.Addr { return []netip.Addr{netip.MustParseAddr("192.0.2.1")} }}
 	return p
 }
 
-func (p *pair) open(_ context.Context, uri string) (Host, error) {
+func (p *pair) open(_ context.Context, uri string) (endpoint.Host, error) {
 	f := map[string]*fake{p.source.uri: p.source, p.target.uri: p.target}[uri]
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -13,6 +13,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/history"
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/record"
 )
 
 // copies is at how many ends the guest runs.
@@ -115,7 +116,7 @@ func TestFaultsOnTheWay(t *testing.T) {
 				if took := time.Since(begin); took < c.least || took > c.most {
 					t.Errorf("took %v, want %v to %v", took, c.least, c.most)
 				}
-				if err == nil || rec.Outcome != Stayed || p.copies() != 1 || rec.Error == "" {
+				if err == nil || rec.Outcome != record.Stayed || p.copies() != 1 || rec.Error == "" {
 					t.Errorf("outcome %q, runs at %d ends, %v", rec.Outcome, p.copies(), err)
 				}
 				if c.why != nil && !errors.Is(err, c.why) || !strings.Contains(rec.Error, c.text) {
@@ -157,7 +158,7 @@ func TestBegunAgain(t *testing.T) {
 				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 				defer cancel()
 				rec, err := Move(ctx, p.req, p.deps)
-				if err != nil || rec.Outcome != Moved {
+				if err != nil || rec.Outcome != record.Moved {
 					t.Fatalf("outcome %q, %v", rec.Outcome, err)
 				}
 				var calls []string

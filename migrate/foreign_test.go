@@ -12,6 +12,8 @@ import (
 	"testing/synctest"
 
 	"github.com/vmferry/vmferry/migrate/disks"
+	"github.com/vmferry/vmferry/migrate/preflight"
+	"github.com/vmferry/vmferry/migrate/record"
 )
 
 // Whatever happens to the target's directory, nothing is removed there that this move did not make.
@@ -77,10 +79,10 @@ func TestNothingForeignIsRemoved(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p, _ := localPair(t)
-				p.req.Disks = DisksAuto
+				p.req.Disks = preflight.DisksAuto
 				c.spoil(t, p)
 				rec, err := Move(t.Context(), p.req, p.deps)
-				if err == nil || rec.Outcome != Stayed {
+				if err == nil || rec.Outcome != record.Stayed {
 					t.Errorf("outcome %q, %v", rec.Outcome, err)
 				}
 				if got := p.contents(); got != c.stays {
@@ -150,13 +152,13 @@ func TestMountOverAnArrivedDisk(t *testing.T) {
 
 // What is on storage that other nodes may have mounted is never copied, and the pre-flight changes nothing.
 func TestSharedStorageIsNotCopied(t *testing.T) {
-	for _, mode := range []DiskMode{DisksAuto, DisksCopy} {
+	for _, mode := range []preflight.DiskMode{preflight.DisksAuto, preflight.DisksCopy} {
 		p, _ := localPair(t)
 		p.req.Disks = mode
 		m := newMover(p.req, p.deps)
 		m.sharedBy = func(string) (string, error) { return "NFS", nil }
 		err := m.preflight(t.Context(), false)
-		var refusal *Refusal
+		var refusal *preflight.Refusal
 		if !errors.As(err, &refusal) || !strings.Contains(err.Error(), "lies on NFS here") || !strings.Contains(err.Error(), "findmnt -T ") {
 			t.Errorf("%s: %v", mode, err)
 		}
@@ -198,13 +200,13 @@ func TestDiskReport(t *testing.T) {
 // All disks that are in the way are told of at once.
 func TestAllDiskRefusals(t *testing.T) {
 	p, image := localPair(t)
-	p.req.Disks = DisksShared
+	p.req.Disks = preflight.DisksShared
 	p.source.xml = localDoc(image, `<disk type='file' device='cdrom'><driver type='raw'/><source file='/d/a'/><target dev='sda'/><readonly/></disk>`)
 	for _, copies := range []bool{false, true} {
 		p.req.Options.CopyAll = copies
 		x, err := Examine(t.Context(), p.req, p.deps)
 		want := map[bool]int{false: 2, true: 1}[copies] // libvirt copies no medium
-		got := len(slices.DeleteFunc(x.Refusals, func(r *Refusal) bool { return r.Check != CheckDisk }))
+		got := len(slices.DeleteFunc(x.Refusals, func(r *preflight.Refusal) bool { return r.Check != preflight.CheckDisk }))
 		if err != nil || got != want {
 			t.Errorf("copied by libvirt %v: %d refusals, %v", copies, got, err)
 		}

@@ -95,7 +95,7 @@ func (j *job) awaitEnd(ctx context.Context, done chan<- error) {
 	own := separate(&j.source)
 	defer own.Close()
 	for ; ctx.Err() == nil; _ = wait.For(ctx, convergence.PollEvery) {
-		if own.Connect(ctx, lookTime) != nil {
+		if own.Connect(ctx, endpoint.LookTime) != nil {
 			continue
 		}
 		ask, cancel := context.WithTimeout(ctx, sampleTime)
@@ -150,7 +150,7 @@ func (j *job) tryAbort(ctx context.Context) {
 		if j.deps.Abort == nil {
 			return
 		}
-		limit, abort = lookTime, func(ctx context.Context) error { return j.deps.Abort(ctx, j.guest, j.uuid) }
+		limit, abort = endpoint.LookTime, func(ctx context.Context) error { return j.deps.Abort(ctx, j.guest, j.uuid) }
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -164,7 +164,7 @@ func (j *job) halted(ctx context.Context) bool {
 	if j.deps.Halted == nil {
 		return false
 	}
-	ctx, cancel := context.WithTimeout(ctx, lookTime)
+	ctx, cancel := context.WithTimeout(ctx, endpoint.LookTime)
 	defer cancel()
 	halted, err := j.deps.Halted(ctx, j.guest, j.uuid)
 	return halted && err == nil

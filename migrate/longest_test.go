@@ -6,6 +6,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/vmferry/vmferry/migrate/record"
 )
 
 // TestMoveKeepsTheLongestPause lets a guest not converge until its deadline.
@@ -16,7 +18,7 @@ func TestMoveKeepsTheLongestPause(t *testing.T) {
 		p.req.DowntimeLimit = 30 * time.Millisecond
 		ctx, cancel := context.WithTimeout(t.Context(), 40*time.Second)
 		defer cancel()
-		if rec, _ := Move(ctx, p.req, p.deps); rec.Outcome != Stayed {
+		if rec, _ := Move(ctx, p.req, p.deps); rec.Outcome != record.Stayed {
 			t.Errorf("outcome %q", rec.Outcome)
 		}
 		if most := slices.Max(p.source.limits); len(p.source.limits) < 2 || most > 15*time.Millisecond {

@@ -15,6 +15,8 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/preflight"
+	"github.com/vmferry/vmferry/migrate/record"
 )
 
 // The faults matrix: each phase of a move, and what breaks in it.
@@ -113,22 +115,22 @@ func runCell(t *testing.T, phase, fault, want string) {
 }
 
 // judge is the letter of how a move ended, "?" for what must not be.
-func (s *stage) judge(rec Record, err error) string {
-	var refusal *Refusal
+func (s *stage) judge(rec record.Record, err error) string {
+	var refusal *preflight.Refusal
 	here, there := s.source.executes(), s.target.executes()
 	switch {
-	case (err == nil) != (rec.Outcome == Moved), here && there:
-	case rec.Outcome == Moved && there:
+	case (err == nil) != (rec.Outcome == record.Moved), here && there:
+	case rec.Outcome == record.Moved && there:
 		return "M"
-	case rec.Outcome == Stayed && here && !errors.As(err, &refusal):
+	case rec.Outcome == record.Stayed && here && !errors.As(err, &refusal):
 		return "S"
-	case rec.Outcome != Moved && here && errors.As(err, &refusal):
+	case rec.Outcome != record.Moved && here && errors.As(err, &refusal):
 		return "R"
-	case rec.Outcome == Unknown && (here || there):
+	case rec.Outcome == record.Unknown && (here || there):
 		return "U"
-	case rec.Outcome == Unknown && !here && !there && strings.Contains(strings.Join(rec.Notes, ""), "post-copy"):
+	case rec.Outcome == record.Unknown && !here && !there && strings.Contains(strings.Join(rec.Notes, ""), "post-copy"):
 		return "T"
-	case rec.Outcome != Moved && !here && !there && s.died:
+	case rec.Outcome != record.Moved && !here && !there && s.died:
 		return "L"
 	}
 	return "?"
@@ -166,7 +168,7 @@ func newStage(t *testing.T, phase, fault string) *stage {
 	s.pair.shorten = make(chan time.Time, 1)
 	s.req.Shorten = s.pair.shorten
 	s.req.PostCopy, s.req.NoConverge = phase == "post-copy", phase == "post-copy"
-	s.req.Memory = MemoryRefuse
+	s.req.Memory = preflight.MemoryRefuse
 	s.deps.Open = s.open
 	log := logrus.New()
 	log.SetOutput(io.Discard)
@@ -212,7 +214,7 @@ func (s *stage) dieHere() {
 }
 
 // move makes one move, of which nothing is left where the agent is killed.
-func (s *stage) move(limit time.Duration) (rec Record, err error) {
+func (s *stage) move(limit time.Duration) (rec record.Record, err error) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/convergence"
+	"github.com/vmferry/vmferry/migrate/endpoint"
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
@@ -187,7 +188,7 @@ func (g *migration) liftPace(ctx context.Context, s convergence.State) {
 func (g *migration) startPostCopy(ctx context.Context) {
 	defer g.step("post-copy")()
 	g.liftBandwidth(ctx)
-	ctx, cancel := context.WithTimeout(ctx, lookTime)
+	ctx, cancel := context.WithTimeout(ctx, endpoint.LookTime)
 	defer cancel()
 	err := g.source.Host.StartPostCopy(ctx, g.guest)
 	if err == nil || errors.Is(err, context.DeadlineExceeded) { // libvirt may do it yet

@@ -13,17 +13,18 @@ import (
 	"github.com/vmferry/vmferry/migrate/endpoint"
 	"github.com/vmferry/vmferry/migrate/events"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/record"
 	"github.com/vmferry/vmferry/migrate/verify"
 )
 
 // Move moves one guest and returns the account of it, which is complete whatever the error.
 // The error is nil exactly when the outcome is Moved, also when the guest was moved
-// before. It is a [*Refusal] when nothing was begun, and [ErrUnknown] when it is not known.
+// before. It is a [preflight.Refusal] when nothing was begun, and [ErrUnknown] when it is not known.
 //
 // Some of the time before the context's deadline, an eighth but between two and ten
 // seconds, is kept for aborting and verifying. Cancelling aborts the migration, and Move
 // returns when it knows where the guest runs, or fifteen seconds later.
-func Move(ctx context.Context, req Request, deps Deps) (Record, error) {
+func Move(ctx context.Context, req Request, deps Deps) (record.Record, error) {
 	m := newMover(req, deps)
 	defer m.target.Close()
 	defer m.source.Close()
@@ -145,7 +146,7 @@ func (m *mover) runPreflight(ctx context.Context) error {
 	}
 	switch {
 	case m.found.Already:
-		m.rec.Outcome = Moved
+		m.rec.Outcome = record.Moved
 		m.adoptDisks(ctx, m.target.Host)
 	case m.found.Adopted:
 		m.adoptDisks(ctx, m.source.Host)
@@ -167,7 +168,7 @@ func (m *mover) adopt(ctx context.Context) (over bool, err error) {
 	}
 	m.note("the earlier migration failed; retrying")
 	m.req.Adopt = false
-	m.rec.Outcome = Stayed
+	m.rec.Outcome = record.Stayed
 	m.finishDisks(ctx)
 	m.reset()
 	err = m.runPreflight(ctx)

@@ -10,7 +10,9 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/preflight"
 	"github.com/vmferry/vmferry/migrate/qmp"
+	"github.com/vmferry/vmferry/migrate/record"
 )
 
 var errLibvirt = errors.New("operation failed: migration out job: unexpectedly failed")
@@ -25,7 +27,7 @@ func TestMoved(t *testing.T) {
 			}
 		}
 		rec, err := Move(t.Context(), p.req, p.deps)
-		if err != nil || rec.Outcome != Moved {
+		if err != nil || rec.Outcome != record.Moved {
 			t.Fatalf("outcome %q, %v", rec.Outcome, err)
 		}
 		if *rec.PauseMS != 15 || *rec.HandOverMS != 5 || rec.Clock != qmp.ClockQEMU {
@@ -77,35 +79,35 @@ func TestRefusals(t *testing.T) {
 		spoil   func(p *pair)
 		check   string
 		text    string
-		outcome Outcome
+		outcome record.Outcome
 	}{
-		{"no guest named", func(p *pair) { p.req.Guest = "" }, CheckRequest, "no guest", Unknown},
-		{"negative limit", func(p *pair) { p.req.DowntimeLimit = -1 }, CheckRequest, "negative", Unknown},
-		{"source's libvirtd dead", func(p *pair) { p.source.connect = libvirt.ErrConnect }, CheckSource, "cannot be reached", Unknown},
-		{"source's libvirtd blocked", func(p *pair) { p.source.fails = context.DeadlineExceeded }, CheckSource, "no answer", Unknown},
-		{"not running anywhere", func(p *pair) { p.source.fails = libvirt.ErrNoDomain }, CheckRunning, "at the target: absent", Unknown},
-		{"not running, target dead", func(p *pair) { p.source.fails, p.target.connect = libvirt.ErrNoDomain, libvirt.ErrConnect }, CheckRunning, "cannot be asked", Unknown},
-		{"another guest by UUID", func(p *pair) { p.req.UUID = other.UUID }, CheckRunning, "does not run", Unknown},
-		{"paused by an I/O error", func(p *pair) { p.source.status = stopped("ioerror") }, CheckRunning, "paused (ioerror)", Stayed},
-		{"crashed", func(p *pair) { p.source.status.State = libvirt.Crashed }, CheckRunning, "crashed", Stayed},
-		{"job under way", func(p *pair) { p.source.job.Active = true }, CheckJob, "domjobabort web", Stayed},
-		{"target dead", func(p *pair) { p.target.connect = libvirt.ErrConnect }, CheckTarget, "node2", Stayed},
-		{"target blocked", func(p *pair) { p.target.fails = context.DeadlineExceeded }, CheckTarget, "no answer", Stayed},
-		{"target's capabilities broken", func(p *pair) { p.target.caps = "<" }, CheckTarget, "capabilities", Stayed},
-		{"same host", func(p *pair) { p.target.caps = capsDoc("source") }, CheckSameHost, "same host", Stayed},
-		{"runs at both ends", func(p *pair) { p.target.is(runs("booted")) }, CheckDuplicate, "runs at both ends", Unknown},
-		{"paused copy at the target", func(p *pair) { p.target.is(stopped("migration")) }, CheckDuplicate, "paused copy", Stayed},
-		{"name taken", func(p *pair) { p.target.is(other) }, CheckDuplicate, "another guest of this name", Stayed},
-		{"no KVM there", func(p *pair) { p.source.xml = strings.Replace(guestDoc, "'qemu'", "'xen'", 1) }, CheckHypervisor, `type "xen"`, Stayed},
-		{"older QEMU there", func(p *pair) { p.source.xml = strings.Replace(guestDoc, "10.0", "11.0", 1) }, CheckHypervisor, "pc-q35-11.0", Stayed},
-		{"other architecture", func(p *pair) { p.source.xml = strings.Replace(guestDoc, "x86_64", "aarch64", 1) }, CheckHypervisor, "aarch64", Stayed},
-		{"guest's XML broken", func(p *pair) { p.source.xml = "<" }, CheckSource, "description", Stayed},
-		{"no memory", func(p *pair) { p.target.free, p.req.Memory = 512<<20-1, MemoryRefuse }, CheckMemory, "needs 512 MiB", Stayed},
+		{"no guest named", func(p *pair) { p.req.Guest = "" }, preflight.CheckRequest, "no guest", record.Unknown},
+		{"negative limit", func(p *pair) { p.req.DowntimeLimit = -1 }, preflight.CheckRequest, "negative", record.Unknown},
+		{"source's libvirtd dead", func(p *pair) { p.source.connect = libvirt.ErrConnect }, preflight.CheckSource, "cannot be reached", record.Unknown},
+		{"source's libvirtd blocked", func(p *pair) { p.source.fails = context.DeadlineExceeded }, preflight.CheckSource, "no answer", record.Unknown},
+		{"not running anywhere", func(p *pair) { p.source.fails = libvirt.ErrNoDomain }, preflight.CheckRunning, "at the target: absent", record.Unknown},
+		{"not running, target dead", func(p *pair) { p.source.fails, p.target.connect = libvirt.ErrNoDomain, libvirt.ErrConnect }, preflight.CheckRunning, "cannot be asked", record.Unknown},
+		{"another guest by UUID", func(p *pair) { p.req.UUID = other.UUID }, preflight.CheckRunning, "does not run", record.Unknown},
+		{"paused by an I/O error", func(p *pair) { p.source.status = stopped("ioerror") }, preflight.CheckRunning, "paused (ioerror)", record.Stayed},
+		{"crashed", func(p *pair) { p.source.status.State = libvirt.Crashed }, preflight.CheckRunning, "crashed", record.Stayed},
+		{"job under way", func(p *pair) { p.source.job.Active = true }, preflight.CheckJob, "domjobabort web", record.Stayed},
+		{"target dead", func(p *pair) { p.target.connect = libvirt.ErrConnect }, preflight.CheckTarget, "node2", record.Stayed},
+		{"target blocked", func(p *pair) { p.target.fails = context.DeadlineExceeded }, preflight.CheckTarget, "no answer", record.Stayed},
+		{"target's capabilities broken", func(p *pair) { p.target.caps = "<" }, preflight.CheckTarget, "capabilities", record.Stayed},
+		{"same host", func(p *pair) { p.target.caps = capsDoc("source") }, preflight.CheckSameHost, "same host", record.Stayed},
+		{"runs at both ends", func(p *pair) { p.target.is(runs("booted")) }, preflight.CheckDuplicate, "runs at both ends", record.Unknown},
+		{"paused copy at the target", func(p *pair) { p.target.is(stopped("migration")) }, preflight.CheckDuplicate, "paused copy", record.Stayed},
+		{"name taken", func(p *pair) { p.target.is(other) }, preflight.CheckDuplicate, "another guest of this name", record.Stayed},
+		{"no KVM there", func(p *pair) { p.source.xml = strings.Replace(guestDoc, "'qemu'", "'xen'", 1) }, preflight.CheckHypervisor, `type "xen"`, record.Stayed},
+		{"older QEMU there", func(p *pair) { p.source.xml = strings.Replace(guestDoc, "10.0", "11.0", 1) }, preflight.CheckHypervisor, "pc-q35-11.0", record.Stayed},
+		{"other architecture", func(p *pair) { p.source.xml = strings.Replace(guestDoc, "x86_64", "aarch64", 1) }, preflight.CheckHypervisor, "aarch64", record.Stayed},
+		{"guest's XML broken", func(p *pair) { p.source.xml = "<" }, preflight.CheckSource, "description", record.Stayed},
+		{"no memory", func(p *pair) { p.target.free, p.req.Memory = 512<<20-1, preflight.MemoryRefuse }, preflight.CheckMemory, "needs 512 MiB", record.Stayed},
 		{"CPU", func(p *pair) {
 			p.target.cpu = false
 			p.source.xml = strings.Replace(strings.Replace(guestDoc, "'qemu'", "'kvm'", 1), "<devices>", "<cpu mode='custom'><model>EPYC</model></cpu><devices>", 1)
-		}, CheckCPU, "lacks features", Stayed},
-		{"disk", func(p *pair) { p.target.visible = libvirt.VisibleNo }, CheckDisk, "/shared/web.img", Stayed},
+		}, preflight.CheckCPU, "lacks features", record.Stayed},
+		{"disk", func(p *pair) { p.target.visible = libvirt.VisibleNo }, preflight.CheckDisk, "/shared/web.img", record.Stayed},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -114,7 +116,7 @@ func TestRefusals(t *testing.T) {
 				p.source.migrate = func(context.Context) error { t.Error("migrated"); return nil }
 				c.spoil(p)
 				rec, err := Move(t.Context(), p.req, p.deps)
-				var r *Refusal
+				var r *preflight.Refusal
 				if !errors.As(err, &r) || r.Check != c.check || !strings.Contains(err.Error(), c.text) {
 					t.Errorf("error %v, want check %q with %q", err, c.check, c.text)
 				}
@@ -132,7 +134,7 @@ func TestRefusals(t *testing.T) {
 func TestOvercommitAndUncheckedAreNotRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPair(t)
-		p.target.free, p.req.Memory, p.target.visible = 0, MemoryIgnore, libvirt.VisibleUnknown
+		p.target.free, p.req.Memory, p.target.visible = 0, preflight.MemoryIgnore, libvirt.VisibleUnknown
 		rec, err := Move(t.Context(), p.req, p.deps)
 		if err != nil || len(rec.Notes) != 1 || !strings.Contains(rec.Notes[0], "cannot tell") {
 			t.Errorf("notes %q, %v", rec.Notes, err)
@@ -154,7 +156,7 @@ func TestMovedBefore(t *testing.T) {
 				prepare(p)
 				p.target.is(runs("migrated"))
 				rec, err := Move(t.Context(), p.req, p.deps)
-				if err != nil || rec.Outcome != Moved || !strings.EqualFold(rec.UUID, guestUUID) {
+				if err != nil || rec.Outcome != record.Moved || !strings.EqualFold(rec.UUID, guestUUID) {
 					t.Errorf("outcome %q UUID %q, %v", rec.Outcome, rec.UUID, err)
 				}
 			})
@@ -167,90 +169,90 @@ func TestFaults(t *testing.T) {
 	cases := []struct {
 		name    string
 		migrate func(p *pair) error
-		outcome Outcome
+		outcome record.Outcome
 		isErr   error
 		note    string
 		resumes int
 	}{
-		{"error, but moved", func(p *pair) error { p.copy(); p.switchover(); return errLibvirt }, Moved, nil, "moved all the same", 0},
-		{"libvirt cancelled it", func(p *pair) error { p.copy(); p.cancelled(); return errLibvirt }, Stayed, errLibvirt, "", 0},
-		{"success, but stayed", func(p *pair) error { p.cancelled(); return nil }, Stayed, nil, "", 0},
+		{"error, but moved", func(p *pair) error { p.copy(); p.switchover(); return errLibvirt }, record.Moved, nil, "moved all the same", 0},
+		{"libvirt cancelled it", func(p *pair) error { p.copy(); p.cancelled(); return errLibvirt }, record.Stayed, errLibvirt, "", 0},
+		{"success, but stayed", func(p *pair) error { p.cancelled(); return nil }, record.Stayed, nil, "", 0},
 		{"target's node died in pre-copy", func(p *pair) error {
 			p.copy()
 			p.target.answers(libvirt.ErrConnect)
 			p.target.connectFails(libvirt.ErrConnect)
 			p.source.setJob(libvirt.JobStats{})
 			return errLibvirt
-		}, Stayed, errLibvirt, "", 0},
+		}, record.Stayed, errLibvirt, "", 0},
 		{"target's node died in the switchover, source paused", func(p *pair) error {
 			p.copy()
 			p.halt()
 			p.target.answers(libvirt.ErrConnect)
 			p.target.connectFails(libvirt.ErrConnect)
 			return errLibvirt
-		}, Unknown, ErrUnknown, "not resumed", 0},
+		}, record.Unknown, ErrUnknown, "not resumed", 0},
 		{"target gone, source left paused", func(p *pair) error {
 			p.copy()
 			p.halt()
 			p.target.answers(libvirt.ErrNoDomain)
 			return errLibvirt
-		}, Stayed, errLibvirt, "was resumed", 1},
+		}, record.Stayed, errLibvirt, "was resumed", 1},
 		{"target gone after all was handed over", func(p *pair) error {
 			p.copy()
 			p.halt()
 			p.migration("completed")
 			p.target.answers(libvirt.ErrNoDomain)
 			return errLibvirt
-		}, Unknown, ErrUnknown, "not resumed", 0},
-		{"paused at both ends", func(p *pair) error { p.copy(); p.halt(); return errLibvirt }, Unknown, ErrUnknown, "paused at both ends", 0},
+		}, record.Unknown, ErrUnknown, "not resumed", 0},
+		{"paused at both ends", func(p *pair) error { p.copy(); p.halt(); return errLibvirt }, record.Unknown, ErrUnknown, "paused at both ends", 0},
 		{"paused by its own disk at the source", func(p *pair) error {
 			p.cancelled()
 			p.source.is(stopped("ioerror"))
 			return errLibvirt
-		}, Stayed, errLibvirt, "ioerror", 0},
+		}, record.Stayed, errLibvirt, "ioerror", 0},
 		{"target runs, paused leftover at the source", func(p *pair) error {
 			p.copy()
 			p.switchover()
 			p.source.is(stopped("migration"))
 			return errLibvirt
-		}, Moved, nil, "never resume it", 0},
+		}, record.Moved, nil, "never resume it", 0},
 		{"runs at both ends", func(p *pair) error {
 			p.copy()
 			p.switchover()
 			p.source.is(runs("migration-canceled"))
 			return errLibvirt
-		}, Unknown, ErrUnknown, "runs at both ends", 0},
+		}, record.Unknown, ErrUnknown, "runs at both ends", 0},
 		{"lost at both ends", func(p *pair) error {
 			p.source.answers(libvirt.ErrNoDomain)
 			p.target.answers(libvirt.ErrNoDomain)
 			return errLibvirt
-		}, Unknown, ErrUnknown, "at neither end", 0},
+		}, record.Unknown, ErrUnknown, "at neither end", 0},
 		{"source's libvirtd dies in pre-copy", func(p *pair) error {
 			p.copy()
 			p.source.answers(libvirt.ErrConnect)
 			p.source.connectFails(libvirt.ErrConnect)
 			p.target.answers(libvirt.ErrNoDomain)
 			return libvirt.ErrConnect
-		}, Unknown, ErrUnknown, "source does not answer", 0},
+		}, record.Unknown, ErrUnknown, "source does not answer", 0},
 		{"source's libvirtd dies after the guest arrived", func(p *pair) error {
 			p.copy()
 			p.switchover()
 			p.source.answers(libvirt.ErrConnect)
 			p.source.connectFails(libvirt.ErrConnect)
 			return libvirt.ErrConnect
-		}, Moved, nil, "what is left of the guest there is paused", 0},
+		}, record.Moved, nil, "what is left of the guest there is paused", 0},
 		{"source's libvirtd comes back and cancels", func(p *pair) error {
 			p.copy()
 			go func() { time.Sleep(3 * time.Second); p.source.connectFails(nil); p.cancelled() }()
 			p.source.answers(libvirt.ErrConnect)
 			p.source.connectFails(libvirt.ErrConnect)
 			return libvirt.ErrConnect
-		}, Stayed, libvirt.ErrConnect, "", 0},
+		}, record.Stayed, libvirt.ErrConnect, "", 0},
 		{"only our connection broke, the job is aborted", func(p *pair) error {
 			p.copy()
 			go func() { <-p.source.aborted; p.cancelled() }()
 			return libvirt.ErrConnect
-		}, Stayed, libvirt.ErrConnect, "", 0},
+		}, record.Stayed, libvirt.ErrConnect, "", 0},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -258,7 +260,7 @@ func TestFaults(t *testing.T) {
 				p := newPair(t)
 				p.source.migrate = func(context.Context) error { return c.migrate(p) }
 				rec, err := Move(t.Context(), p.req, p.deps)
-				if rec.Outcome != c.outcome || (err == nil) != (c.outcome == Moved) {
+				if rec.Outcome != c.outcome || (err == nil) != (c.outcome == record.Moved) {
 					t.Errorf("outcome %q, %v; want %q", rec.Outcome, err, c.outcome)
 				}
 				if c.isErr != nil && !errors.Is(err, c.isErr) {
@@ -293,7 +295,7 @@ func TestProcessWitnessDecides(t *testing.T) {
 			return guest == "web" && uuid == guestUUID, nil
 		}
 		rec, err := Move(t.Context(), p.req, p.deps)
-		if err != nil || rec.Outcome != Moved || rec.Verified.Source != "absent (its process ended)" {
+		if err != nil || rec.Outcome != record.Moved || rec.Verified.Source != "absent (its process ended)" {
 			t.Errorf("outcome %q, source %q, %v", rec.Outcome, rec.Verified.Source, err)
 		}
 	})
@@ -315,7 +317,7 @@ func TestDeadline(t *testing.T) {
 		defer cancel()
 		begin := time.Now()
 		rec, err := Move(ctx, p.req, p.deps)
-		if rec.Outcome != Stayed || !errors.Is(err, ErrOutOfTime) {
+		if rec.Outcome != record.Stayed || !errors.Is(err, ErrOutOfTime) {
 			t.Errorf("outcome %q, %v", rec.Outcome, err)
 		}
 		// An eighth of 40 s is kept.
@@ -340,7 +342,7 @@ func TestDeadlineWhileNothingAnswers(t *testing.T) {
 		defer cancel()
 		begin := time.Now()
 		rec, err := Move(ctx, p.req, p.deps)
-		if rec.Outcome != Unknown || !errors.Is(err, ErrUnknown) || !errors.Is(err, ErrOutOfTime) {
+		if rec.Outcome != record.Unknown || !errors.Is(err, ErrUnknown) || !errors.Is(err, ErrOutOfTime) {
 			t.Errorf("outcome %q, %v", rec.Outcome, err)
 		}
 		if took := time.Since(begin); took > 21*time.Second {
@@ -356,13 +358,13 @@ func TestCancel(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		go func() { time.Sleep(5 * time.Second); cancel() }()
 		rec, err := Move(ctx, p.req, p.deps)
-		if rec.Outcome != Stayed || !errors.Is(err, context.Canceled) {
+		if rec.Outcome != record.Stayed || !errors.Is(err, context.Canceled) {
 			t.Errorf("outcome %q, %v", rec.Outcome, err)
 		}
 		if rec.Verified.Source != "running (migration-canceled)" || rec.Verified.Target != "absent" {
 			t.Errorf("verified %+v", rec.Verified)
 		}
-		if !slices.ContainsFunc(rec.Steps, func(s Step) bool { return s.Name == "abort" }) {
+		if !slices.ContainsFunc(rec.Steps, func(s record.Step) bool { return s.Name == "abort" }) {
 			t.Errorf("steps %+v", rec.Steps)
 		}
 	})
@@ -386,7 +388,7 @@ func TestCancelTooLate(t *testing.T) {
 			t.Error("a guest that stood still already was not left to arrive")
 		default:
 		}
-		if rec.Outcome != Moved || err != nil {
+		if rec.Outcome != record.Moved || err != nil {
 			t.Errorf("outcome %q, %v", rec.Outcome, err)
 		}
 	})
@@ -436,7 +438,7 @@ func TestPausedGuestIsMovedPaused(t *testing.T) {
 			return nil
 		}
 		rec, err := Move(t.Context(), p.req, p.deps)
-		if err != nil || rec.Outcome != Moved || p.target.resumes != 0 {
+		if err != nil || rec.Outcome != record.Moved || p.target.resumes != 0 {
 			t.Errorf("outcome %q, %v", rec.Outcome, err)
 		}
 	})
@@ -454,7 +456,7 @@ func TestSecondMoveWaits(t *testing.T) {
 		req := p.req
 		req.Progress = func(pr Progress) { waited = waited || pr.Phase == "waiting for slot" }
 		rec, err := Move(t.Context(), req, p.deps)
-		if err := errors.Join(err, <-first); err != nil || rec.Outcome != Moved || !waited {
+		if err := errors.Join(err, <-first); err != nil || rec.Outcome != record.Moved || !waited {
 			t.Errorf("outcome %q, waited %v, %v", rec.Outcome, waited, err)
 		}
 		if len(p.source.limits) != 1 {

@@ -5,6 +5,7 @@ import (
 
 	"github.com/vmferry/vmferry/migrate/diskcopy"
 	"github.com/vmferry/vmferry/migrate/predict"
+	"github.com/vmferry/vmferry/migrate/slot"
 )
 
 // mover is one Move under way: the parts that make it, and what they share.
@@ -19,7 +20,7 @@ type mover struct {
 	relay   relaying
 	queued  admission
 
-	guard   *Slot         // the guest's lock, from the rehearsal on
+	guard   *slot.Slot    // the guest's lock, from the rehearsal on
 	known   predict.Known // of the guest and the link
 	hurries func() bool   // others waited for the end of this move when it was first asked
 

@@ -14,6 +14,8 @@ import (
 	"github.com/vmferry/vmferry/migrate/history"
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/preflight"
+	"github.com/vmferry/vmferry/migrate/record"
 )
 
 var errCut = errors.New("operation failed: migration job: migration in post-copy phase failed")
@@ -82,11 +84,11 @@ func TestPostCopy(t *testing.T) {
 	cases := []struct {
 		name    string
 		after   func(p *pair) error
-		outcome Outcome
+		outcome record.Outcome
 		note    string
 	}{
-		{"all of it arrives", func(p *pair) error { p.whole(); return nil }, Moved, "was switched to post-copy"},
-		{"libvirt reports an error all the same", func(p *pair) error { p.whole(); return errLibvirt }, Moved, "moved all the same"},
+		{"all of it arrives", func(p *pair) error { p.whole(); return nil }, record.Moved, "was switched to post-copy"},
+		{"libvirt reports an error all the same", func(p *pair) error { p.whole(); return errLibvirt }, record.Moved, "moved all the same"},
 		{"the link is cut, and mended", func(p *pair) error {
 			if tries++; tries < 3 {
 				p.tear()
@@ -94,7 +96,7 @@ func TestPostCopy(t *testing.T) {
 			}
 			p.whole()
 			return nil
-		}, Moved, "failed, and was recovered"},
+		}, record.Moved, "failed, and was recovered"},
 		{"a try to go on hangs", func(p *pair) error {
 			if p.last().Recover && brokenOff {
 				p.whole()
@@ -108,34 +110,34 @@ func TestPostCopy(t *testing.T) {
 			<-p.source.broken
 			brokenOff = true
 			return errCut
-		}, Moved, "failed, and was recovered"},
-		{"the link stays cut", func(p *pair) error { p.tear(); return errCut }, Unknown, "destroy it at neither end"},
+		}, record.Moved, "failed, and was recovered"},
+		{"the link stays cut", func(p *pair) error { p.tear(); return errCut }, record.Unknown, "destroy it at neither end"},
 		{"the target's QEMU is killed", func(p *pair) error {
 			p.source.is(stopped("postcopy-failed"))
 			p.target.answers(libvirt.ErrNoDomain)
 			return errCut
-		}, Unknown, "must never be resumed"},
+		}, record.Unknown, "must never be resumed"},
 		{"the source's QEMU is killed", func(p *pair) error {
 			p.source.answers(libvirt.ErrNoDomain)
 			p.target.is(runs("postcopy-failed"))
 			return errCut
-		}, Unknown, "destroy the guest at the target, and start it again"},
+		}, record.Unknown, "destroy the guest at the target, and start it again"},
 		{"the source's QEMU is killed, and the target has not noticed", func(p *pair) error {
 			p.source.answers(libvirt.ErrNoDomain)
 			return errCut
-		}, Unknown, "may be incomplete"},
+		}, record.Unknown, "may be incomplete"},
 		{"the target's libvirtd is killed", func(p *pair) error {
 			p.tear()
 			p.target.answers(libvirt.ErrConnect)
 			p.target.connectFails(libvirt.ErrConnect)
 			return errCut
-		}, Unknown, "destroy the guest at neither end"},
+		}, record.Unknown, "destroy the guest at neither end"},
 		{"the source's libvirtd is killed, and comes back", func(p *pair) error {
 			p.source.answers(libvirt.ErrConnect)
 			p.source.connectFails(libvirt.ErrConnect)
 			go func() { time.Sleep(3 * time.Second); p.source.connectFails(nil); p.whole() }()
 			return libvirt.ErrConnect
-		}, Moved, "switched to post-copy"},
+		}, record.Moved, "switched to post-copy"},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -145,7 +147,7 @@ func TestPostCopy(t *testing.T) {
 				defer cancel()
 				begin := time.Now()
 				rec, err := Move(ctx, p.req, p.deps)
-				if rec.Outcome != c.outcome || (err == nil) != (c.outcome == Moved) {
+				if rec.Outcome != c.outcome || (err == nil) != (c.outcome == record.Moved) {
 					t.Errorf("outcome %q, %v; want %q", rec.Outcome, err, c.outcome)
 				}
 				if notes := strings.Join(rec.Notes, "; "); !strings.Contains(notes, c.note) {
@@ -157,7 +159,7 @@ func TestPostCopy(t *testing.T) {
 				if took := time.Since(begin); took > time.Minute {
 					t.Errorf("took %v of a minute", took)
 				}
-				if c.outcome == Moved && rec.Rung != ladder.PostCopy {
+				if c.outcome == record.Moved && rec.Rung != ladder.PostCopy {
 					t.Errorf("moved by %q", rec.Rung)
 				}
 			})
@@ -217,7 +219,7 @@ func TestPostCopyIsNotCancelled(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		p := newWriter(t, func(p *pair) error { cancel(); p.whole(); return nil })
 		rec, err := Move(ctx, p.req, p.deps)
-		if err != nil || rec.Outcome != Moved || p.wasAborted() {
+		if err != nil || rec.Outcome != record.Moved || p.wasAborted() {
 			t.Errorf("outcome %q, aborted %v, %v", rec.Outcome, p.wasAborted(), err)
 		}
 	})
@@ -235,7 +237,7 @@ func TestPostCopyPastTheDeadline(t *testing.T) {
 		if took := time.Since(begin); took > 22*time.Second || p.wasAborted() {
 			t.Errorf("took %v, aborted %v", took, p.wasAborted())
 		}
-		if rec.Outcome != Unknown || !errors.Is(err, ErrUnknown) || !strings.Contains(err.Error(), "leave both until") {
+		if rec.Outcome != record.Unknown || !errors.Is(err, ErrUnknown) || !strings.Contains(err.Error(), "leave both until") {
 			t.Errorf("outcome %q, %v", rec.Outcome, err)
 		}
 		close(release)
@@ -251,7 +253,7 @@ func TestPostCopyRefused(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 		defer cancel()
 		rec, err := Move(ctx, p.req, p.deps)
-		if rec.Outcome != Stayed || !errors.Is(err, ErrOutOfTime) || asked != 1 {
+		if rec.Outcome != record.Stayed || !errors.Is(err, ErrOutOfTime) || asked != 1 {
 			t.Errorf("outcome %q, asked %d times, %v", rec.Outcome, asked, err)
 		}
 	})
@@ -328,7 +330,7 @@ func TestSwitchoverBandwidth(t *testing.T) {
 				for _, params := range p.source.params {
 					got = append(got, params.Switchover)
 				}
-				if err != nil || rec.Outcome != Moved || !slices.Equal(got, c.want) {
+				if err != nil || rec.Outcome != record.Moved || !slices.Equal(got, c.want) {
 					t.Errorf("told %v, want %v; %q, %v", got, c.want, rec.Outcome, err)
 				}
 			})
@@ -402,7 +404,7 @@ func TestTornBefore(t *testing.T) {
 					return nil
 				}
 				rec, err := Move(t.Context(), p.req, p.deps)
-				var refusal *Refusal
+				var refusal *preflight.Refusal
 				if c.moved && (err != nil || rec.Rung != ladder.PostCopy) || !c.moved && !errors.As(err, &refusal) {
 					t.Errorf("moved by %q, %v", rec.Rung, err)
 				}
@@ -421,7 +423,7 @@ func TestAdoptInPostCopy(t *testing.T) {
 		p.source.setJob(libvirt.JobStats{Active: true, Iteration: 5})
 		go p.whole()
 		rec, err := Move(t.Context(), p.req, p.deps)
-		if err != nil || rec.Outcome != Moved || p.wasAborted() {
+		if err != nil || rec.Outcome != record.Moved || p.wasAborted() {
 			t.Errorf("outcome %q, aborted %v, %v", rec.Outcome, p.wasAborted(), err)
 		}
 	})

@@ -8,6 +8,7 @@ import (
 	"libvirt.org/go/libvirtxml"
 
 	"github.com/vmferry/vmferry/migrate/convergence"
+	"github.com/vmferry/vmferry/migrate/endpoint"
 	"github.com/vmferry/vmferry/migrate/history"
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
@@ -84,14 +85,14 @@ func (m *mover) predict(ctx context.Context) {
 
 // addDisks adds the copying of disks, which comes before all else and takes nothing from the pause. cost is
 // [diskcopy.Copy.Cost].
-func addDisks(f *Forecast, bytes, cost uint64) {
+func addDisks(f *record.Forecast, bytes, cost uint64) {
 	f.Disks = bytes
 	f.DurationMS += record.Millis(convergence.TransferTime(cost, f.Bandwidth))
 }
 
 // xbzrleCache is the largest cache that XBZRLE may have, up to most: a quarter of the source's free memory, as other
 // guests may leave at the same time, and nothing where the guest's process is killed beyond a limit of its own.
-func xbzrleCache(ctx context.Context, source Host, guest *libvirtxml.Domain, most uint64) (uint64, error) {
+func xbzrleCache(ctx context.Context, source endpoint.Host, guest *libvirtxml.Domain, most uint64) (uint64, error) {
 	if most == 0 || guest != nil && guest.MemoryTune != nil && guest.MemoryTune.HardLimit != nil {
 		return 0, nil
 	}

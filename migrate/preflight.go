@@ -5,56 +5,12 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/preflight"
-)
-
-// The types of a request and of the errors of a move that are the pre-flight's: see package preflight.
-type (
-	Refusal    = preflight.Refusal
-	DiskMode   = preflight.DiskMode
-	MemoryMode = preflight.MemoryMode
-)
-
-// The checks of the pre-flight, see [Refusal].
-const (
-	CheckRequest    = preflight.CheckRequest
-	CheckSource     = preflight.CheckSource
-	CheckRunning    = preflight.CheckRunning
-	CheckJob        = preflight.CheckJob
-	CheckTarget     = preflight.CheckTarget
-	CheckSameHost   = preflight.CheckSameHost
-	CheckDuplicate  = preflight.CheckDuplicate
-	CheckHypervisor = preflight.CheckHypervisor
-	CheckMemory     = preflight.CheckMemory
-	CheckCPU        = preflight.CheckCPU
-	CheckDisk       = preflight.CheckDisk
-	CheckDiskMove   = preflight.CheckDiskMove
-	CheckNetwork    = preflight.CheckNetwork
-	CheckFirmware   = preflight.CheckFirmware
-	CheckTLS        = preflight.CheckTLS
-	CheckAddress    = preflight.CheckAddress
-	CheckConnection = preflight.CheckConnection
-	CheckLibvirt    = preflight.CheckLibvirt
-)
-
-// The modes of [Request].Disks and [Request].Memory.
-const (
-	DisksShared  = preflight.DisksShared
-	DisksCopy    = preflight.DisksCopy
-	DisksAuto    = preflight.DisksAuto
-	MemoryWarn   = preflight.MemoryWarn
-	MemoryRefuse = preflight.MemoryRefuse
-	MemoryIgnore = preflight.MemoryIgnore
-)
-
-// DiskModes and MemoryModes are all modes, for those who read one.
-var (
-	DiskModes   = preflight.DiskModes
-	MemoryModes = preflight.MemoryModes
+	"github.com/vmferry/vmferry/migrate/record"
 )
 
 // refuse is why a move is not begun.
-func refuse(check, reason, hint string, err error) *Refusal {
-	return &Refusal{Check: check, Reason: reason, Hint: hint, Err: err}
+func refuse(check, reason, hint string, err error) *preflight.Refusal {
+	return &preflight.Refusal{Check: check, Reason: reason, Hint: hint, Err: err}
 }
 
 // askTime bounds a question to one end beside the migration.
@@ -73,9 +29,9 @@ func (m *mover) preflight(ctx context.Context, all bool) error {
 	m.rec.Notes = append(m.rec.Notes, m.found.Notes...)
 	switch {
 	case m.found.AtBoth:
-		m.rec.Outcome = Unknown
+		m.rec.Outcome = record.Unknown
 	case m.found.AtSource:
-		m.rec.Outcome = Stayed // until something is begun
+		m.rec.Outcome = record.Stayed // until something is begun
 	}
 	m.disks.Plan(m.uuid, m.found.Copies)
 	return err

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/convergence"
+	"github.com/vmferry/vmferry/migrate/endpoint"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/wait"
 )
@@ -38,7 +39,7 @@ func (r recovery) try(ctx context.Context, began time.Time, n int) (ok bool) {
 	}
 	ctx, cancel := context.WithDeadline(context.WithoutCancel(ctx), end)
 	defer cancel()
-	if r.source.Connect(ctx, lookTime) != nil {
+	if r.source.Connect(ctx, endpoint.LookTime) != nil {
 		return wait.For(ctx, recoverEvery) == nil
 	}
 	r.ended = false

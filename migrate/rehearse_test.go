@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/preflight"
+	"github.com/vmferry/vmferry/migrate/record"
 )
 
 func says(text string) error {
@@ -63,7 +65,7 @@ func TestRehearsalsAreKeptApart(t *testing.T) {
 		}
 		rec, err := Move(t.Context(), p.req, p.deps)
 		wait.Wait()
-		if met.Load() > 0 || err != nil || rec.Outcome != Moved {
+		if met.Load() > 0 || err != nil || rec.Outcome != record.Moved {
 			t.Errorf("%d were at it at once; outcome %q, %v", met.Load(), rec.Outcome, err)
 		}
 	})
@@ -78,8 +80,8 @@ func TestAnotherMoveHoldsTheGuest(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, err = Move(t.Context(), p.req, p.deps)
-		var r *Refusal
-		if !errors.As(err, &r) || r.Check != CheckJob {
+		var r *preflight.Refusal
+		if !errors.As(err, &r) || r.Check != preflight.CheckJob {
 			t.Errorf("%v", err)
 		}
 		held.Release()
@@ -112,8 +114,8 @@ func TestRehearsalIsOfTheMigrationToCome(t *testing.T) {
 		p.source.rehearsal = func(params libvirt.MigrateParams) error { asked = append(asked, params); return says("no") }
 		p.req.Unsafe, p.req.Options.Tunnelled = true, true
 		_, err := Move(t.Context(), p.req, p.deps)
-		var r *Refusal
-		if !errors.As(err, &r) || r.Check != CheckLibvirt || len(asked) != 1 || !asked[0].Unsafe || !asked[0].Tunnelled {
+		var r *preflight.Refusal
+		if !errors.As(err, &r) || r.Check != preflight.CheckLibvirt || len(asked) != 1 || !asked[0].Unsafe || !asked[0].Tunnelled {
 			t.Errorf("asked %+v, %v", asked, err)
 		}
 	})
@@ -126,15 +128,15 @@ func TestRehearsalWithoutAnAnswer(t *testing.T) {
 		check string // "" where the move continues
 	}{
 		{"driver without it", &libvirt.Error{Code: 3, Kind: libvirt.ErrUnsupported}, ""},
-		{"target swallows the connection", context.DeadlineExceeded, CheckConnection},
-		{"guest moved meanwhile", libvirt.ErrNoDomain, CheckRunning},
+		{"target swallows the connection", context.DeadlineExceeded, preflight.CheckConnection},
+		{"guest moved meanwhile", libvirt.ErrNoDomain, preflight.CheckRunning},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			p := newPair(t)
 			calls := 0
 			p.source.rehearsal = func(libvirt.MigrateParams) error { calls++; return c.err }
 			rec, err := Move(t.Context(), p.req, p.deps)
-			var r *Refusal
+			var r *preflight.Refusal
 			if errors.As(err, &r) != (c.check != "") || r != nil && r.Check != c.check || calls != 1 && !errors.Is(c.err, libvirt.ErrNoDomain) {
 				t.Errorf("%s: asked %d times, notes %q, %v", c.name, calls, rec.Notes, err)
 			}
@@ -170,7 +172,7 @@ func TestManagedMoveNoticesItsTarget(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 		defer cancel()
 		rec, err := Move(ctx, p.req, p.deps)
-		if rec.Outcome != Stayed || !errors.Is(err, ErrTargetSilent) || time.Since(began) > time.Minute {
+		if rec.Outcome != record.Stayed || !errors.Is(err, ErrTargetSilent) || time.Since(began) > time.Minute {
 			t.Errorf("outcome %q after %v, %v", rec.Outcome, time.Since(began), err)
 		}
 	})

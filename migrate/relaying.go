@@ -4,7 +4,9 @@ import (
 	"context"
 	"time"
 
+	"github.com/vmferry/vmferry/migrate/endpoint"
 	"github.com/vmferry/vmferry/migrate/events"
+	"github.com/vmferry/vmferry/migrate/record"
 )
 
 const (
@@ -26,7 +28,7 @@ type relaying struct {
 }
 
 // begin makes the relay of one attempt. The source must be connected.
-func (r *relaying) begin(ctx context.Context, source Host) {
+func (r *relaying) begin(ctx context.Context, source endpoint.Host) {
 	if r.open == nil {
 		return
 	}
@@ -56,7 +58,7 @@ func (r *relaying) end(ctx context.Context) {
 	}
 	r.relay = nil
 	r.events.SetRelay(nil)
-	if r.rec.Outcome == Moved {
+	if r.rec.Outcome == record.Moved {
 		relay.Pass() // the event may have been missed
 	} else {
 		relay.Drop()

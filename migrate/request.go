@@ -6,7 +6,9 @@ import (
 	"slices"
 	"time"
 
+	"github.com/vmferry/vmferry/migrate/convergence"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/preflight"
 )
 
 // Request says which guest to move where. The deadline is the context's.
@@ -17,12 +19,12 @@ type Request struct {
 	Target    string // the target node's name, for people and for the record
 	TargetURI string // the target's libvirt, as both we and the source's libvirtd reach it
 
-	MigrateURI    string        // optional: the hypervisor's data channel, such as "tcp://10.0.0.2"
-	Bandwidth     uint64        // MiB/s, 0 for libvirt's default
-	DowntimeLimit time.Duration // the longest pause, also near the deadline and after PauseAfter; 0 for no such bound
-	NoConverge    bool          // do not slow down a guest that writes faster than the link carries
-	Unsafe        bool          // move even where libvirt fears for disks with a host cache
-	Memory        MemoryMode    // what follows where the target is short of memory for the guest
+	MigrateURI    string               // optional: the hypervisor's data channel, such as "tcp://10.0.0.2"
+	Bandwidth     uint64               // MiB/s, 0 for libvirt's default
+	DowntimeLimit time.Duration        // the longest pause, also near the deadline and after PauseAfter; 0 for no such bound
+	NoConverge    bool                 // do not slow down a guest that writes faster than the link carries
+	Unsafe        bool                 // move even where libvirt fears for disks with a host cache
+	Memory        preflight.MemoryMode // what follows where the target is short of memory for the guest
 	// BlackoutBudget is what the blackout is to stay within, DefaultBudget when 0. Near the deadline a
 	// guest that does not converge is paused for longer all the same, unless Firm. The record tells
 	// whether the budget was kept.
@@ -38,9 +40,9 @@ type Request struct {
 	// StartsNetworks says that the caller starts networks of the target that are not active.
 	StartsNetworks bool
 
-	Disks DiskMode // what is done with disks that are not on shared storage
-	Fetch bool     // the source is another node, so that nothing can be done with its files
-	Adopt bool     // a migration to this target was begun by a caller that died: one under way is waited for
+	Disks preflight.DiskMode // what is done with disks that are not on shared storage
+	Fetch bool               // the source is another node, so that nothing can be done with its files
+	Adopt bool               // a migration to this target was begun by a caller that died: one under way is waited for
 
 	// Rest is for how long after the guest's RESUME at the target nothing is done that can wait, normally RestTime, 0
 	// for no time. A move whose time is short does not rest.
@@ -63,28 +65,28 @@ type Request struct {
 func (r Request) awaited() bool { return r.Others != nil && r.Others() }
 
 // budget is what the blackout is to stay within.
-func (r Request) budget() time.Duration { return cmp.Or(r.BlackoutBudget, DefaultBudget) }
+func (r Request) budget() time.Duration { return cmp.Or(r.BlackoutBudget, convergence.DefaultBudget) }
 
 func (r Request) check() error {
 	for _, f := range []struct{ name, value string }{
 		{"guest", r.Guest}, {"source URI", r.SourceURI}, {"target", r.Target}, {"target URI", r.TargetURI},
 	} {
 		if f.value == "" {
-			return refuse(CheckRequest, "no "+f.name+" was given", "", nil)
+			return refuse(preflight.CheckRequest, "no "+f.name+" was given", "", nil)
 		}
 	}
 	switch {
-	case r.Disks != "" && !slices.Contains(DiskModes, r.Disks):
-		return refuse(CheckRequest, fmt.Sprintf("the mode %q for disks is unknown", r.Disks),
+	case r.Disks != "" && !slices.Contains(preflight.DiskModes, r.Disks):
+		return refuse(preflight.CheckRequest, fmt.Sprintf("the mode %q for disks is unknown", r.Disks),
 			"use shared, copy or auto", nil)
-	case r.Memory != "" && !slices.Contains(MemoryModes, r.Memory):
-		return refuse(CheckRequest, fmt.Sprintf("the mode %q for memory is unknown", r.Memory),
+	case r.Memory != "" && !slices.Contains(preflight.MemoryModes, r.Memory):
+		return refuse(preflight.CheckRequest, fmt.Sprintf("the mode %q for memory is unknown", r.Memory),
 			"use warn, refuse or no", nil)
 	case r.Options.TLS && r.Options.Tunnelled:
 		// libvirtd 11.3 crashes: there is no host name for qemuMigrationSrcRun to take from a tunnel.
-		return refuse(CheckRequest, "TLS and a tunnelled migration are both requested", "request one of them", nil)
+		return refuse(preflight.CheckRequest, "TLS and a tunnelled migration are both requested", "request one of them", nil)
 	case r.DowntimeLimit < 0 || r.BlackoutBudget < 0 || r.PauseAfter < 0:
-		return refuse(CheckRequest, "a limit is negative", "", nil)
+		return refuse(preflight.CheckRequest, "a limit is negative", "", nil)
 	}
 	return nil
 }

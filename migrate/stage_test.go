@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/vmferry/vmferry/migrate/endpoint"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
 
@@ -79,7 +80,7 @@ func (d *daemon) awaitBack() {
 }
 
 // open is Deps.Open over the two daemons.
-func (s *stage) open(ctx context.Context, uri string) (Host, error) {
+func (s *stage) open(ctx context.Context, uri string) (endpoint.Host, error) {
 	s.dieHere()
 	f := map[string]*fake{sourceURI: s.source, targetURI: s.target}[uri]
 	gone, err := s.daemons[f].connect(ctx)

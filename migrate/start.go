@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/drain"
+	"github.com/vmferry/vmferry/migrate/endpoint"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/wait"
 )
@@ -70,7 +71,7 @@ func (m *mover) awaitLoad(ctx context.Context) (drain.Load, bool) {
 	}
 	own := separate(&m.source)
 	defer own.Close()
-	if own.Connect(ctx, lookTime) != nil {
+	if own.Connect(ctx, endpoint.LookTime) != nil {
 		return drain.Load{}, false
 	}
 	ctx, cancel := context.WithTimeout(ctx, sampleTime)

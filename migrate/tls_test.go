@@ -12,6 +12,8 @@ import (
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/pki"
 	"github.com/vmferry/vmferry/migrate/pki/pkitest"
+	"github.com/vmferry/vmferry/migrate/preflight"
+	"github.com/vmferry/vmferry/migrate/record"
 )
 
 var (
@@ -95,7 +97,7 @@ func TestAdoptedMoveIsNotOnRecordAsEncrypted(t *testing.T) {
 			time.Sleep(3 * time.Second)
 			p.switchover()
 		}()
-		if rec, err := Move(t.Context(), p.req, p.deps); err != nil || rec.Outcome != Moved || rec.Encrypted {
+		if rec, err := Move(t.Context(), p.req, p.deps); err != nil || rec.Outcome != record.Moved || rec.Encrypted {
 			t.Errorf("outcome %q, encrypted on record: %t, %v", rec.Outcome, rec.Encrypted, err)
 		}
 	})
@@ -106,8 +108,8 @@ func TestTunnelledWithTLSIsNotBegun(t *testing.T) {
 		p := encrypted(t)
 		p.req.Options.Tunnelled = true
 		_, err := Move(t.Context(), p.req, p.deps)
-		var r *Refusal
-		if !errors.As(err, &r) || r.Check != CheckRequest || len(p.source.params) > 0 {
+		var r *preflight.Refusal
+		if !errors.As(err, &r) || r.Check != preflight.CheckRequest || len(p.source.params) > 0 {
 			t.Errorf("%v, begun %d times", err, len(p.source.params))
 		}
 	})

@@ -9,6 +9,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/endpoint"
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/preflight"
+	"github.com/vmferry/vmferry/migrate/record"
 	"github.com/vmferry/vmferry/migrate/verify"
 )
 
@@ -81,7 +82,7 @@ func endOf(o endpoint.Observation, uuid string) verify.End {
 // aborted: the guest is safe where it is. One that must arrive is not: in post-copy, and where the guest is stopped
 // for its last copy and only a driver's answer, which nobody will hear, could tell that it may continue here.
 func (v verifier) endJob(ctx context.Context, mustArrive bool) bool {
-	job, err := v.stats(ctx, lookTime)
+	job, err := v.stats(ctx, endpoint.LookTime)
 	if err != nil {
 		return false
 	}
@@ -94,7 +95,7 @@ func (v verifier) endJob(ctx context.Context, mustArrive bool) bool {
 // resumeSource reports whether it need not be tried again.
 func (v verifier) resumeSource(ctx context.Context, halted bool) bool {
 	defer v.step("resume")()
-	ask, cancel := context.WithTimeout(ctx, lookTime)
+	ask, cancel := context.WithTimeout(ctx, endpoint.LookTime)
 	defer cancel()
 	resume := v.source.Host.Resume
 	if halted {
@@ -126,7 +127,7 @@ func (m *mover) conclude(ctx context.Context, jobErr error) error {
 	for began, n := time.Now(), 0; v.Recover && r.try(ctx, began, n); n++ {
 		v = m.verify(ctx)
 	}
-	m.rec.Outcome = Outcome(v.Outcome)
+	m.rec.Outcome = record.Outcome(v.Outcome)
 	if v.Note != "" {
 		m.note(v.Note)
 	}
@@ -191,7 +192,7 @@ func (m *mover) collect(ctx context.Context) {
 	if m.target.Host == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookTime)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endpoint.LookTime)
 	defer cancel()
 	job, err := m.target.Host.CompletedJob(ctx, m.req.Guest)
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
-	"github.com/vmferry/vmferry/migrate"
+	"github.com/vmferry/vmferry/migrate/preflight"
 	"github.com/vmferry/vmferry/migrate/shellword"
 	"github.com/vmferry/vmferry/resource/notes"
 	"github.com/vmferry/vmferry/resource/observe"
@@ -147,7 +147,7 @@ func (n *guestNotes) leavingGuests() []string { return n.store.Leaving(n.guest.N
 // noteFailure notes that a migrate_to of the guest has failed. Without the note it is shut down.
 func (n *guestNotes) noteFailure(why error) {
 	f := notes.Failure{Guest: n.guest.Name, Peer: n.peer, Why: why.Error(), At: time.Now()}
-	var refusal *migrate.Refusal
+	var refusal *preflight.Refusal
 	if errors.As(why, &refusal) {
 		f.Check = refusal.Check
 	}

@@ -8,8 +8,8 @@ import (
 
 	"github.com/sirupsen/logrus"
 
-	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/disks"
+	"github.com/vmferry/vmferry/migrate/preflight"
 	"github.com/vmferry/vmferry/resource/domainxml"
 	"github.com/vmferry/vmferry/resource/observe"
 )
@@ -21,7 +21,7 @@ const imagesTime = 5 * time.Second
 type images struct {
 	config *configState
 	guest  *observe.Identity // as the action knows it by now
-	mode   migrate.DiskMode
+	mode   preflight.DiskMode
 	log    logrus.FieldLogger
 }
 
@@ -55,7 +55,7 @@ func (i images) leaveBehind(ctx context.Context) { i.each(ctx, disks.Gone) }
 
 // each does nothing for a guest whose disks are never copied.
 func (i images) each(ctx context.Context, do func(string) error) {
-	if i.mode == migrate.DisksShared {
+	if i.mode == preflight.DisksShared {
 		return
 	}
 	ctx, cancel := within(ctx, imagesTime)

@@ -6,7 +6,6 @@ import (
 
 	"github.com/sirupsen/logrus"
 
-	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/preflight"
 )
@@ -17,7 +16,7 @@ import (
 func checkMemory(ctx context.Context, conn Hypervisor, p Params, text string, log logrus.FieldLogger) error {
 	driver := libvirt.DriverOf(p.Hypervisor)
 	need, fixed := preflight.MemoryNeed(text, driver), driver.FixedMemory
-	if need == 0 || p.Memory == migrate.MemoryIgnore && !fixed {
+	if need == 0 || p.Memory == preflight.MemoryIgnore && !fixed {
 		return nil
 	}
 	free, err := conn.FreeMemory(ctx)

@@ -6,8 +6,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/slot"
 	"github.com/vmferry/vmferry/resource/elsewhere"
 	"github.com/vmferry/vmferry/resource/hostproc"
 	"github.com/vmferry/vmferry/resource/notes"
@@ -61,7 +61,7 @@ func (s *starter) noteRunning(ctx context.Context, o observation) {
 
 // lock waits until no other start of this resource is under way: Heartbeat begins
 // several at once when it takes a group over. The second finds the guest running.
-func (s *starter) lock(ctx context.Context) (*migrate.Slot, error) {
+func (s *starter) lock(ctx context.Context) (*slot.Slot, error) {
 	slot, err := s.notes.store.StartLock(s.Instance).Acquire(ctx, func() {
 		s.Log.Info("waiting for another start of this resource")
 	})

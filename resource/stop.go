@@ -7,9 +7,9 @@ import (
 
 	"github.com/sirupsen/logrus"
 
-	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/record"
 	"github.com/vmferry/vmferry/migrate/wait"
 	"github.com/vmferry/vmferry/resource/hostproc"
 	"github.com/vmferry/vmferry/resource/observe"
@@ -40,7 +40,7 @@ type stopper struct {
 	step      func(name string)
 	log       logrus.FieldLogger
 
-	rungs []migrate.RungTime // what was tried
+	rungs []record.RungTime // what was tried
 }
 
 // stop ends the guest: by saving it where its parameters want that, by its own shutdown, by libvirt's
@@ -136,7 +136,7 @@ func decideStop(b budget, saves, arrival bool) []stopStep {
 func (s *stopper) try(ctx context.Context, step stopStep) bool {
 	ctx, cancel := s.at(ctx, step.end)
 	defer cancel()
-	rung := migrate.RungTime{Rung: step.rung}
+	rung := record.RungTime{Rung: step.rung}
 	began := time.Now()
 	err := step.do(s, ctx)
 	rung.MS = float64(time.Since(began).Microseconds()) / 1000

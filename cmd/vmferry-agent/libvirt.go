@@ -9,9 +9,11 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/vmferry/vmferry/migrate"
+	"github.com/vmferry/vmferry/migrate/endpoint"
 	"github.com/vmferry/vmferry/migrate/guestprobe"
 	"github.com/vmferry/vmferry/migrate/history"
 	"github.com/vmferry/vmferry/migrate/libvirt/client"
+	"github.com/vmferry/vmferry/migrate/record"
 	"github.com/vmferry/vmferry/migrate/relay"
 	"github.com/vmferry/vmferry/resource"
 	"github.com/vmferry/vmferry/resource/hostproc/local"
@@ -20,7 +22,7 @@ import (
 // The connections to libvirt: the agent's, and to one end of a migration.
 var (
 	open     = client.Opener(func(c *client.Conn) resource.Hypervisor { return c })
-	openHost = client.Opener(func(c *client.Conn) migrate.Host { return c })
+	openHost = client.Opener(func(c *client.Conn) endpoint.Host { return c })
 )
 
 // migrator makes the real move and appends its record, of a failed one too. step, where
@@ -51,12 +53,12 @@ func migrator(log logrus.FieldLogger, sees local.Processes, stateDir string, que
 				step(phase(p))
 			}
 		}
-		record, err := migrate.Move(ctx, req, deps)
+		rec, err := migrate.Move(ctx, req, deps)
 		if v != nil {
-			record.Judge(blackouts(ctx, log, v, record.Outcome == migrate.Moved))
+			rec.Judge(blackouts(ctx, log, v, rec.Outcome == record.Moved))
 		}
-		learned := learn(deps, record)
-		keepRecord(log, stateDir, record)
+		learned := learn(deps, rec)
+		keepRecord(log, stateDir, rec)
 		select {
 		case lerr := <-learned:
 			if lerr != nil {
@@ -73,16 +75,16 @@ func migrator(log logrus.FieldLogger, sees local.Processes, stateDir string, que
 const learnTime = 500 * time.Millisecond
 
 // learn learns of the link and the guest beside what follows: the disk may give no answer.
-func learn(deps migrate.Deps, record migrate.Record) <-chan error {
+func learn(deps migrate.Deps, rec record.Record) <-chan error {
 	done := make(chan error, 1)
 	go func() {
-		done <- errors.Join(history.LearnLink(deps.Links, record), history.LearnGuest(deps.Guests, record))
+		done <- errors.Join(history.LearnLink(deps.Links, rec), history.LearnGuest(deps.Guests, rec))
 	}()
 	return done
 }
 
 // blackouts ends a vigil and says what it saw. What goes wrong with it is no fault of the migration.
-func blackouts(ctx context.Context, log logrus.FieldLogger, v *guestprobe.Probe, moved bool) []migrate.Blackout {
+func blackouts(ctx context.Context, log logrus.FieldLogger, v *guestprobe.Probe, moved bool) []record.Blackout {
 	seen, err := v.End(ctx, moved)
 	if err != nil {
 		log.WithError(err).Warn("the blackout of this migration is not measured")
@@ -97,8 +99,8 @@ func blackouts(ctx context.Context, log logrus.FieldLogger, v *guestprobe.Probe,
 }
 
 // keepRecord appends the record. The guest is where it is, whatever becomes of that.
-func keepRecord(log logrus.FieldLogger, stateDir string, record migrate.Record) {
-	if err := history.AppendRecord(filepath.Join(stateDir, history.RecordsFile), record); err != nil {
+func keepRecord(log logrus.FieldLogger, stateDir string, rec record.Record) {
+	if err := history.AppendRecord(filepath.Join(stateDir, history.RecordsFile), rec); err != nil {
 		log.WithError(err).Warn("the guest's record is lost: make the state directory writable")
 	}
 }

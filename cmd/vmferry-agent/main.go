@@ -14,7 +14,7 @@ import (
 	"github.com/vmferry/vmferry/cmd/completion"
 	"github.com/vmferry/vmferry/hbplugin/heartbeat/script"
 	"github.com/vmferry/vmferry/hbplugin/pacemaker"
-	"github.com/vmferry/vmferry/migrate"
+	"github.com/vmferry/vmferry/migrate/record"
 	"github.com/vmferry/vmferry/resource"
 	"github.com/vmferry/vmferry/resource/hostproc/local"
 	"github.com/vmferry/vmferry/resource/notes"
@@ -95,7 +95,7 @@ func act(ctx context.Context, action string, environ []string, stderr io.Writer,
 		Peers:     from.peers,
 		Runnable:  from.runnable,
 		Leaving:   from.leaving,
-		Record:    func(r migrate.Record) { keepRecord(log, stateDir, r) },
+		Record:    func(r record.Record) { keepRecord(log, stateDir, r) },
 		Fetch:     from.fetch,
 		Step:      halt,
 		RunDir:    runDir,

@@ -15,8 +15,8 @@ import (
 	"github.com/vmferry/vmferry/hbplugin/outcome"
 	"github.com/vmferry/vmferry/hbplugin/shutdown"
 	"github.com/vmferry/vmferry/hbplugin/verdict"
-	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/history"
+	"github.com/vmferry/vmferry/migrate/record"
 	"github.com/vmferry/vmferry/migrate/shellword"
 	"github.com/vmferry/vmferry/resource/notes"
 )
@@ -31,16 +31,16 @@ const askAgain = 5 * time.Second
 
 // drainResult is what drain and undrain print.
 type drainResult struct {
-	Schema  int              `json:"schema"`
-	Node    string           `json:"node"`
-	Manager string           `json:"manager"`
-	Standby bool             `json:"standby"` // as requested
-	Empty   bool             `json:"empty"`
-	Seconds float64          `json:"seconds"`
-	Left    []leftGuest      `json:"left"`
-	Guests  []outcome.Guest  `json:"guests,omitempty"` // of drain: what became of each guest that was here
-	Moves   []migrate.Record `json:"moves"`            // those that were recorded meanwhile
-	Notes   string           `json:"why"`
+	Schema  int             `json:"schema"`
+	Node    string          `json:"node"`
+	Manager string          `json:"manager"`
+	Standby bool            `json:"standby"` // as requested
+	Empty   bool            `json:"empty"`
+	Seconds float64         `json:"seconds"`
+	Left    []leftGuest     `json:"left"`
+	Guests  []outcome.Guest `json:"guests,omitempty"` // of drain: what became of each guest that was here
+	Moves   []record.Record `json:"moves"`            // those that were recorded meanwhile
+	Notes   string          `json:"why"`
 }
 
 type leftGuest struct {
@@ -177,7 +177,7 @@ func (d *drainer) end(ctx context.Context, step shutdown.Decision) error {
 	r := drainResult{Schema: schema, Node: d.node, Manager: d.manager.String(), Standby: d.seen.Standby || d.asked,
 		Seconds: time.Since(d.began).Seconds(),
 		Empty:   !step.Hold && d.seen.Running == shutdown.Yes && len(d.seen.Guests) == 0 && d.seen.Blind == "",
-		Left:    []leftGuest{}, Notes: step.Why, Moves: []migrate.Record{}}
+		Left:    []leftGuest{}, Notes: step.Why, Moves: []record.Record{}}
 	r.addLeft(d.seen.Guests)
 	records, err := history.ReadRecords(d.records())
 	if err != nil {
@@ -310,7 +310,7 @@ func undrain(ctx context.Context, c *call, args []string) error {
 	if err != nil {
 		return err
 	}
-	r := drainResult{Schema: schema, Node: node, Manager: m.String(), Left: []leftGuest{}, Moves: []migrate.Record{}}
+	r := drainResult{Schema: schema, Node: node, Manager: m.String(), Left: []leftGuest{}, Moves: []record.Record{}}
 	switch {
 	case ours:
 		if err := c.unstandby(ctx, m); err != nil {

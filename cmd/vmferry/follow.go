@@ -16,10 +16,10 @@ import (
 	"github.com/vmferry/vmferry/hbplugin/pacemaker"
 	"github.com/vmferry/vmferry/hbplugin/pacemaker/cib"
 	"github.com/vmferry/vmferry/hbplugin/verdict"
-	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/guestprobe"
 	"github.com/vmferry/vmferry/migrate/history"
 	"github.com/vmferry/vmferry/migrate/ladder"
+	"github.com/vmferry/vmferry/migrate/record"
 	"github.com/vmferry/vmferry/migrate/shellword"
 )
 
@@ -47,7 +47,7 @@ type relocation struct {
 	client  *pacemaker.Client
 	from    string // this node
 	where   []string
-	record  *migrate.Record
+	record  *record.Record
 }
 
 // throughPacemaker has Pacemaker move the guest.
@@ -236,11 +236,11 @@ func (r *relocation) readRecord(began time.Time) {
 
 // strangersRecord is for a move that another agent made: what can be told of it
 // from here.
-func (r *relocation) strangersRecord(began time.Time, err error) *migrate.Record {
-	rec := &migrate.Record{Schema: migrate.RecordSchema, Guest: r.Name, UUID: r.UUID, From: r.URI, To: r.node,
-		Started: began, Ended: time.Now(), Outcome: migrate.Unknown}
+func (r *relocation) strangersRecord(began time.Time, err error) *record.Record {
+	rec := &record.Record{Schema: record.Schema, Guest: r.Name, UUID: r.UUID, From: r.URI, To: r.node,
+		Started: began, Ended: time.Now(), Outcome: record.Unknown}
 	if err == nil {
-		rec.Outcome = migrate.Moved
+		rec.Outcome = record.Moved
 	}
 	rec.DurationMS = float64(rec.Ended.Sub(rec.Started).Microseconds()) / 1000
 	return rec

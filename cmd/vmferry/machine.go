@@ -14,6 +14,7 @@ import (
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/history"
 	"github.com/vmferry/vmferry/migrate/libvirt/client"
+	"github.com/vmferry/vmferry/migrate/slot"
 	"github.com/vmferry/vmferry/resource/agentd/admission"
 	"github.com/vmferry/vmferry/resource/agentd/wire"
 	"github.com/vmferry/vmferry/resource/hostproc"
@@ -25,7 +26,7 @@ import (
 type machine struct {
 	root      string // before each absolute path: empty, but in tests
 	stateDir  string // where the records are
-	slots     migrate.Slots
+	slots     slot.Pool
 	queue     migrate.Queue // of the node daemon; nil for none
 	run       pacemaker.Runner
 	open      inventory.Opener

@@ -20,6 +20,8 @@ import (
 	"github.com/vmferry/vmferry/migrate/guestprobe"
 	"github.com/vmferry/vmferry/migrate/history"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/preflight"
+	"github.com/vmferry/vmferry/migrate/record"
 	"github.com/vmferry/vmferry/migrate/relay"
 	"github.com/vmferry/vmferry/resource"
 	"github.com/vmferry/vmferry/resource/hostproc/local"
@@ -38,19 +40,19 @@ type order struct {
 	deadline  time.Duration
 	lifetime  time.Duration
 	watch     []string
-	disks     migrate.DiskMode
+	disks     preflight.DiskMode
 }
 
 // migrateResult is what migrate prints.
 type migrateResult struct {
-	Schema int             `json:"schema"`
-	Guest  string          `json:"guest"`
-	From   string          `json:"from"` // this node
-	To     string          `json:"to"`
-	By     string          `json:"by"` // vmferry, or the cluster manager
-	Moved  bool            `json:"moved"`
-	Where  string          `json:"where"`            // where the guest runs, in words
-	Record *migrate.Record `json:"record,omitempty"` // absent where another agent moved it
+	Schema int            `json:"schema"`
+	Guest  string         `json:"guest"`
+	From   string         `json:"from"` // this node
+	To     string         `json:"to"`
+	By     string         `json:"by"` // vmferry, or the cluster manager
+	Moved  bool           `json:"moved"`
+	Where  string         `json:"where"`            // where the guest runs, in words
+	Record *record.Record `json:"record,omitempty"` // absent where another agent moved it
 }
 
 // migrateGuest moves one guest.
@@ -89,14 +91,14 @@ func (c *call) order(args []string) (o order, done bool, err error) {
 	c.flags.DurationVar(&o.deadline, "deadline", 0, "")
 	c.flags.DurationVar(&o.lifetime, "lifetime", time.Hour, "")
 	watch := c.flags.String("watch", "", "")
-	mode := c.flags.String("disks", string(migrate.DisksShared), "")
+	mode := c.flags.String("disks", string(preflight.DisksShared), "")
 	rest, done, err := c.begin(args, "GUEST", "NODE")
 	if done {
 		return o, true, err
 	}
 	o.guest, o.nodes = rest[0], strings.Split(rest[1], ",")
 	o.node = o.nodes[0]
-	o.disks = migrate.DiskMode(*mode)
+	o.disks = preflight.DiskMode(*mode)
 	if *watch != "" {
 		o.watch = strings.Split(*watch, ",")
 	}
@@ -122,7 +124,7 @@ func (o order) check() error {
 		return errors.New("--to-uri is the libvirt of one node: name one NODE, or leave it out")
 	case o.lifetime < time.Minute:
 		return fmt.Errorf("--lifetime %s is too short: the least is 1m", o.lifetime)
-	case !slices.Contains(migrate.DiskModes, o.disks):
+	case !slices.Contains(preflight.DiskModes, o.disks):
 		return fmt.Errorf("--disks %q is unknown: use shared, copy or auto", o.disks)
 	case o.toURI != "" && !strings.Contains(o.toURI, "://"):
 		return fmt.Errorf("--to-uri %q is no URI: write it like qemu+tcp://%s/system", o.toURI, o.node)
@@ -147,20 +149,20 @@ func (c *call) byHand(ctx context.Context, inv *inventory.Inventory, g *inventor
 		ctx, cancel = context.WithTimeout(ctx, o.deadline)
 		defer cancel()
 	}
-	var record migrate.Record
+	var rec record.Record
 	for i, target := range targets {
 		o.node = o.nodes[i]
 		c.printf("moving guest %q to %s (%s)", g.Name, o.node, target)
-		record, err = c.move(ctx, g, target, o)
-		c.keep(record)
+		rec, err = c.move(ctx, g, target, o)
+		c.keep(rec)
 		if ctx.Err() != nil || i+1 == len(targets) || !migrate.MayTryNext(err) {
 			break
 		}
 		c.printf("%s", verdict.OneLine(err))
 	}
 	r := migrateResult{Schema: schema, Guest: g.Name, From: inv.Node, To: o.node, By: "vmferry",
-		Moved: record.Outcome == migrate.Moved,
-		Where: whereIs(record, inv.Node, o.node), Record: &record}
+		Moved: rec.Outcome == record.Moved,
+		Where: whereIs(rec, inv.Node, o.node), Record: &rec}
 	if perr := c.result(r, r.table); perr != nil {
 		return perr
 	}
@@ -185,20 +187,20 @@ func (o order) targets(g *inventory.Guest) ([]string, error) {
 
 // keep puts the record beside the agent's, and learns from it what the link
 // carries and what the guest does. The guest has moved or not, whatever becomes of that.
-func (c *call) keep(record migrate.Record) {
-	if err := history.AppendRecord(c.records(), record); err != nil {
+func (c *call) keep(rec record.Record) {
+	if err := history.AppendRecord(c.records(), rec); err != nil {
 		c.printf("the migration is not on record: %s", verdict.OneLine(err))
 	}
-	if err := history.LearnLink(c.links(), record); err != nil {
+	if err := history.LearnLink(c.links(), rec); err != nil {
 		c.printf("what the migration told of the link is lost: %s", verdict.OneLine(err))
 	}
-	if err := history.LearnGuest(c.profiles(), record); err != nil {
+	if err := history.LearnGuest(c.profiles(), rec); err != nil {
 		c.printf("what the migration told of the guest is lost: %s", verdict.OneLine(err))
 	}
 }
 
 // move is Move with what an operator sees of it.
-func (c *call) move(ctx context.Context, g *inventory.Guest, target string, o order) (migrate.Record, error) {
+func (c *call) move(ctx context.Context, g *inventory.Guest, target string, o order) (record.Record, error) {
 	meter := c.meter()
 	var v *guestprobe.Probe
 	if lack := migrate.BudgetHeld(g.URI); lack != nil {
@@ -208,7 +210,7 @@ func (c *call) move(ctx context.Context, g *inventory.Guest, target string, o or
 		Links: c.links(), Guests: c.profiles(), Log: c.log()}
 	local.SetDeps(&deps, c.witness(g.URI))
 	deps.Relay = func(guest, domainXML string) (migrate.Relay, error) { return relay.Open(guest, domainXML, c.log()) }
-	record, err := migrate.Move(ctx, migrate.Request{
+	rec, err := migrate.Move(ctx, migrate.Request{
 		Guest: g.Name, UUID: g.UUID, SourceURI: g.URI, Target: o.node, TargetURI: target,
 		Bandwidth: o.bandwidth, BlackoutBudget: o.budget, Disks: o.disks,
 		Options: libvirt.MigrateOptions{TLS: o.tls}, Rest: migrate.RestTime,
@@ -222,19 +224,19 @@ func (c *call) move(ctx context.Context, g *inventory.Guest, target string, o or
 	}, deps)
 	meter.end()
 	if v != nil {
-		c.judge(context.WithoutCancel(ctx), &record, v)
+		c.judge(context.WithoutCancel(ctx), &rec, v)
 	}
-	return record, err
+	return rec, err
 }
 
 // judge joins what the probe saw to the record.
-func (c *call) judge(ctx context.Context, record *migrate.Record, v *guestprobe.Probe) {
-	seen, err := v.End(ctx, record.Outcome == migrate.Moved)
+func (c *call) judge(ctx context.Context, rec *record.Record, v *guestprobe.Probe) {
+	seen, err := v.End(ctx, rec.Outcome == record.Moved)
 	if err != nil {
 		c.printf("the blackout was not measured: %s", verdict.OneLine(err))
 		return
 	}
-	record.Judge(seen.Blackouts)
+	rec.Judge(seen.Blackouts)
 	for _, target := range seen.Mute {
 		c.printf("%s never answered: does 'blackout serve' run in the guest?", target)
 	}
@@ -249,14 +251,14 @@ func (c *call) log() logrus.FieldLogger {
 	return log
 }
 
-func whereIs(r migrate.Record, from, to string) string {
+func whereIs(r record.Record, from, to string) string {
 	switch r.Outcome {
-	case migrate.Moved:
+	case record.Moved:
 		return "on " + to
-	case migrate.Stayed:
+	case record.Stayed:
 		return "on " + from
 	}
-	if r.Verified == (migrate.Verification{}) {
+	if r.Verified == (record.Verification{}) {
 		return "cannot tell"
 	}
 	return fmt.Sprintf("cannot tell: %s says %q, %s says %q", from, r.Verified.Source, to, r.Verified.Target)

@@ -13,8 +13,8 @@ import (
 	"github.com/vmferry/vmferry/cmd/vmferry/report"
 	"github.com/vmferry/vmferry/hbplugin/inventory"
 	"github.com/vmferry/vmferry/hbplugin/verdict"
-	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/history"
+	"github.com/vmferry/vmferry/migrate/record"
 )
 
 // statusReport is what status prints.
@@ -101,10 +101,10 @@ func (c *call) daemonSays(ctx context.Context) string {
 }
 
 // lastOf is the record of how the guest left this node last, by UUID where both sides know it.
-func lastOf(g *inventory.Guest, records []migrate.Record) *last {
+func lastOf(g *inventory.Guest, records []record.Record) *last {
 	for i := len(records) - 1; i >= 0; i-- {
 		r := records[i]
-		if r.Outcome == migrate.Restored || r.Guest != g.Name || r.UUID != "" && g.UUID != "" &&
+		if r.Outcome == record.Restored || r.Guest != g.Name || r.UUID != "" && g.UUID != "" &&
 			!strings.EqualFold(r.UUID, g.UUID) {
 			continue
 		}

@@ -22,10 +22,11 @@ import (
 	"github.com/vmferry/vmferry/hbplugin/managers"
 	"github.com/vmferry/vmferry/hbplugin/prediction"
 	"github.com/vmferry/vmferry/hbplugin/shutdown"
-	"github.com/vmferry/vmferry/migrate"
+	"github.com/vmferry/vmferry/migrate/endpoint"
 	"github.com/vmferry/vmferry/migrate/history"
 	"github.com/vmferry/vmferry/migrate/libvirt/client"
 	"github.com/vmferry/vmferry/migrate/plaintext"
+	"github.com/vmferry/vmferry/migrate/record"
 	"github.com/vmferry/vmferry/migrate/version"
 	"github.com/vmferry/vmferry/resource"
 	"github.com/vmferry/vmferry/resource/hostproc/local"
@@ -180,10 +181,10 @@ func sources(c config.Config) prediction.Sources {
 		Managers: func() []hbplugin.Cluster { return managers.Configured(c) },
 		Notes:    func() ([]notes.Guest, error) { return notes.GuestsIn(c.GuestsDir).All() },
 		Here:     witnesses{dir: c.GuestsDir, list: local.List}.Here,
-		Records: func() ([]migrate.Record, error) {
+		Records: func() ([]record.Record, error) {
 			return history.ReadRecords(filepath.Join(notes.DefaultStateDir, history.RecordsFile))
 		},
-		Open: client.Sparing(hangingMost, client.Opener(func(c *client.Conn) migrate.Host { return c })),
+		Open: client.Sparing(hangingMost, client.Opener(func(c *client.Conn) endpoint.Host { return c })),
 		Run:  resource.Execute(os.Environ()),
 	}
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/hbplugin/inventory"
 	"github.com/vmferry/vmferry/hbplugin/verdict"
-	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/record"
 )
 
 // Guest is what became of one guest of the node, beside what was predicted.
@@ -47,7 +47,7 @@ func allPlaced(predictions []inventory.Prediction, places map[string]Place) bool
 }
 
 // Of judges one guest of the node: by where it is now, and by the records that were written since the drain began.
-func Of(node string, f inventory.Prediction, p Place, records []migrate.Record) Guest {
+func Of(node string, f inventory.Prediction, p Place, records []record.Record) Guest {
 	t := verdict.Trace{Node: node, Nodes: p.Nodes, Busy: p.IsBusy, Lost: p.Err, There: p.There}
 	for _, r := range records {
 		if r.Guest == f.Guest.Name && (r.UUID == "" || f.Guest.UUID == "" || strings.EqualFold(r.UUID, f.Guest.UUID)) {

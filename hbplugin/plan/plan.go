@@ -9,6 +9,7 @@ import (
 	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/hbplugin/inventory"
 	"github.com/vmferry/vmferry/migrate"
+	"github.com/vmferry/vmferry/migrate/convergence"
 	"github.com/vmferry/vmferry/migrate/drain"
 	"github.com/vmferry/vmferry/migrate/history"
 	"github.com/vmferry/vmferry/migrate/ladder"
@@ -118,7 +119,7 @@ func (o Observed) leaves(p inventory.Prediction) bool {
 func (o Observed) candidate(p inventory.Prediction) drain.Guest {
 	g := p.Guest
 	d := drain.Guest{Name: g.Name}
-	budget := migrate.DefaultBudget
+	budget := convergence.DefaultBudget
 	if g.Claim != nil {
 		params := g.Claim.Environ.Params
 		budget = cmp.Or(params.BlackoutBudget, budget)

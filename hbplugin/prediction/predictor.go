@@ -13,7 +13,8 @@ import (
 	"github.com/vmferry/vmferry/hbplugin/managers"
 	"github.com/vmferry/vmferry/hbplugin/shutdown"
 	"github.com/vmferry/vmferry/hbplugin/verdict"
-	"github.com/vmferry/vmferry/migrate"
+	"github.com/vmferry/vmferry/migrate/endpoint"
+	"github.com/vmferry/vmferry/migrate/record"
 	"github.com/vmferry/vmferry/migrate/shellword"
 	"github.com/vmferry/vmferry/resource"
 	"github.com/vmferry/vmferry/resource/notes"
@@ -28,8 +29,8 @@ type Sources struct {
 	Managers func() []hbplugin.Cluster // new ones for each call: each serves one goroutine
 	Notes    func() ([]notes.Guest, error)
 	Here     func(ctx context.Context) ([]string, error) // the resources whose guests have a process here
-	Records  func() ([]migrate.Record, error)
-	Open     func(ctx context.Context, uri string) (migrate.Host, error)
+	Records  func() ([]record.Record, error)
+	Open     func(ctx context.Context, uri string) (endpoint.Host, error)
 	Run      resource.Command // for the program that tells a node's address
 }
 
@@ -222,7 +223,7 @@ func (p *Predictor) Trace(ctx context.Context, guests []string, since time.Time)
 }
 
 // recordsOf are the records of a guest that ended since then. Without a note of it, the guest has the resource's name.
-func recordsOf(name string, note notes.Guest, records []migrate.Record, since time.Time) (out []migrate.Record) {
+func recordsOf(name string, note notes.Guest, records []record.Record, since time.Time) (out []record.Record) {
 	guest := cmp.Or(note.Guest, name)
 	for _, r := range records {
 		same := r.Guest == guest

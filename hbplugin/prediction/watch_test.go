@@ -15,7 +15,8 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/vmferry/vmferry/hbplugin"
-	"github.com/vmferry/vmferry/migrate"
+	"github.com/vmferry/vmferry/migrate/endpoint"
+	"github.com/vmferry/vmferry/migrate/record"
 	"github.com/vmferry/vmferry/resource"
 	"github.com/vmferry/vmferry/resource/notes"
 )
@@ -90,8 +91,8 @@ func predictorOf(managers ...hbplugin.Cluster) *Predictor {
 		Managers: all,
 		Notes:    func() ([]notes.Guest, error) { return nil, nil },
 		Here:     func(context.Context) ([]string, error) { return nil, nil },
-		Records:  func() ([]migrate.Record, error) { return nil, nil },
-		Open:     func(context.Context, string) (migrate.Host, error) { return nil, errors.New("no libvirt") },
+		Records:  func() ([]record.Record, error) { return nil, nil },
+		Open:     func(context.Context, string) (endpoint.Host, error) { return nil, errors.New("no libvirt") },
 	})
 }
 

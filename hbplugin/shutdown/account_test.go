@@ -7,19 +7,19 @@ import (
 
 	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/hbplugin/verdict"
-	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/ladder"
+	"github.com/vmferry/vmferry/migrate/record"
 )
 
 // traceOf is what is known of a guest that left n1: where it is, and its records.
-func traceOf(nodes string, records ...migrate.Record) verdict.Trace {
+func traceOf(nodes string, records ...record.Record) verdict.Trace {
 	return verdict.Trace{Node: "n1", Nodes: strings.Fields(nodes), Records: records}
 }
 
 func TestAccount(t *testing.T) {
-	moved := migrate.Record{Outcome: migrate.Moved}
-	failed := migrate.Record{Outcome: migrate.Stayed, Error: "no route to n2"}
-	down := migrate.Record{Outcome: migrate.Ended, Rung: ladder.Shutdown, Error: "requested no migration"}
+	moved := record.Record{Outcome: record.Moved}
+	failed := record.Record{Outcome: record.Stayed, Error: "no route to n2"}
+	down := record.Record{Outcome: record.Ended, Rung: ladder.Shutdown, Error: "requested no migration"}
 	said := func(f hbplugin.Fate, why string) hbplugin.Verdict { return hbplugin.Verdict{Fate: f, Why: why} }
 	live := said(hbplugin.MovesLive, "")
 	for _, tt := range []struct {
@@ -48,7 +48,7 @@ func TestAccount(t *testing.T) {
 		{"the manager is mute", live, "", verdict.Trace{Node: "n1", Lost: errors.New("crm_mon:\nno answer")},
 			"g cannot be told of (where it is now is not known: crm_mon:; no answer)"},
 		{"the manager is mute, and a record is there", live, "",
-			verdict.Trace{Node: "n1", Lost: errors.New("x"), Records: []migrate.Record{moved}}, "g was moved live"},
+			verdict.Trace{Node: "n1", Lost: errors.New("x"), Records: []record.Record{moved}}, "g was moved live"},
 		{"still here", said(hbplugin.Restarts, "allow-migrate is not set"), "blocked", traceOf("n1"),
 			"g is still here (blocked)"},
 	} {

@@ -11,7 +11,7 @@ import (
 
 	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/hbplugin/verdict"
-	"github.com/vmferry/vmferry/migrate"
+	"github.com/vmferry/vmferry/migrate/record"
 )
 
 // teller is a node whose guest db will not move live.
@@ -24,8 +24,8 @@ func teller() *fake {
 			{Resource: "web", Fate: hbplugin.MovesLive, To: "n2"},
 		},
 		trace: map[string]verdict.Trace{
-			"db":  {Node: "n1", Nodes: []string{"n2"}, Records: []migrate.Record{{Outcome: migrate.Ended}}},
-			"web": {Node: "n1", Nodes: []string{"n2"}, Records: []migrate.Record{{Outcome: migrate.Moved}}},
+			"db":  {Node: "n1", Nodes: []string{"n2"}, Records: []record.Record{{Outcome: record.Ended}}},
+			"web": {Node: "n1", Nodes: []string{"n2"}, Records: []record.Record{{Outcome: record.Moved}}},
 		},
 	}
 }

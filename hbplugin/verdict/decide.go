@@ -10,6 +10,7 @@ import (
 	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/ladder"
+	"github.com/vmferry/vmferry/migrate/preflight"
 )
 
 // Answer is what one node answered about one guest.
@@ -20,8 +21,8 @@ type Answer struct {
 
 // notStarted are the checks of the pre-flight that a guest fails at a node which could not start it either: a move that
 // is refused for one of them does not end in a restart there. A start obeys the same rule about memory as a move.
-var notStarted = []string{migrate.CheckHypervisor, migrate.CheckDuplicate, migrate.CheckMemory, migrate.CheckDisk,
-	migrate.CheckNetwork, migrate.CheckFirmware}
+var notStarted = []string{preflight.CheckHypervisor, preflight.CheckDuplicate, preflight.CheckMemory, preflight.CheckDisk,
+	preflight.CheckNetwork, preflight.CheckFirmware}
 
 // Decide is the whole rule: what the cluster manager said of a guest, made true by what the nodes answered. answers
 // holds the node that the manager chose, and the other nodes that may start the guest where that one could not.
@@ -129,7 +130,7 @@ func restart(v hbplugin.Verdict, answers map[string]Answer) hbplugin.Verdict {
 
 // hindrance is why a guest cannot be started on a node, as far as the node told.
 func hindrance(a Answer) (why, remedy string) {
-	var found []*migrate.Refusal
+	var found []*preflight.Refusal
 	for _, r := range a.Refusals {
 		if slices.Contains(notStarted, r.Check) {
 			found = append(found, r)
@@ -143,7 +144,7 @@ func hindrance(a Answer) (why, remedy string) {
 }
 
 // words joins the reasons and the hints, each once.
-func words(refusals []*migrate.Refusal) (why, remedy string) {
+func words(refusals []*preflight.Refusal) (why, remedy string) {
 	for _, r := range refusals {
 		text := r.Reason
 		if r.Err != nil {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/migrate"
+	"github.com/vmferry/vmferry/migrate/endpoint"
 	"github.com/vmferry/vmferry/resource"
 	"github.com/vmferry/vmferry/resource/notes"
 )
@@ -19,7 +20,7 @@ type Manager interface {
 
 // For is the Asker of a cluster manager. open connects to the libvirt at a URI, and run runs Pacemaker's program that
 // tells a node's address; see [resource.AddressOf].
-func For(m Manager, open func(ctx context.Context, uri string) (migrate.Host, error), run resource.Command) Asker {
+func For(m Manager, open func(ctx context.Context, uri string) (endpoint.Host, error), run resource.Command) Asker {
 	return Asker{
 		Forecast: m.Forecast,
 		Candidates: func(ctx context.Context) ([]string, error) {

@@ -10,6 +10,7 @@ import (
 	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/ladder"
+	"github.com/vmferry/vmferry/migrate/preflight"
 	"github.com/vmferry/vmferry/resource"
 )
 
@@ -120,7 +121,7 @@ func (a Asker) ask(ctx context.Context, g Guest, node string, live bool) Answer 
 		return Answer{Err: err}
 	}
 	if !live {
-		req.Disks, req.Options.CopyAll, req.Options.CopyInc = migrate.DisksShared, false, false
+		req.Disks, req.Options.CopyAll, req.Options.CopyInc = preflight.DisksShared, false, false
 	}
 	x, err := a.Examine(ctx, req)
 	return Answer{Examination: x, Err: err}

@@ -6,8 +6,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/blackout"
+	"github.com/vmferry/vmferry/migrate/record"
 )
 
 const (
@@ -37,7 +37,7 @@ type Probe struct {
 // Seen is what a probe saw.
 type Seen struct {
 	// Blackouts are what the clients of each target that answers saw.
-	Blackouts []migrate.Blackout
+	Blackouts []record.Blackout
 	// Mute are the targets that never answered.
 	Mute []string
 }
@@ -116,7 +116,7 @@ func sift(r *blackout.Report) Seen {
 			seen.Mute = append(seen.Mute, t.Target)
 			continue
 		}
-		seen.Blackouts = append(seen.Blackouts, migrate.Blackout{Target: t.Target, MS: t.BlackoutMs, ErrorMS: t.ErrorMs})
+		seen.Blackouts = append(seen.Blackouts, record.Blackout{Target: t.Target, MS: t.BlackoutMs, ErrorMS: t.ErrorMs})
 	}
 	return seen
 }

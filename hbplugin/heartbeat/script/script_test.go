@@ -16,6 +16,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/vmferry/vmferry/migrate"
+	"github.com/vmferry/vmferry/migrate/preflight"
 	"github.com/vmferry/vmferry/resource"
 	"github.com/vmferry/vmferry/resource/ocf"
 )
@@ -25,7 +26,7 @@ var (
 	errUnclear    = &ocf.Error{Code: ocf.Generic, Reason: "cannot tell whether it runs"}
 	errFailed     = &ocf.Error{Code: ocf.Generic, Reason: "it did not work"}
 	errNoRoom     = &ocf.Error{Code: ocf.Generic, Reason: "migrate_to failed",
-		Err: &migrate.Refusal{Check: migrate.CheckMemory}}
+		Err: &preflight.Refusal{Check: preflight.CheckMemory}}
 	errNowhere = &ocf.Error{Code: ocf.Generic, Reason: "migrate_to failed", Err: migrate.ErrUnknown}
 )
 
