@@ -7,6 +7,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/endpoint"
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/record"
 	"github.com/vmferry/vmferry/migrate/verify"
 )
 
@@ -35,7 +36,7 @@ func (a *attempts) run(ctx context.Context, first attempt) error {
 		}
 		refused := a.ended && a.hears.source && !a.events.IsActive()
 		next := failure{a.try, err, refused, a.policy.AutoConverge, a.switchover()}.retry()
-		if next == nil || a.verify(ctx).Outcome != verify.Stayed {
+		if next == nil || a.verify(ctx).Outcome != record.Stayed {
 			return err
 		}
 		a.note(next.why)

@@ -89,8 +89,7 @@ func (m *mover) finishDisks(ctx context.Context) {
 	defer m.step("settle disks")()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), diskTime)
 	defer cancel()
-	ends := map[record.Outcome]diskcopy.End{record.Moved: diskcopy.Moved, record.Stayed: diskcopy.Stayed}
-	for _, note := range m.disks.Finish(ctx, ends[m.rec.Outcome]) {
+	for _, note := range m.disks.Finish(ctx, m.rec.Outcome) {
 		m.note(note)
 	}
 }

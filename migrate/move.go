@@ -14,7 +14,6 @@ import (
 	"github.com/vmferry/vmferry/migrate/events"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/record"
-	"github.com/vmferry/vmferry/migrate/verify"
 )
 
 // Move moves one guest and returns the account of it, which is complete whatever the error.
@@ -163,7 +162,7 @@ func (m *mover) runPreflight(ctx context.Context) error {
 func (m *mover) adopt(ctx context.Context) (over bool, err error) {
 	m.note("an earlier migration is under way: waiting for its end")
 	why := m.awaitAdopted(ctx)
-	if m.verify(ctx).Outcome != verify.Stayed || why != nil {
+	if m.verify(ctx).Outcome != record.Stayed || why != nil {
 		return true, m.conclude(ctx, why)
 	}
 	m.note("the earlier migration failed; retrying")

@@ -56,12 +56,12 @@ func (v verifier) evidence(ctx context.Context) verify.Evidence {
 	}
 	source.Halted = v.isHalted(ctx, source)
 	v.rec.Verified.Source, v.rec.Verified.Target = source.String(), target.String()
-	e := verify.Evidence{Source: endOf(source, v.uuid), Target: endOf(target, v.uuid), WasPaused: v.found.Paused,
+	e := verify.Evidence{Source: source.End(v.uuid), Target: target.End(v.uuid), WasPaused: v.found.Paused,
 		// A migration that is found ended now may have moved the guest since the questions
 		// above: only the next round's answers count as given after its end.
 		Ended: v.ended}
 	if !v.ended && source.Err == nil {
-		v.ended = v.endJob(ctx, source.InPostCopy(v.uuid) || source.Halted)
+		v.ended = v.endJob(ctx, e.Source.InPostCopy() || source.Halted)
 	}
 	e.Completed, e.PostCopy = v.events.IsCompleted(), v.events.InPostCopy()
 	e.Blind = !v.hears.source || v.source.Broken || v.found.Adopted
@@ -71,11 +71,6 @@ func (v verifier) evidence(ctx context.Context) verify.Evidence {
 		e.Blind = false
 	}
 	return e
-}
-
-// endOf is what the verdict needs of an end's answer.
-func endOf(o endpoint.Observation, uuid string) verify.End {
-	return verify.End{State: o.Condition(uuid), Reason: o.Status.Reason, Halted: o.Halted}
 }
 
 // endJob reports whether the source has no migration under way. One that nobody steers any more is
@@ -127,11 +122,11 @@ func (m *mover) conclude(ctx context.Context, jobErr error) error {
 	for began, n := time.Now(), 0; v.Recover && r.try(ctx, began, n); n++ {
 		v = m.verify(ctx)
 	}
-	m.rec.Outcome = record.Outcome(v.Outcome)
+	m.rec.Outcome = v.Outcome
 	if v.Note != "" {
 		m.note(v.Note)
 	}
-	if v.Outcome == verify.Moved {
+	if v.Outcome == record.Moved {
 		m.events.AwaitResume()
 		m.collect(ctx)
 		m.rec.Rung = rungTaken(m.events.InPostCopy() || m.found.PostCopyBroken, m.rec.Throttle)
@@ -141,7 +136,7 @@ func (m *mover) conclude(ctx context.Context, jobErr error) error {
 	if err == nil && jobErr != nil {
 		m.note("libvirt reported an error, and the guest was moved all the same: " + jobErr.Error())
 	}
-	if v.Outcome == verify.Stayed {
+	if v.Outcome == record.Stayed {
 		return preflight.WithTLSHint(err, m.req.Guest, m.req.Options.TLS)
 	}
 	return err
@@ -150,11 +145,11 @@ func (m *mover) conclude(ctx context.Context, jobErr error) error {
 // result is nil where the guest was moved, whatever the error of the migration.
 func result(v verify.Verdict, jobErr error) error {
 	switch {
-	case v.Outcome == verify.Moved:
+	case v.Outcome == record.Moved:
 		return nil
-	case v.Outcome == verify.Unknown && jobErr != nil:
+	case v.Outcome == record.Unknown && jobErr != nil:
 		return fmt.Errorf("%w: %s: %w", ErrUnknown, v.Note, jobErr)
-	case v.Outcome == verify.Unknown:
+	case v.Outcome == record.Unknown:
 		return fmt.Errorf("%w: %s", ErrUnknown, v.Note)
 	case jobErr == nil:
 		return errors.New("libvirt reported success, and the guest is at the source")

@@ -132,7 +132,7 @@ func checkOtherHalf(ctx context.Context, p *inspection, connect error) error {
 	if connect == nil {
 		there = p.target.Observe(ctx, p.req.Guest)
 	}
-	if there.InPostCopy(p.found.UUID) {
+	if there.End(p.found.UUID).InPostCopy() {
 		return nil
 	}
 	return &Refusal{CheckRunning,
