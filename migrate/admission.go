@@ -166,3 +166,10 @@ func timedOut(ctx context.Context, waited time.Duration) error {
 	}
 	return fmt.Errorf("wait for admission: %w", ctx.Err())
 }
+
+// update tells the queue, where there is one, what was learnt of the guest's load since.
+func (a *admission) update(l drain.Load) {
+	if a.granted != nil {
+		a.granted.Update(l)
+	}
+}

@@ -83,7 +83,7 @@ func TestXBZRLERefused(t *testing.T) {
 func TestXBZRLEOverUnknownLink(t *testing.T) {
 	m := newMover(Request{SourceURI: sourceURI}, Deps{})
 	m.try.cache, m.rec.Rate = 64*mib, 100*mib
-	rate := m.state(libvirt.JobStats{Iteration: 3, Rate: mib}).Rate
+	rate := m.stateOf(libvirt.JobStats{Iteration: 3, Rate: mib}).Rate
 	if got := m.switchover(true); got != 50 || rate != 100*mib {
 		t.Errorf("the last copy reckons with %d MiB/s, the rule with %d", got, rate)
 	}

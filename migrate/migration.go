@@ -24,22 +24,12 @@ type migration struct {
 	*job
 	req    *Request
 	state  func(libvirt.JobStats) convergence.State // what the rule decides from
-	copier diskCopy
+	copier *copier
 
 	policy convergence.Policy
 	try    attempt // how it was begun
 	trend  convergence.Trend
 	giveUp <-chan struct{} // closed when the queue of moves takes the turn back; nil without one
-}
-
-// diskCopy is the copying of the guest's disks, which comes before its memory.
-type diskCopy interface {
-	// copiesDisks reports whether there are any.
-	copiesDisks() bool
-	// sampleDisks takes one look at it. The error is why to abort.
-	sampleDisks(s libvirt.DiskStats) error
-	// disksCopied is called when the memory begins to be copied, once or more often.
-	disksCopied()
 }
 
 // reset forgets an attempt that failed.
@@ -82,7 +72,7 @@ func (g *migration) steer(ctx context.Context, done <-chan error) (why, err erro
 			g.shorten(deadline)
 			late.Reset(g.left())
 		case <-g.events.Memory():
-			g.copier.disksCopied()
+			g.copier.copied()
 		case <-g.events.Pass():
 			// Passes that follow each other closely must be sampled too.
 			if settled == nil || time.Since(sampled) < convergence.PollEvery {
@@ -133,10 +123,10 @@ func (g *migration) sample(ctx context.Context) error {
 	if err != nil || !s.Active {
 		return nil
 	}
-	if s.Iteration == 0 && s.Disks.Total > 0 && g.copier.copiesDisks() {
-		return g.copier.sampleDisks(s.Disks)
+	if s.Iteration == 0 && s.Disks.Total > 0 && !g.copier.Empty() {
+		return g.copier.sample(s.Disks, g.policy.Grace())
 	}
-	g.copier.disksCopied()
+	g.copier.copied()
 	g.sampled(s, g.try.compress)
 	state := g.state(s)
 	if why := g.apply(ctx, g.policy.Decide(state), state); why != nil {

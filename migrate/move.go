@@ -2,18 +2,23 @@ package migrate
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
-	"github.com/vmferry/vmferry/migrate/convergence"
 	"github.com/vmferry/vmferry/migrate/diskcopy"
 	"github.com/vmferry/vmferry/migrate/disks"
 	"github.com/vmferry/vmferry/migrate/endpoint"
 	"github.com/vmferry/vmferry/migrate/events"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/preflight"
+	"github.com/vmferry/vmferry/migrate/qmp"
 	"github.com/vmferry/vmferry/migrate/record"
+	"github.com/vmferry/vmferry/migrate/slot"
+	"github.com/vmferry/vmferry/migrate/wait"
 )
 
 // Move moves one guest and returns the account of it, which is complete whatever the error.
@@ -31,7 +36,7 @@ func Move(ctx context.Context, req Request, deps Deps) (record.Record, error) {
 	err := m.run(ctx)
 	m.guard.Release()
 	m.endRung(err)
-	m.finishDisks(ctx)
+	m.disks.finish(ctx)
 	m.relay.end(ctx)
 	m.account.end(err)
 	if err != nil {
@@ -40,16 +45,36 @@ func Move(ctx context.Context, req Request, deps Deps) (record.Record, error) {
 	return m.rec, err
 }
 
+// mover is one Move under way: the parts that make it, and what they share.
+type mover struct {
+	account
+	window
+	job
+	migration
+	planner
+	verifier
+	disks  copier
+	relay  relaying
+	queued admission
+
+	req      Request
+	without  []error    // what the source's driver cannot do of what was requested
+	guard    *slot.Slot // the guest's lock, from the rehearsal on
+	sharedBy func(path string) (kind string, err error)
+}
+
 func newMover(req Request, deps Deps) *mover {
 	m := &mover{req: req, sharedBy: disks.SharedBy}
-	m.hurries = sync.OnceValue(req.awaited) // forecast and migration are of one pace
 	m.account = newAccount(req, deps.Log)
 	source := endpoint.Endpoint{URI: req.SourceURI, Open: deps.Open}
 	m.job = job{account: &m.account, window: &m.window, deps: deps, driver: libvirt.DriverOf(req.SourceURI),
 		guest: req.Guest, uuid: strings.ToLower(req.UUID), source: source, caller: source,
 		target: endpoint.Endpoint{URI: req.TargetURI, Open: deps.Open}, events: events.NewLog(), ended: true}
-	m.disks = diskcopy.Copy{Guest: req.Guest, Peer: req.Target, Target: &m.target}
-	m.migration = migration{job: &m.job, req: &m.req, state: m.state, copier: m}
+	m.verifier = verifier{&m.job}
+	m.disks = copier{job: &m.job, req: &m.req,
+		Copy: diskcopy.Copy{Guest: req.Guest, Peer: req.Target, Target: &m.target}}
+	m.migration = migration{job: &m.job, req: &m.req, state: m.planner.stateOf, copier: &m.disks}
+	m.planner = planner{migration: &m.migration, hurries: sync.OnceValue(req.awaited)}
 	m.queued = admission{account: &m.account, queue: deps.Queue, slots: deps.Slots, shorten: m.migration.shorten}
 	if req.Adopt { // what is under way already asks nobody
 		m.queued.queue = nil
@@ -71,7 +96,8 @@ func (m *mover) run(ctx context.Context) error {
 		return err
 	}
 	m.rec.Cap = m.req.Bandwidth << 20
-	m.plan(ctx)
+	m.recall()
+	m.setPolicy(ctx)
 	m.beginMeasuring(ctx)
 	if err := m.admit(ctx); err != nil {
 		return err
@@ -96,34 +122,15 @@ func (m *mover) run(ctx context.Context) error {
 			return err
 		}
 	}
-	m.predict(ctx)
-	if err := m.createImages(ctx); err != nil {
+	m.predict(ctx, m.queued.update)
+	if err := m.disks.create(ctx); err != nil {
 		return err
 	}
+	if m.policy.PostCopy && !m.disks.Empty() {
+		m.policy.PostCopy = false
+		m.note("post-copy is not used for a guest whose disks are copied")
+	}
 	return m.conclude(ctx, m.migrate(ctx))
-}
-
-// plan divides the time, and makes the policy of it and of what is known of the link.
-func (m *mover) plan(ctx context.Context) {
-	m.recall()
-	var span time.Duration
-	if deadline, ok := ctx.Deadline(); ok {
-		span = time.Until(deadline)
-		m.window = windowUntil(deadline)
-	}
-	r, o := m.req, m.req.Options
-	p := convergence.NewPolicy(convergence.Pause{Budget: r.BlackoutBudget, Longest: r.DowntimeLimit,
-		HandOver: m.known.Link.HandOver()}, span)
-	p.Firm, p.ForceAfter = r.Firm, r.PauseAfter
-	p.AutoConverge, p.PostCopy = !r.NoConverge, r.PostCopy
-	// With several connections QEMU 10.0 does not give a migration up while the link is cut, and answers nothing
-	// meanwhile: only who asks for them gets them.
-	p.SingleConnection = !o.Parallel // which applyCapabilities took out where the driver has none
-	p.Compress = !o.Compressed && !o.Tunnelled && !o.ZeroCopy
-	if p.Compress && p.SingleConnection && m.driver.JobControl {
-		p.XBZRLECache = convergence.MaxXBZRLECache
-	}
-	m.policy = p
 }
 
 // admit waits until the move may begin.
@@ -146,9 +153,9 @@ func (m *mover) runPreflight(ctx context.Context) error {
 	switch {
 	case m.found.Already:
 		m.rec.Outcome = record.Moved
-		m.adoptDisks(ctx, m.target.Host)
+		m.disks.adopt(ctx, m.target.Host)
 	case m.found.Adopted:
-		m.adoptDisks(ctx, m.source.Host)
+		m.disks.adopt(ctx, m.source.Host)
 	}
 	if m.found.InPostCopy {
 		m.events.JoinPostCopy()
@@ -168,7 +175,7 @@ func (m *mover) adopt(ctx context.Context) (over bool, err error) {
 	m.note("the earlier migration failed; retrying")
 	m.req.Adopt = false
 	m.rec.Outcome = record.Stayed
-	m.finishDisks(ctx)
+	m.disks.finish(ctx)
 	m.reset()
 	err = m.runPreflight(ctx)
 	return m.found.Already, err
@@ -188,5 +195,60 @@ func (m *mover) migrate(ctx context.Context) error {
 	return err
 }
 
-// copiesDisks implements diskCopy.
-func (m *mover) copiesDisks() bool { return !m.disks.Empty() }
+var (
+	// ErrUnknown is in the error of a Move that cannot tell where the guest runs.
+	ErrUnknown = errors.New("cannot tell where the guest runs")
+	// ErrOutOfTime is in the error of a Move that aborted its migration to meet the deadline.
+	ErrOutOfTime = errors.New("the migration was not done in time")
+	// ErrHopeless is in the error of a Move that gave up early, as its time is better spent on
+	// another way to get the guest off this node.
+	ErrHopeless = errors.New("the migration cannot succeed")
+	// ErrTargetSilent is in the error of a Move that gave up since its target gave no answer any more.
+	ErrTargetSilent = errors.New("the target gives no answer")
+)
+
+// ofTarget are the checks that another target may pass.
+var ofTarget = []string{preflight.CheckTarget, preflight.CheckSameHost, preflight.CheckDuplicate,
+	preflight.CheckHypervisor, preflight.CheckMemory, preflight.CheckCPU, preflight.CheckDisk, preflight.CheckDiskMove,
+	preflight.CheckNetwork, preflight.CheckFirmware, preflight.CheckAddress, preflight.CheckConnection}
+
+// MayTryNext reports whether a move to another target makes sense after one that failed with err: the guest
+// stayed, and it was the target, or the way there, that refused it, died, or was too slow. It
+// does not where it is not known where the guest runs, where the source is what refused it, and where
+// the time was up or the caller cancelled.
+func MayTryNext(err error) bool {
+	var r *preflight.Refusal
+	switch {
+	case err == nil || errors.Is(err, ErrUnknown):
+		return false
+	case errors.As(err, &r):
+		return slices.Contains(ofTarget, r.Check)
+	}
+	over := errors.Is(err, ErrOutOfTime) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+	return !over
+}
+
+// RestTime is how long a guest that came to run at the target may have the processors of both nodes for itself: it
+// begins with cold caches, and whoever asks libvirt about it in that time keeps its clients waiting.
+const RestTime = time.Second
+
+// rest waits until the guest has run for [Request.Rest] at the target. What comes after it is the move's own
+// account: libvirt has said that the guest runs there, and nothing of it becomes less true by waiting.
+func (m *mover) rest(ctx context.Context) {
+	resume, ran := m.events.Timeline().Find(qmp.Target, qmp.PhaseResume)
+	if !ran {
+		return
+	}
+	if left := restFor(m.req.Rest, time.Since(resume.Received), m.left()); left > 0 && !m.req.awaited() {
+		defer m.step("rest")()
+		_ = wait.For(ctx, left) // what follows sees the end of ctx for itself
+	}
+}
+
+// restFor is how much longer a guest rests that has run for so long. Where time is short, it does not.
+func restFor(rest, ran, left time.Duration) time.Duration {
+	if left < 2*rest {
+		return 0
+	}
+	return max(rest-ran, 0)
+}

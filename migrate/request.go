@@ -2,13 +2,20 @@ package migrate
 
 import (
 	"cmp"
+	"context"
 	"fmt"
+	"net/netip"
 	"slices"
 	"time"
 
+	"github.com/sirupsen/logrus"
+
 	"github.com/vmferry/vmferry/migrate/convergence"
+	"github.com/vmferry/vmferry/migrate/endpoint"
+	"github.com/vmferry/vmferry/migrate/events"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/preflight"
+	"github.com/vmferry/vmferry/migrate/slot"
 )
 
 // Request says which guest to move where. The deadline is the context's.
@@ -105,4 +112,100 @@ type Progress struct {
 	DiskTotal     uint64        // bytes of disks that go along, while they are copied
 	DiskRemaining uint64        // of these, still to copy
 	Elapsed       time.Duration // since the migration began; all that is known where the driver tells no more
+}
+
+// Relay keeps what reaches a guest at its source while it is stopped, and forwards it to the target. It belongs
+// to one attempt to migrate. *relay.Relay is one.
+type Relay interface {
+	events.Relay
+	// Close ends it and returns how many frames were forwarded. Before that it waits, until ctx ends, for those that
+	// are still to be. The error says why not all were, or could not be.
+	Close(ctx context.Context) (passed int, err error)
+}
+
+// Deps is what Move needs from outside.
+type Deps struct {
+	// Open connects to the libvirt at a URI. It is called again when a connection breaks.
+	Open func(ctx context.Context, uri string) (endpoint.Host, error)
+	// Gone, when set, is asked while the source's libvirt gives no answer: has the guest's hypervisor process on this
+	// node ended? True must be proof. An error means that it is not known.
+	Gone func(ctx context.Context, guest, uuid string) (bool, error)
+	// Halted, when set, is asked where the source's libvirt reports a running guest, and its driver does not know that
+	// by itself: is the guest paused there, for a switchover that is under way or has failed? An error means that it is
+	// not known, and libvirt's state counts.
+	Halted func(ctx context.Context, guest, uuid string) (bool, error)
+	// Wake, when set, resumes a guest at the source that Halted reported.
+	Wake func(ctx context.Context, guest, uuid string) error
+	// Abort, when set, aborts the migration under way at the source where libvirt's driver cannot; it does not wait for
+	// the end. An error means that nothing was aborted.
+	Abort func(ctx context.Context, guest, uuid string) error
+	// Slots bounds the migrations at once. The zero value is the default directory with one slot.
+	Slots slot.Pool
+	// Queue, when not nil, gives moves their turns, before they take a slot.
+	Queue Queue
+	// Relay, when not nil, makes the relay of a guest that runs on this node, from its XML. It is called just before
+	// the migration begins, where the hypervisor reports when the guest is paused.
+	Relay func(guest, domainXML string) (Relay, error)
+	// Resolve looks up a host's addresses as this node does; nil is the system's own resolver.
+	Resolve func(ctx context.Context, host string) ([]netip.Addr, error)
+	// Own lists this node's addresses; nil asks the system.
+	Own func() []netip.Addr
+	// Conf is the qemu.conf that says where this node's certificates are; empty is libvirt's own.
+	Conf string
+	// Links is the file in which history.LearnLink remembers the links to the peers; empty where nothing does.
+	Links string
+	// Guests is the file in which history.LearnGuest remembers the guests; empty where nothing does.
+	Guests string
+	// Log gets what happens, with the fields guest, peer and phase.
+	Log logrus.FieldLogger
+}
+
+// BudgetHeld is nil where the libvirt at a source's URI has what it takes to keep a blackout within a budget. Else
+// it says why not, as an [*libvirt.Unsupported]: the move is as good as the hypervisor makes it.
+func BudgetHeld(sourceURI string) error {
+	return libvirt.DriverOf(sourceURI).Lacks(libvirt.CanBoundPause)
+}
+
+// applyCapabilities takes out of a request what the source's driver cannot do: without is why, one for each. What a
+// move is no use without, or would be dangerous, is a refusal.
+func applyCapabilities(r Request, d libvirt.Driver) (_ Request, without []error, err error) {
+	o := &r.Options
+	for _, need := range []struct {
+		requested bool
+		what      libvirt.Ability
+		hint      string
+	}{
+		{r.Firm, libvirt.CanBoundPause, "allow the move to exceed the blackout budget"},
+		{o.TLS, libvirt.CanEncrypt, "leave migration_tls, or --tls, out; migrate_options=--tunnelled sends the " +
+			"memory through libvirt's own connection, which migration_transport=ssh or tls encrypts"},
+		{o.CopyAll || o.CopyInc || r.Disks == preflight.DisksCopy, libvirt.CanCopyDisks,
+			"put the guest's disks on storage that both nodes share"},
+	} {
+		if err := d.Lacks(need.what); need.requested && err != nil {
+			return r, nil, refuse(preflight.CheckRequest, "an option of the request cannot be used", need.hint, err)
+		}
+	}
+	tuned := o.Compressed || o.Parallel || o.ZeroCopy || o.Connections > 0 || o.Compression != ""
+	for _, wish := range []struct {
+		requested bool
+		what      libvirt.Ability
+		drop      func()
+	}{
+		{r.PostCopy || o.PostCopy, libvirt.CanPostCopy, func() { r.PostCopy, o.PostCopy = false, false }},
+		{r.Bandwidth > 0, libvirt.CanBoundSpeed, func() { r.Bandwidth = 0 }},
+		{r.DowntimeLimit > 0, libvirt.CanBoundPause, func() { r.DowntimeLimit = 0 }},
+		{r.Disks == preflight.DisksAuto, libvirt.CanCopyDisks, func() { r.Disks = preflight.DisksShared }},
+		{tuned, libvirt.CanTune, func() {
+			o.Compressed, o.Parallel, o.ZeroCopy = false, false, false
+			o.Connections, o.Compression, o.XBZRLECache = 0, "", 0
+		}},
+	} {
+		if err := d.Lacks(wish.what); wish.requested && err != nil {
+			wish.drop()
+			without = append(without, err)
+		}
+	}
+	r.Unsafe = r.Unsafe && d.JobControl // else it fears for no disk
+	r.NoConverge = r.NoConverge || !d.JobControl
+	return r, without, nil
 }

@@ -6,11 +6,14 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/vmferry/vmferry/migrate/convergence"
 	"github.com/vmferry/vmferry/migrate/endpoint"
 	"github.com/vmferry/vmferry/migrate/ladder"
+	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/preflight"
 	"github.com/vmferry/vmferry/migrate/record"
 	"github.com/vmferry/vmferry/migrate/verify"
+	"github.com/vmferry/vmferry/migrate/wait"
 )
 
 const (
@@ -107,11 +110,6 @@ func (v verifier) resumeSource(ctx context.Context, halted bool) bool {
 	return true
 }
 
-// verify says where the guest is, and resumes it where a failed migration left it paused.
-func (m *mover) verify(ctx context.Context) verify.Verdict {
-	return verifier{&m.job}.verify(ctx)
-}
-
 // conclude finds out where the guest runs and turns that, and not jobErr, into the result. A post-copy that failed is
 // recovered before.
 func (m *mover) conclude(ctx context.Context, jobErr error) error {
@@ -169,32 +167,103 @@ func rungTaken(postCopy bool, throttle int) ladder.Rung {
 }
 
 // fillTimeline puts QEMU's account into the record.
-func (m *mover) fillTimeline() {
-	t := m.events.Timeline()
-	m.rec.AddTimeline(t)
-	if m.hears.source && m.hears.target && !m.source.Broken && !m.target.Broken {
+func (v verifier) fillTimeline() {
+	t := v.events.Timeline()
+	v.rec.AddTimeline(t)
+	if v.hears.source && v.hears.target && !v.source.Broken && !v.target.Broken {
 		same := !t.Rebooted
-		m.rec.Verified.SameBoot = &same
+		v.rec.Verified.SameBoot = &same
 	}
 	if t.Rebooted {
-		m.note("the guest reset itself or switched itself off meanwhile")
+		v.note("the guest reset itself or switched itself off meanwhile")
 	}
 }
 
 // collect takes libvirt's own account from the target, which has it after a migration. Short
 // migrations are over before they were ever looked at.
-func (m *mover) collect(ctx context.Context) {
-	if m.target.Host == nil {
+func (v verifier) collect(ctx context.Context) {
+	if v.target.Host == nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endpoint.LookTime)
 	defer cancel()
-	job, err := m.target.Host.CompletedJob(ctx, m.req.Guest)
+	job, err := v.target.Host.CompletedJob(ctx, v.guest)
 	if err != nil {
 		return
 	}
-	m.rec.Transferred = max(m.rec.Transferred, job.Processed)
-	m.rec.Iterations = max(m.rec.Iterations, job.Iteration)
-	m.rec.Rate = max(m.rec.Rate, job.Rate)
-	m.rec.AddXBZRLE(job.XBZRLE)
+	v.rec.Transferred = max(v.rec.Transferred, job.Processed)
+	v.rec.Iterations = max(v.rec.Iterations, job.Iteration)
+	v.rec.Rate = max(v.rec.Rate, job.Rate)
+	v.rec.AddXBZRLE(job.XBZRLE)
+}
+
+const (
+	// A post-copy that failed is recovered after so long, then after twice as long and so on, and without a
+	// deadline for so long. A libvirtd 11.3 at the target dies of such a try, and systemd does not
+	// start one again that dies too often.
+	recoverEvery = 2 * time.Second
+	recoverTime  = time.Minute
+	// recoverQuiet is how long such a try may carry nothing. One whose connection breaks while QEMU sets it up
+	// would wait for ever, and libvirt begins no other meanwhile.
+	recoverQuiet = 5 * time.Second
+)
+
+// recovery recovers a post-copy that failed: the guest is paused, and its memory is at both ends.
+type recovery struct {
+	*job
+	targetURI string
+	params    libvirt.MigrateParams
+}
+
+// try tries once. ok is false when no time is left for another try. It is not cancelled with ctx: a caller
+// who cancels does not want the guest lost. n counts the tries from 0, and began is when the first one did.
+func (r recovery) try(ctx context.Context, began time.Time, n int) (ok bool) {
+	defer r.step("recover")()
+	r.report("recovering")
+	end := began.Add(recoverTime)
+	if !r.deadline.IsZero() {
+		end = r.deadline.Add(-verifyLeast)
+	}
+	ctx, cancel := context.WithDeadline(context.WithoutCancel(ctx), end)
+	defer cancel()
+	if r.source.Connect(ctx, endpoint.LookTime) != nil {
+		return wait.For(ctx, recoverEvery) == nil
+	}
+	r.ended = false
+	err := r.call(ctx)
+	r.callEnded(err)
+	if err == nil {
+		r.note("post-copy failed, and was recovered")
+		return true
+	}
+	r.log.WithError(err).Warn("post-copy recovery failed")
+	return wait.For(ctx, recoverEvery<<min(n, 4)) == nil
+}
+
+// call makes the call that recovers, and ends it where it carries nothing.
+func (r recovery) call(ctx context.Context) error {
+	params := r.params
+	params.Recover, params.Bandwidth = true, 0 // see migration.liftBandwidth
+	host, done := r.source.Host, make(chan error, 1)
+	go func() { done <- host.MigrateToURI3(ctx, r.guest, r.targetURI, params) }()
+	tick := time.NewTicker(convergence.PollEvery)
+	defer tick.Stop()
+	sent, quiet := uint64(0), time.Now()
+	for {
+		select {
+		case err := <-done:
+			return err
+		case <-tick.C:
+		}
+		ask, cancel := context.WithTimeout(ctx, sampleTime)
+		if s, err := host.JobStats(ask, r.guest); err == nil && s.Processed != sent {
+			sent, quiet = s.Processed, time.Now()
+		} else if time.Since(quiet) >= recoverQuiet {
+			quiet = time.Now()
+			if err := host.BreakPostCopy(ask, r.guest); err != nil {
+				r.log.WithError(err).Warn("post-copy recovery stalled; abort failed")
+			}
+		}
+		cancel()
+	}
 }
