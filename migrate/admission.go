@@ -8,50 +8,9 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/drain"
-	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/qmp"
 	"github.com/vmferry/vmferry/migrate/slot"
 )
-
-// AdmissionRequest is what a queue of moves is told of a guest that is to move.
-type AdmissionRequest struct {
-	Guest, UUID, Target string
-
-	Load drain.Load
-	// Measured waits until the dirty rate was measured, and gives the load again; not ok where there is
-	// nothing new. It may be called from another goroutine, until the queue has answered.
-	Measured func(ctx context.Context) (_ drain.Load, ok bool)
-
-	Rate     float64       // bytes per second that the link to the target carries, 0 where that is not known
-	Most     float64       // bytes per second that this move may take of it, 0 for all
-	SetUp    time.Duration // of a migration, what is neither copying nor pause
-	Rungs    []ladder.Rung // that the engine may take, from the gentlest on
-	Deadline time.Time     // when the caller's time is up, zero without one
-}
-
-// Admission is what a queue of moves has granted. Its methods may be called from any goroutine.
-type Admission interface {
-	// AtOnce is how many moves may be under way, this one counted.
-	AtOnce() int
-	// Deadline is when the node must be empty, zero without one.
-	Deadline() time.Time
-	// GiveUp is closed when the move should be aborted, as this is the last moment for something else.
-	GiveUp() <-chan struct{}
-	// Update says what was learnt of the guest's load since.
-	Update(l drain.Load)
-	// Copied reports that the guest has left, and the next one may begin. pause is for how long it was stopped, 0
-	// where that is not known.
-	Copied(pause time.Duration)
-	// Release gives it back. It may be called again.
-	Release()
-}
-
-// Queue waits until a guest is admitted among all that want to leave the node. The context bounds the wait
-// and not the admission. waiting is called at most once, when others come first.
-//
-// A [drain.TooLate] is the error when the guest must not move. Any other means that there is no queue, or
-// none any more, and the move continues without.
-type Queue func(ctx context.Context, r AdmissionRequest, waiting func()) (Admission, error)
 
 // CheckWindow is the check of a [preflight.Refusal] for lack of time: the guest may still be
 // shut down and started elsewhere.

@@ -1,28 +1,29 @@
 // Package migrate moves one running guest from one node to another, live, and says
 // truthfully where it runs afterwards.
 //
-// Start with [Move]. It takes a [Request] (which guest, from where, to where), and returns a
-// [record.Record] of everything that was done and measured. The hypervisor is reached through
-// [Deps]; package libvirt/client makes the real connections.
+// Start with [Move]. It takes a [Request] (which guest, from where, to where), and returns a [record.Record] of
+// everything that was done and measured. The hypervisor is reached through [Deps]; package libvirt/client makes the
+// real connections.
 //
 // # The course of a move
 //
-//	check → admission, slot → pre-flight → predict → (make images) → migrate ⇄ decide → rest → verify → (settle disks) → record
+//	check → wait for admission → pre-flight → predict → (make images) → migrate ⇄ decide → rest → verify → (finish disks)
 //
-// Each part is a type with its own fields; [Move] wires them:
+// Each part is a type with its own fields; [Move] wires them. From the top down:
 //
-//	move.go          the move itself, in the order above; mover.go has what its parts share
-//	window.go        the time that it has, and the reserve for aborting and verifying
-//	account.go       the record, and log and progress meanwhile
+//	examine.go       the pre-flight alone
+//	move.go          the move itself, in the order above
+//	plan.go          how the migration is started, and how it should go, from what is known of guest and link
 //	admission.go     the queue of moves and the slot
-//	start.go         how the rule wants the migration started
-//	attempts.go      the migration, and again where another attempt makes sense (attempt.go: the rule for that)
-//	migration.go     the migration under way: sample, ask the rule, do what it says
-//	job.go           libvirt's job at the source: what is known of it and can be told to it; abort.go ends it
+//	verification.go  the evidence of where the guest runs (package verify decides), and post-copy recovery
+//	migration.go     the migration under way: start, sample, ask the rule, do what it says, start again
+//	attempt.go       with what it is started, and the rule for starting it again
 //	silence.go       the watch over a target that may be gone
-//	verification.go  the evidence of where the guest runs; package verify decides
-//	recovery.go      a post-copy that failed
+//	copier.go        the guest's disks; package diskcopy does the work
+//	job.go           libvirt's job at the source: what is known of it, what can be set, and its abort
 //	relaying.go      the relay's begin and end; package events has the events that it follows
+//	account.go       the record, and log and progress meanwhile; window.go has the time
+//	request.go       what is requested, whether the driver can do it, and the errors; deps.go has what Move needs
 //
 // The course in detail:
 //

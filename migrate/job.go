@@ -18,6 +18,9 @@ import (
 // sampleTime bounds one look at a migration, and each change to one under way.
 const sampleTime = 500 * time.Millisecond
 
+// askTime bounds a question to one end beside the migration.
+const askTime = 5 * time.Second
+
 // job is the guest's migration job between the two ends: what is known of it, and what libvirt can do with it, or
 // Deps where libvirt's driver cannot.
 type job struct {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -13,11 +12,13 @@ import (
 	"github.com/vmferry/vmferry/migrate/disks"
 	"github.com/vmferry/vmferry/migrate/endpoint"
 	"github.com/vmferry/vmferry/migrate/events"
+	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/preflight"
 	"github.com/vmferry/vmferry/migrate/qmp"
 	"github.com/vmferry/vmferry/migrate/record"
 	"github.com/vmferry/vmferry/migrate/slot"
+	"github.com/vmferry/vmferry/migrate/verify"
 	"github.com/vmferry/vmferry/migrate/wait"
 )
 
@@ -163,6 +164,63 @@ func (m *mover) runPreflight(ctx context.Context) error {
 	return nil
 }
 
+// preflight asks both ends all that can be asked, and takes over what was found. all is preflight.Request.All.
+func (m *mover) preflight(ctx context.Context, all bool) error {
+	paused := m.found.Paused // of a pre-flight before: a guest that was paused on purpose stays so
+	var err error
+	m.found, err = preflight.Run(ctx, m.req.preflight(m.uuid, all), preflight.Deps{
+		Source: &m.source, Target: &m.target, Halted: m.deps.Halted, Lock: m.lockGuest, SharedBy: m.sharedBy,
+		Resolve: m.deps.Resolve, Own: m.deps.Own, Conf: m.deps.Conf, Log: m.log,
+	})
+	m.found.Paused = m.found.Paused || paused
+	m.uuid, m.rec.UUID, m.rec.Memory = m.found.UUID, m.found.UUID, m.found.Memory
+	m.rec.Notes = append(m.rec.Notes, m.found.Notes...)
+	switch {
+	case m.found.AtBoth:
+		m.rec.Outcome = record.Unknown
+	case m.found.AtSource:
+		m.rec.Outcome = record.Stayed // until something is begun
+	}
+	m.disks.Plan(m.uuid, m.found.Copies)
+	return err
+}
+
+// lockGuest takes the guest's lock until the end of the move. The error is that another has it; a node without locks
+// continues without.
+func (m *mover) lockGuest(ctx context.Context, uuid string) error {
+	if m.guard != nil {
+		return nil
+	}
+	guard, err := m.deps.Slots.AcquireGuest(ctx, uuid)
+	if err != nil && ctx.Err() != nil {
+		return err
+	}
+	if err != nil {
+		m.log.WithError(err).Info("the guest cannot be locked against other pre-flights and moves")
+	}
+	m.guard = guard
+	return nil
+}
+
+// warnUnsupported notes, before the guest is touched, what this move cannot promise.
+func (m *mover) warnUnsupported() {
+	for _, promise := range []struct {
+		what libvirt.Ability
+		text string
+	}{
+		{libvirt.CanBoundPause, fmt.Sprintf("the blackout budget of %v cannot be held", m.req.budget())},
+		{libvirt.CanTellPause, "the pause will not be known"},
+	} {
+		if err := m.driver.Lacks(promise.what); err != nil {
+			m.rec.Unsupported = append(m.rec.Unsupported, promise.what)
+			m.note(fmt.Sprintf("%s: %v", promise.text, err))
+		}
+	}
+	for _, err := range m.without {
+		m.note(fmt.Sprintf("left out: %v", err))
+	}
+}
+
 // adopt waits for the end of a migration that another began, and aborts it where that
 // would come too late. over is false when it failed, the guest stayed, and there is
 // time to start another: then the pre-flight has been made again.
@@ -195,39 +253,6 @@ func (m *mover) migrate(ctx context.Context) error {
 	return err
 }
 
-var (
-	// ErrUnknown is in the error of a Move that cannot tell where the guest runs.
-	ErrUnknown = errors.New("cannot tell where the guest runs")
-	// ErrOutOfTime is in the error of a Move that aborted its migration to meet the deadline.
-	ErrOutOfTime = errors.New("the migration was not done in time")
-	// ErrHopeless is in the error of a Move that gave up early, as its time is better spent on
-	// another way to get the guest off this node.
-	ErrHopeless = errors.New("the migration cannot succeed")
-	// ErrTargetSilent is in the error of a Move that gave up since its target gave no answer any more.
-	ErrTargetSilent = errors.New("the target gives no answer")
-)
-
-// ofTarget are the checks that another target may pass.
-var ofTarget = []string{preflight.CheckTarget, preflight.CheckSameHost, preflight.CheckDuplicate,
-	preflight.CheckHypervisor, preflight.CheckMemory, preflight.CheckCPU, preflight.CheckDisk, preflight.CheckDiskMove,
-	preflight.CheckNetwork, preflight.CheckFirmware, preflight.CheckAddress, preflight.CheckConnection}
-
-// MayTryNext reports whether a move to another target makes sense after one that failed with err: the guest
-// stayed, and it was the target, or the way there, that refused it, died, or was too slow. It
-// does not where it is not known where the guest runs, where the source is what refused it, and where
-// the time was up or the caller cancelled.
-func MayTryNext(err error) bool {
-	var r *preflight.Refusal
-	switch {
-	case err == nil || errors.Is(err, ErrUnknown):
-		return false
-	case errors.As(err, &r):
-		return slices.Contains(ofTarget, r.Check)
-	}
-	over := errors.Is(err, ErrOutOfTime) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
-	return !over
-}
-
 // RestTime is how long a guest that came to run at the target may have the processors of both nodes for itself: it
 // begins with cold caches, and whoever asks libvirt about it in that time keeps its clients waiting.
 const RestTime = time.Second
@@ -251,4 +276,60 @@ func restFor(rest, ran, left time.Duration) time.Duration {
 		return 0
 	}
 	return max(rest-ran, 0)
+}
+
+// conclude finds out where the guest runs and turns that, and not jobErr, into the result. A post-copy that failed is
+// recovered before.
+func (m *mover) conclude(ctx context.Context, jobErr error) error {
+	defer m.step("verify")()
+	m.report("verifying")
+	v := m.verify(ctx)
+	r := recovery{&m.job, m.req.TargetURI, m.try.params(m.found.Params)}
+	for began, n := time.Now(), 0; v.Recover && r.try(ctx, began, n); n++ {
+		v = m.verify(ctx)
+	}
+	m.rec.Outcome = v.Outcome
+	if v.Note != "" {
+		m.note(v.Note)
+	}
+	if v.Outcome == record.Moved {
+		m.events.AwaitResume()
+		m.collect(ctx)
+		m.rec.Rung = rungTaken(m.events.InPostCopy() || m.found.PostCopyBroken, m.rec.Throttle)
+	}
+	m.fillTimeline()
+	err := result(v, jobErr)
+	if err == nil && jobErr != nil {
+		m.note("libvirt reported an error, and the guest was moved all the same: " + jobErr.Error())
+	}
+	if v.Outcome == record.Stayed {
+		return preflight.WithTLSHint(err, m.req.Guest, m.req.Options.TLS)
+	}
+	return err
+}
+
+// result is nil where the guest was moved, whatever the error of the migration.
+func result(v verify.Verdict, jobErr error) error {
+	switch {
+	case v.Outcome == record.Moved:
+		return nil
+	case v.Outcome == record.Unknown && jobErr != nil:
+		return fmt.Errorf("%w: %s: %w", ErrUnknown, v.Note, jobErr)
+	case v.Outcome == record.Unknown:
+		return fmt.Errorf("%w: %s", ErrUnknown, v.Note)
+	case jobErr == nil:
+		return errors.New("libvirt reported success, and the guest is at the source")
+	}
+	return jobErr
+}
+
+// rungTaken is the rung on which the guest moved, which was slowed down by so many per cent.
+func rungTaken(postCopy bool, throttle int) ladder.Rung {
+	switch {
+	case postCopy:
+		return ladder.PostCopy
+	case throttle > 0:
+		return ladder.Converge
+	}
+	return ladder.Live
 }

@@ -3,19 +3,14 @@ package migrate
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
 	"time"
 
-	"github.com/sirupsen/logrus"
-
 	"github.com/vmferry/vmferry/migrate/convergence"
-	"github.com/vmferry/vmferry/migrate/endpoint"
-	"github.com/vmferry/vmferry/migrate/events"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/preflight"
-	"github.com/vmferry/vmferry/migrate/slot"
 )
 
 // Request says which guest to move where. The deadline is the context's.
@@ -114,52 +109,6 @@ type Progress struct {
 	Elapsed       time.Duration // since the migration began; all that is known where the driver tells no more
 }
 
-// Relay keeps what reaches a guest at its source while it is stopped, and forwards it to the target. It belongs
-// to one attempt to migrate. *relay.Relay is one.
-type Relay interface {
-	events.Relay
-	// Close ends it and returns how many frames were forwarded. Before that it waits, until ctx ends, for those that
-	// are still to be. The error says why not all were, or could not be.
-	Close(ctx context.Context) (passed int, err error)
-}
-
-// Deps is what Move needs from outside.
-type Deps struct {
-	// Open connects to the libvirt at a URI. It is called again when a connection breaks.
-	Open func(ctx context.Context, uri string) (endpoint.Host, error)
-	// Gone, when set, is asked while the source's libvirt gives no answer: has the guest's hypervisor process on this
-	// node ended? True must be proof. An error means that it is not known.
-	Gone func(ctx context.Context, guest, uuid string) (bool, error)
-	// Halted, when set, is asked where the source's libvirt reports a running guest, and its driver does not know that
-	// by itself: is the guest paused there, for a switchover that is under way or has failed? An error means that it is
-	// not known, and libvirt's state counts.
-	Halted func(ctx context.Context, guest, uuid string) (bool, error)
-	// Wake, when set, resumes a guest at the source that Halted reported.
-	Wake func(ctx context.Context, guest, uuid string) error
-	// Abort, when set, aborts the migration under way at the source where libvirt's driver cannot; it does not wait for
-	// the end. An error means that nothing was aborted.
-	Abort func(ctx context.Context, guest, uuid string) error
-	// Slots bounds the migrations at once. The zero value is the default directory with one slot.
-	Slots slot.Pool
-	// Queue, when not nil, gives moves their turns, before they take a slot.
-	Queue Queue
-	// Relay, when not nil, makes the relay of a guest that runs on this node, from its XML. It is called just before
-	// the migration begins, where the hypervisor reports when the guest is paused.
-	Relay func(guest, domainXML string) (Relay, error)
-	// Resolve looks up a host's addresses as this node does; nil is the system's own resolver.
-	Resolve func(ctx context.Context, host string) ([]netip.Addr, error)
-	// Own lists this node's addresses; nil asks the system.
-	Own func() []netip.Addr
-	// Conf is the qemu.conf that says where this node's certificates are; empty is libvirt's own.
-	Conf string
-	// Links is the file in which history.LearnLink remembers the links to the peers; empty where nothing does.
-	Links string
-	// Guests is the file in which history.LearnGuest remembers the guests; empty where nothing does.
-	Guests string
-	// Log gets what happens, with the fields guest, peer and phase.
-	Log logrus.FieldLogger
-}
-
 // BudgetHeld is nil where the libvirt at a source's URI has what it takes to keep a blackout within a budget. Else
 // it says why not, as an [*libvirt.Unsupported]: the move is as good as the hypervisor makes it.
 func BudgetHeld(sourceURI string) error {
@@ -208,4 +157,51 @@ func applyCapabilities(r Request, d libvirt.Driver) (_ Request, without []error,
 	r.Unsafe = r.Unsafe && d.JobControl // else it fears for no disk
 	r.NoConverge = r.NoConverge || !d.JobControl
 	return r, without, nil
+}
+
+// preflight is the request as the pre-flight takes it.
+func (r Request) preflight(uuid string, all bool) preflight.Request {
+	return preflight.Request{
+		Guest: r.Guest, UUID: uuid, SourceURI: r.SourceURI, Target: r.Target, TargetURI: r.TargetURI,
+		MigrateURI: r.MigrateURI, Bandwidth: r.Bandwidth, Unsafe: r.Unsafe, Memory: r.Memory, Disks: r.Disks,
+		Options: r.Options, StartsNetworks: r.StartsNetworks, Fetch: r.Fetch, Adopt: r.Adopt, All: all,
+	}
+}
+
+// refuse is why a move is not begun.
+func refuse(check, reason, hint string, err error) *preflight.Refusal {
+	return &preflight.Refusal{Check: check, Reason: reason, Hint: hint, Err: err}
+}
+
+var (
+	// ErrUnknown is in the error of a Move that cannot tell where the guest runs.
+	ErrUnknown = errors.New("cannot tell where the guest runs")
+	// ErrOutOfTime is in the error of a Move that aborted its migration to meet the deadline.
+	ErrOutOfTime = errors.New("the migration was not done in time")
+	// ErrHopeless is in the error of a Move that gave up early, as its time is better spent on
+	// another way to get the guest off this node.
+	ErrHopeless = errors.New("the migration cannot succeed")
+	// ErrTargetSilent is in the error of a Move that gave up since its target gave no answer any more.
+	ErrTargetSilent = errors.New("the target gives no answer")
+)
+
+// ofTarget are the checks that another target may pass.
+var ofTarget = []string{preflight.CheckTarget, preflight.CheckSameHost, preflight.CheckDuplicate,
+	preflight.CheckHypervisor, preflight.CheckMemory, preflight.CheckCPU, preflight.CheckDisk, preflight.CheckDiskMove,
+	preflight.CheckNetwork, preflight.CheckFirmware, preflight.CheckAddress, preflight.CheckConnection}
+
+// MayTryNext reports whether a move to another target makes sense after one that failed with err: the guest
+// stayed, and it was the target, or the way there, that refused it, died, or was too slow. It
+// does not where it is not known where the guest runs, where the source is what refused it, and where
+// the time was up or the caller cancelled.
+func MayTryNext(err error) bool {
+	var r *preflight.Refusal
+	switch {
+	case err == nil || errors.Is(err, ErrUnknown):
+		return false
+	case errors.As(err, &r):
+		return slices.Contains(ofTarget, r.Check)
+	}
+	over := errors.Is(err, ErrOutOfTime) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+	return !over
 }

@@ -2,16 +2,11 @@ package migrate
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/convergence"
 	"github.com/vmferry/vmferry/migrate/endpoint"
-	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
-	"github.com/vmferry/vmferry/migrate/preflight"
-	"github.com/vmferry/vmferry/migrate/record"
 	"github.com/vmferry/vmferry/migrate/verify"
 	"github.com/vmferry/vmferry/migrate/wait"
 )
@@ -108,62 +103,6 @@ func (v verifier) resumeSource(ctx context.Context, halted bool) bool {
 	}
 	v.note("the migration left the guest paused at the source, and it was resumed")
 	return true
-}
-
-// conclude finds out where the guest runs and turns that, and not jobErr, into the result. A post-copy that failed is
-// recovered before.
-func (m *mover) conclude(ctx context.Context, jobErr error) error {
-	defer m.step("verify")()
-	m.report("verifying")
-	v := m.verify(ctx)
-	r := recovery{&m.job, m.req.TargetURI, m.try.params(m.found.Params)}
-	for began, n := time.Now(), 0; v.Recover && r.try(ctx, began, n); n++ {
-		v = m.verify(ctx)
-	}
-	m.rec.Outcome = v.Outcome
-	if v.Note != "" {
-		m.note(v.Note)
-	}
-	if v.Outcome == record.Moved {
-		m.events.AwaitResume()
-		m.collect(ctx)
-		m.rec.Rung = rungTaken(m.events.InPostCopy() || m.found.PostCopyBroken, m.rec.Throttle)
-	}
-	m.fillTimeline()
-	err := result(v, jobErr)
-	if err == nil && jobErr != nil {
-		m.note("libvirt reported an error, and the guest was moved all the same: " + jobErr.Error())
-	}
-	if v.Outcome == record.Stayed {
-		return preflight.WithTLSHint(err, m.req.Guest, m.req.Options.TLS)
-	}
-	return err
-}
-
-// result is nil where the guest was moved, whatever the error of the migration.
-func result(v verify.Verdict, jobErr error) error {
-	switch {
-	case v.Outcome == record.Moved:
-		return nil
-	case v.Outcome == record.Unknown && jobErr != nil:
-		return fmt.Errorf("%w: %s: %w", ErrUnknown, v.Note, jobErr)
-	case v.Outcome == record.Unknown:
-		return fmt.Errorf("%w: %s", ErrUnknown, v.Note)
-	case jobErr == nil:
-		return errors.New("libvirt reported success, and the guest is at the source")
-	}
-	return jobErr
-}
-
-// rungTaken is the rung on which the guest moved, which was slowed down by so many per cent.
-func rungTaken(postCopy bool, throttle int) ladder.Rung {
-	switch {
-	case postCopy:
-		return ladder.PostCopy
-	case throttle > 0:
-		return ladder.Converge
-	}
-	return ladder.Live
 }
 
 // fillTimeline puts QEMU's account into the record.
