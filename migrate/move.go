@@ -51,8 +51,8 @@ type mover struct {
 	account
 	window
 	job
-	migration
 	planner
+	migration
 	verifier
 	disks  copier
 	relay  relaying
@@ -74,8 +74,8 @@ func newMover(req Request, deps Deps) *mover {
 	m.verifier = verifier{&m.job}
 	m.disks = copier{job: &m.job, req: &m.req,
 		Copy: diskcopy.Copy{Guest: req.Guest, Peer: req.Target, Target: &m.target}}
-	m.migration = migration{job: &m.job, req: &m.req, state: m.planner.stateOf, copier: &m.disks}
-	m.planner = planner{migration: &m.migration, hurries: sync.OnceValue(req.awaited)}
+	m.planner = planner{job: &m.job, req: &m.req, copier: &m.disks, hurries: sync.OnceValue(req.awaited)}
+	m.migration = migration{planner: &m.planner, relay: &m.relay}
 	m.queued = admission{account: &m.account, queue: deps.Queue, slots: deps.Slots, shorten: m.migration.shorten}
 	if req.Adopt { // what is under way already asks nobody
 		m.queued.queue = nil
@@ -242,9 +242,7 @@ func (m *mover) adopt(ctx context.Context) (over bool, err error) {
 // migrate starts the migration, and waits until the guest has run at the target for a moment.
 func (m *mover) migrate(ctx context.Context) error {
 	shared := m.queued.isShared()
-	a := attempts{migration: &m.migration, relay: &m.relay, params: m.found.Params, verify: m.verify,
-		switchover: func() uint64 { return m.switchover(true) }}
-	err := a.run(ctx, m.firstAttempt())
+	err := m.migration.run(ctx, m.firstAttempt())
 	m.rec.Shared = shared && m.queued.isShared()
 	if err == nil {
 		m.rest(ctx)

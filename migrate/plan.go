@@ -23,9 +23,15 @@ const measureMost = 500 * time.Millisecond
 
 // planner decides how the migration is started, and predicts how it goes, from what is known of the guest and the link.
 type planner struct {
-	*migration
+	*job
+	req     *Request
+	copier  *copier
 	known   predict.Known
 	hurries func() bool // others waited for the end of this move when it was first asked
+
+	policy convergence.Policy
+	try    attempt // how the migration under way was started
+	trend  convergence.Trend
 }
 
 // recall reads what earlier moves taught of the link and of the guest.

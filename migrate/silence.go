@@ -11,6 +11,7 @@ import (
 
 	"github.com/vmferry/vmferry/migrate/endpoint"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/wait"
 )
 
 const (
@@ -37,11 +38,8 @@ func watchTarget(ctx context.Context, target, source *endpoint.Endpoint, guest s
 func awaitSilence(ctx context.Context, target, source endpoint.Endpoint, guest string, lost chan<- error) {
 	defer target.Close()
 	defer source.Close()
-	tick := time.NewTicker(silentEvery)
-	defer tick.Stop()
 	var since time.Time // zero while it answers
-	for {
-		asked := time.Now()
+	for asked := time.Now(); ; asked = time.Now() {
 		err := target.Observe(ctx, guest).Err
 		switch {
 		case ctx.Err() != nil:
@@ -54,10 +52,8 @@ func awaitSilence(ctx context.Context, target, source endpoint.Endpoint, guest s
 			lost <- fmt.Errorf("%w for %v: %w", ErrTargetSilent, asked.Sub(since).Round(time.Second), err)
 			return
 		}
-		select {
-		case <-ctx.Done():
+		if wait.For(ctx, silentEvery-time.Since(asked)) != nil {
 			return
-		case <-tick.C:
 		}
 	}
 }

@@ -48,7 +48,7 @@ type Source interface {
 	InterfaceAddresses(ctx context.Context, name string, source libvirt.AddressSource) ([]libvirt.CardAddresses, error)
 }
 
-// Announcer announces guests. Send and Log are required. It may be used by several goroutines at once.
+// Announcer announces guests. Send, Log and Memory are required. It may be used by several goroutines at once.
 type Announcer struct {
 	Host     Host
 	Send     func(o Outlet, frame []byte) error // normally Socket.Send
@@ -59,7 +59,7 @@ type Announcer struct {
 	Peers func(ctx context.Context) ([]netip.Addr, error)
 	// Others are the addresses that are configured for guests, and the guest. Nil for none.
 	Others func() map[netip.Addr]string
-	Memory *Memory // what was said of an address is not said again; nil says it each time
+	Memory *Memory // what was said of an address is not said again
 }
 
 // Plan is all that has to be known to announce a guest.
@@ -349,12 +349,12 @@ func (s *sending) round() {
 // learn corrects this host's own bridge, where that is allowed. It may be wrong only until the first
 // frame of the guest's, QEMU's among them: not being allowed is nothing to report.
 func (s *sending) learn(c Planned) {
-	if s.Memory.isBarred() {
+	if s.Memory.barred.Load() {
 		return
 	}
 	switch err := s.Host.Learn(c.Dev, c.MAC); {
 	case errors.Is(err, unix.EPERM):
-		s.Memory.bar()
+		s.Memory.barred.Store(true)
 	case err != nil:
 		s.Log.WithError(err).Debugf("guest %q is announced to other hosts alone", s.plan.Guest)
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/endpoint"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/shellword"
+	"github.com/vmferry/vmferry/migrate/wait"
 )
 
 const (
@@ -117,9 +118,7 @@ func jobAtSource(ctx context.Context, p *inspection) (libvirt.JobStats, error) {
 		if err != nil || !young || time.Since(began) >= jobYoung {
 			return job, err
 		}
-		select {
-		case <-time.After(jobAgain):
-		case <-ctx.Done():
+		if wait.For(ctx, jobAgain) != nil {
 			return job, nil
 		}
 	}
