@@ -21,10 +21,10 @@ import (
 var mute = &libvirt.Error{Op: "connect", Message: "no answer in time", Kind: libvirt.ErrConnect, Cause: context.DeadlineExceeded}
 
 // silent lets the target answer nothing any more.
-func (p *pair) silent() { p.target.answers(mute); p.target.refuse(mute) }
+func (p *pair) silent() { p.Target.Answer(mute); p.Target.Refuse(mute) }
 
 // back lets it answer that it has no such guest.
-func (p *pair) back() { p.target.answers(libvirt.ErrNoDomain); p.target.refuse(nil) }
+func (p *pair) back() { p.Target.Answer(libvirt.ErrNoDomain); p.Target.Refuse(nil) }
 
 // xen is a guest of Xen's whose migration another than libvirt can give up, and who sees whether it is paused.
 type xen struct {
@@ -69,7 +69,7 @@ func newXen(t *testing.T) *xen {
 
 // hangs copies until it is given up, and tells so after a while.
 func (x *xen) hangs(ctx context.Context, after time.Duration) error {
-	x.source.setJob(libvirt.JobStats{Active: true})
+	x.Source.SetJob(libvirt.JobStats{Active: true})
 	select {
 	case <-x.aborted:
 	case <-ctx.Done():
@@ -78,13 +78,13 @@ func (x *xen) hangs(ctx context.Context, after time.Duration) error {
 	if err := wait.For(ctx, after); err != nil {
 		return err
 	}
-	x.source.setJob(libvirt.JobStats{})
+	x.Source.SetJob(libvirt.JobStats{})
 	return errSend
 }
 
 // arrives is a copy that goes through after so long, whatever is said meanwhile.
 func (x *xen) arrives(ctx context.Context, takes time.Duration) error {
-	x.source.setJob(libvirt.JobStats{Active: true})
+	x.Source.SetJob(libvirt.JobStats{Active: true})
 	if err := wait.For(ctx, takes); err != nil {
 		return err
 	}
@@ -119,14 +119,14 @@ func TestSilentTarget(t *testing.T) {
 		}, nil, record.Moved, nil, "", false, 40 * time.Second, 41 * time.Second},
 		{"and so is the source's libvirt", func(x *xen, ctx context.Context) error {
 			x.silent()
-			x.source.answers(mute)
-			time.AfterFunc(35*time.Second, func() { x.back(); x.source.answers(nil) })
+			x.Source.Answer(mute)
+			time.AfterFunc(35*time.Second, func() { x.back(); x.Source.Answer(nil) })
 			return x.arrives(ctx, 40*time.Second)
 		}, nil, record.Moved, nil, "", false, 40 * time.Second, 41 * time.Second},
 		{"its libvirtd is down", func(x *xen, ctx context.Context) error {
 			refused := &libvirt.Error{Op: "connect", Code: 38, Message: "unable to connect to server at 'node2:16509': Connection refused", Kind: libvirt.ErrConnect}
-			x.target.answers(refused)
-			x.target.refuse(refused)
+			x.Target.Answer(refused)
+			x.Target.Refuse(refused)
 			time.AfterFunc(30*time.Second, x.back)
 			return x.arrives(ctx, 40*time.Second)
 		}, nil, record.Moved, nil, "", false, 40 * time.Second, 41 * time.Second},
@@ -157,7 +157,7 @@ func TestSilentTarget(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				x := newXen(t)
 				x.fails = c.fails
-				x.source.migrate = func(ctx context.Context) error { return c.migrate(x, ctx) }
+				x.Source.Migrate = func(ctx context.Context) error { return c.migrate(x, ctx) }
 				ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 				defer cancel()
 				began := time.Now()
@@ -189,10 +189,10 @@ func TestTargetIsNotWatched(t *testing.T) {
 				p := pairOf(t)
 				opened := 0
 				p.deps.Open = func(ctx context.Context, uri string) (endpoint.Host, error) {
-					if uri == p.target.uri {
+					if uri == p.Target.URI {
 						opened++
 					}
-					return p.open(ctx, uri)
+					return p.Open(ctx, uri)
 				}
 				if _, err := Move(t.Context(), p.req, p.deps); err != nil || opened != 1 {
 					t.Errorf("%d connections to the target: %v", opened, err)
@@ -252,7 +252,7 @@ func TestGivenUpWithoutLibvirt(t *testing.T) {
 				x.req.Shorten = x.shorten
 				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 				defer cancel()
-				x.source.migrate = func(ctx context.Context) error {
+				x.Source.Migrate = func(ctx context.Context) error {
 					if c.halted {
 						x.halt()
 					}
@@ -279,7 +279,7 @@ func TestArrivesInTheLastMoment(t *testing.T) {
 		x := newXen(t)
 		ctx, cancel := context.WithTimeout(t.Context(), 40*time.Second)
 		defer cancel()
-		x.source.migrate = func(ctx context.Context) error {
+		x.Source.Migrate = func(ctx context.Context) error {
 			x.halt()
 			return x.arrives(ctx, 36*time.Second-switchGrace/2)
 		}
@@ -298,11 +298,11 @@ func TestGivenUpForAnother(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				x := newXen(t)
 				x.req.Adopt, x.halted = true, halted
-				x.source.setJob(libvirt.JobStats{Active: true})
+				x.Source.SetJob(libvirt.JobStats{Active: true})
 				go func() {
 					select {
 					case <-x.aborted:
-						x.source.setJob(libvirt.JobStats{})
+						x.Source.SetJob(libvirt.JobStats{})
 					case <-t.Context().Done():
 					}
 				}()

@@ -78,7 +78,7 @@ func TestMoveInItsTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, turn, wish := queued(t, 3*time.Second, nil)
 		p.known(history.Link{Bandwidth: 100 << 20, SetUpMS: 700})
-		p.source.load.Memory, p.source.load.Dirty, p.source.gauge = 1<<30, libvirt.Dirty{Measured: true, Rate: 5 << 20}, nil
+		p.Source.Guest.Memory, p.Source.Guest.Dirty, p.Source.GaugeErr = 1<<30, libvirt.Dirty{Measured: true, Rate: 5 << 20}, nil
 		p.req.Bandwidth, p.req.UUID = 50, guestUUID
 		var phases []string
 		p.req.Progress = func(g Progress) { phases = append(phases, g.Phase) }
@@ -158,10 +158,10 @@ func TestMoveThatLosesItsTurn(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p, turn, _ := queued(t, 0, nil)
-				p.source.migrate = func(context.Context) error {
-					p.copy()
-					<-p.source.aborted
-					p.cancelled()
+				p.Source.Migrate = func(context.Context) error {
+					p.Copy()
+					<-p.Source.Aborted
+					p.Cancelled()
 					return errLibvirt
 				}
 				c.turn(p, turn)

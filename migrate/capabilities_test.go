@@ -25,42 +25,42 @@ var errSend = &libvirt.Error{Op: "migrate", Code: 1, Message: "internal error: F
 // xenPair is a guest of Xen's, whose driver reports no events and knows neither limit nor abort.
 func xenPair(t *testing.T) *pair {
 	p := newPair(t)
-	p.source.uri, p.target.uri = "xen:///system", "xen+tcp://node2/system"
-	p.source.peer, p.source.xml = p.target.uri, xenDoc
-	for _, f := range []*fake{p.source, p.target} {
-		f.caps = strings.Replace(f.caps, "</capabilities>", xenHost, 1)
-		f.watch = errors.New("asked for events")
+	p.Source.URI, p.Target.URI = "xen:///system", "xen+tcp://node2/system"
+	p.Source.Peer, p.Source.Doc = p.Target.URI, xenDoc
+	for _, f := range []*fake{p.Source, p.Target} {
+		f.Caps = strings.Replace(f.Caps, "</capabilities>", xenHost, 1)
+		f.WatchErr = errors.New("asked for events")
 	}
-	p.req.SourceURI, p.req.TargetURI = p.source.uri, p.target.uri
-	p.source.migrate = func(context.Context) error { p.carry(4 * time.Second); p.arrive(); return nil }
+	p.req.SourceURI, p.req.TargetURI = p.Source.URI, p.Target.URI
+	p.Source.Migrate = func(context.Context) error { p.carry(4 * time.Second); p.arrive(); return nil }
 	return p
 }
 
 // carry is what libxl tells while it copies: that it does, and for how long.
 func (p *pair) carry(d time.Duration) {
 	for began := time.Now(); time.Since(began) < d; time.Sleep(250 * time.Millisecond) {
-		p.source.setJob(libvirt.JobStats{Active: true, Elapsed: time.Since(began)})
+		p.Source.SetJob(libvirt.JobStats{Active: true, Elapsed: time.Since(began)})
 	}
 }
 
 func (p *pair) arrive() {
-	p.target.is(runs("migrated"))
-	p.source.setJob(libvirt.JobStats{})
-	p.source.answers(libvirt.ErrNoDomain)
+	p.Target.Is(runs("migrated"))
+	p.Source.SetJob(libvirt.JobStats{})
+	p.Source.Answer(libvirt.ErrNoDomain)
 }
 
 // untouched fails where a driver was requested what it has not.
 func (p *pair) untouched(t *testing.T) {
 	t.Helper()
-	if len(p.source.limits)+len(p.source.speeds)+len(p.source.postCopySpeeds) > 0 || isClosed(p.source.aborted) {
-		t.Errorf("limits %v, speeds %v and %v, aborted %t", p.source.limits, p.source.speeds, p.source.postCopySpeeds, isClosed(p.source.aborted))
+	if len(p.Source.Limits)+len(p.Source.Speeds)+len(p.Source.PostCopySpeeds) > 0 || isClosed(p.Source.Aborted) {
+		t.Errorf("limits %v, speeds %v and %v, aborted %t", p.Source.Limits, p.Source.Speeds, p.Source.PostCopySpeeds, isClosed(p.Source.Aborted))
 	}
 }
 
 func TestMoveWithoutLevers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := xenPair(t)
-		p.source.migrate = func(context.Context) error { p.carry(6 * time.Second); p.arrive(); return nil }
+		p.Source.Migrate = func(context.Context) error { p.carry(6 * time.Second); p.arrive(); return nil }
 		var longest time.Duration
 		p.req.Progress = func(pr Progress) { longest = max(longest, pr.Elapsed) }
 		p.req.PostCopy, p.req.Bandwidth, p.req.Options.Compressed, p.req.Unsafe = true, 100, true, true
@@ -69,7 +69,7 @@ func TestMoveWithoutLevers(t *testing.T) {
 			t.Fatalf("outcome %q, %v", rec.Outcome, err)
 		}
 		p.untouched(t)
-		asked := p.source.params[0]
+		asked := p.Source.Params[0]
 		if asked.AutoConverge || asked.PostCopy || asked.Compressed || asked.Unsafe || asked.Bandwidth+asked.Switchover > 0 {
 			t.Errorf("asked for %+v", asked)
 		}
@@ -99,11 +99,11 @@ func TestRefusedWithoutLevers(t *testing.T) {
 		{"firm", preflight.CheckRequest, "cannot bound the pause", func(p *pair) { p.req.Firm = true }},
 		{"encrypted", preflight.CheckRequest, "cannot encrypt", func(p *pair) { p.req.Options.TLS = true }},
 		{"disks", preflight.CheckRequest, "cannot copy disks", func(p *pair) { p.req.Disks = preflight.DisksCopy }},
-		{"memory", preflight.CheckMemory, "the target has 132 MiB free, and the guest needs 133 MiB", func(p *pair) { p.target.free = 132 << 20 }},
+		{"memory", preflight.CheckMemory, "the target has 132 MiB free, and the guest needs 133 MiB", func(p *pair) { p.Target.Free = 132 << 20 }},
 		{"standing still", preflight.CheckRunning, "xl resume web", func(p *pair) {
 			p.deps.Halted = func(context.Context, string, string) (bool, error) { return true, nil }
 		}},
-		{"a stuck copy", preflight.CheckDuplicate, "still at work", func(p *pair) { p.target.is(idle); p.target.setJob(libvirt.JobStats{Active: true}) }},
+		{"a stuck copy", preflight.CheckDuplicate, "still at work", func(p *pair) { p.Target.Is(idle); p.Target.SetJob(libvirt.JobStats{Active: true}) }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -117,7 +117,7 @@ func TestRefusedWithoutLevers(t *testing.T) {
 				if wants := c.check == preflight.CheckRequest; wants != errors.Is(err, libvirt.ErrUnsupported) {
 					t.Errorf("%v: not supported is %t", err, !wants)
 				}
-				if len(p.source.params) > 0 {
+				if len(p.Source.Params) > 0 {
 					t.Error("a migration was begun")
 				}
 			})
@@ -138,8 +138,8 @@ func TestDeadlineWithoutAbort(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p := xenPair(t)
-				p.source.migrate = func(ctx context.Context) error {
-					p.source.setJob(libvirt.JobStats{Active: true})
+				p.Source.Migrate = func(ctx context.Context) error {
+					p.Source.SetJob(libvirt.JobStats{Active: true})
 					if err := wait.For(ctx, c.takes); err != nil {
 						return err
 					}
@@ -173,9 +173,9 @@ func TestHaltedAtTheSource(t *testing.T) {
 		woken   bool
 	}{
 		{"refused, and not at the target", errSend, func(*pair) {}, record.Stayed, true},
-		{"refused, and at the target", errSend, func(p *pair) { p.target.is(runs("migrated")) }, record.Moved, false},
-		{"refused, and the target is silent", errSend, func(p *pair) { p.target.answers(errors.New("no answer")) }, record.Unknown, false},
-		{"refused, and paused at the target", errSend, func(p *pair) { p.target.is(stopped("user")) }, record.Unknown, false},
+		{"refused, and at the target", errSend, func(p *pair) { p.Target.Is(runs("migrated")) }, record.Moved, false},
+		{"refused, and the target is silent", errSend, func(p *pair) { p.Target.Answer(errors.New("no answer")) }, record.Unknown, false},
+		{"refused, and paused at the target", errSend, func(p *pair) { p.Target.Is(stopped("user")) }, record.Unknown, false},
 		{"the connection was lost", lost, func(*pair) {}, record.Unknown, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -184,10 +184,10 @@ func TestHaltedAtTheSource(t *testing.T) {
 				halted, woken := false, false
 				p.deps.Halted = func(context.Context, string, string) (bool, error) { return halted, nil }
 				p.deps.Wake = func(context.Context, string, string) error { halted, woken = false, true; return nil }
-				p.source.migrate = func(context.Context) error {
+				p.Source.Migrate = func(context.Context) error {
 					p.carry(time.Second)
 					halted = true
-					p.source.setJob(libvirt.JobStats{})
+					p.Source.SetJob(libvirt.JobStats{})
 					c.target(p)
 					return c.err
 				}
@@ -204,9 +204,9 @@ func TestHaltedAtTheSource(t *testing.T) {
 func TestAsleepAtTheSource(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := xenPair(t)
-		p.source.migrate = func(context.Context) error {
-			p.source.is(libvirt.Status{State: libvirt.PMSuspended, Reason: "unknown", UUID: guestUUID, ID: 1})
-			p.target.is(runs("migrated"))
+		p.Source.Migrate = func(context.Context) error {
+			p.Source.Is(libvirt.Status{State: libvirt.PMSuspended, Reason: "unknown", UUID: guestUUID, ID: 1})
+			p.Target.Is(runs("migrated"))
 			return errSend
 		}
 		if rec, err := Move(t.Context(), p.req, p.deps); err != nil || rec.Outcome != record.Moved {

@@ -48,13 +48,13 @@ func TestNextTargetTakesTheGuest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPair(t)
 		dies := true
-		p.source.migrate = func(context.Context) error {
-			p.copy()
+		p.Source.Migrate = func(context.Context) error {
+			p.Copy()
 			if dies {
-				p.cancelled()
+				p.Cancelled()
 				return errLibvirt
 			}
-			p.switchover()
+			p.Switchover()
 			return nil
 		}
 		first, err := Move(t.Context(), p.req, p.deps)

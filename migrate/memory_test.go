@@ -13,7 +13,7 @@ func TestTargetShortOfMemoryIsAWarning(t *testing.T) {
 	for _, mode := range []preflight.MemoryMode{"", preflight.MemoryWarn} {
 		synctest.Test(t, func(t *testing.T) {
 			p := newPair(t)
-			p.target.free, p.req.Memory = 512<<20-1, mode
+			p.Target.Free, p.req.Memory = 512<<20-1, mode
 			rec, err := Move(t.Context(), p.req, p.deps)
 			if err != nil || rec.Outcome != record.Moved || !strings.Contains(strings.Join(rec.Notes, "; "), "may not have memory") {
 				t.Errorf("mode %q: outcome %q, notes %q, %v", mode, rec.Outcome, rec.Notes, err)

@@ -22,21 +22,21 @@ func says(text string) error {
 func TestMoveIsManagedWhereTheDaemonDoesNotReachTheTarget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPair(t)
-		p.source.rehearsal = func(params libvirt.MigrateParams) error {
+		p.Source.Rehearsal = func(params libvirt.MigrateParams) error {
 			if params.Managed {
 				return nil
 			}
 			return says("Host key verification failed")
 		}
 		rec, err := Move(t.Context(), p.req, p.deps)
-		if err != nil || !p.source.params[0].Managed || len(rec.Notes) != 1 || !strings.Contains(rec.Notes[0], "this process manages") {
-			t.Errorf("managed %+v, notes %q, %v", p.source.params, rec.Notes, err)
+		if err != nil || !p.Source.Params[0].Managed || len(rec.Notes) != 1 || !strings.Contains(rec.Notes[0], "this process manages") {
+			t.Errorf("managed %+v, notes %q, %v", p.Source.Params, rec.Notes, err)
 		}
 	})
 	synctest.Test(t, func(t *testing.T) { // the usual way
 		p := newPair(t)
-		if _, err := Move(t.Context(), p.req, p.deps); err != nil || p.source.params[0].Managed {
-			t.Errorf("managed %+v, %v", p.source.params, err)
+		if _, err := Move(t.Context(), p.req, p.deps); err != nil || p.Source.Params[0].Managed {
+			t.Errorf("managed %+v, %v", p.Source.Params, err)
 		}
 	})
 }
@@ -53,8 +53,8 @@ func TestRehearsalsAreKeptApart(t *testing.T) {
 			time.Sleep(d)
 			at.Add(-1)
 		}
-		p.source.rehearsal = func(libvirt.MigrateParams) error { enter(50 * time.Millisecond); return nil }
-		p.source.migrate = func(context.Context) error { enter(time.Second); p.copy(); p.switchover(); return nil }
+		p.Source.Rehearsal = func(libvirt.MigrateParams) error { enter(50 * time.Millisecond); return nil }
+		p.Source.Migrate = func(context.Context) error { enter(time.Second); p.Copy(); p.Switchover(); return nil }
 		var wait sync.WaitGroup
 		for range 3 {
 			wait.Go(func() {
@@ -95,14 +95,14 @@ func TestDirectWayIsTriedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPair(t)
 		tries := 0
-		p.source.rehearsal = func(params libvirt.MigrateParams) error {
+		p.Source.Rehearsal = func(params libvirt.MigrateParams) error {
 			if tries++; tries == 1 {
 				return says("another migration job is already running")
 			}
 			return nil
 		}
-		if _, err := Move(t.Context(), p.req, p.deps); err != nil || p.source.params[0].Managed || tries != 3 {
-			t.Errorf("managed %v after %d tries, %v", p.source.params[0].Managed, tries, err)
+		if _, err := Move(t.Context(), p.req, p.deps); err != nil || p.Source.Params[0].Managed || tries != 3 {
+			t.Errorf("managed %v after %d tries, %v", p.Source.Params[0].Managed, tries, err)
 		}
 	})
 }
@@ -111,7 +111,7 @@ func TestRehearsalIsOfTheMigrationToCome(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPair(t)
 		var asked []libvirt.MigrateParams
-		p.source.rehearsal = func(params libvirt.MigrateParams) error { asked = append(asked, params); return says("no") }
+		p.Source.Rehearsal = func(params libvirt.MigrateParams) error { asked = append(asked, params); return says("no") }
 		p.req.Unsafe, p.req.Options.Tunnelled = true, true
 		_, err := Move(t.Context(), p.req, p.deps)
 		var r *preflight.Refusal
@@ -134,7 +134,7 @@ func TestRehearsalWithoutAnAnswer(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			p := newPair(t)
 			calls := 0
-			p.source.rehearsal = func(libvirt.MigrateParams) error { calls++; return c.err }
+			p.Source.Rehearsal = func(libvirt.MigrateParams) error { calls++; return c.err }
 			rec, err := Move(t.Context(), p.req, p.deps)
 			var r *preflight.Refusal
 			if errors.As(err, &r) != (c.check != "") || r != nil && r.Check != c.check || calls != 1 && !errors.Is(c.err, libvirt.ErrNoDomain) {
@@ -151,21 +151,21 @@ func TestRehearsalWithoutAnAnswer(t *testing.T) {
 func TestManagedMoveNoticesItsTarget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPair(t)
-		p.source.rehearsal = func(params libvirt.MigrateParams) error {
+		p.Source.Rehearsal = func(params libvirt.MigrateParams) error {
 			if params.Managed {
 				return nil
 			}
 			return says("Host key verification failed")
 		}
-		p.source.migrate = func(context.Context) error {
-			p.copy()
-			p.halt() // the last copy hangs
-			p.target.answers(context.DeadlineExceeded)
-			p.target.refuse(context.DeadlineExceeded)
-			<-p.source.aborted
-			p.migration("cancelled")
-			p.source.setJob(libvirt.JobStats{})
-			p.source.is(runs("migration-canceled"))
+		p.Source.Migrate = func(context.Context) error {
+			p.Copy()
+			p.Halt() // the last copy hangs
+			p.Target.Answer(context.DeadlineExceeded)
+			p.Target.Refuse(context.DeadlineExceeded)
+			<-p.Source.Aborted
+			p.Migration("cancelled")
+			p.Source.SetJob(libvirt.JobStats{})
+			p.Source.Is(runs("migration-canceled"))
 			return errLibvirt
 		}
 		began := time.Now()

@@ -53,22 +53,22 @@ func TestRelay(t *testing.T) {
 	}{
 		{"moved", nil, handed, 1, record.Moved},
 		{"not all was forwarded", func(_ *pair, h *handOver) { h.closes = errors.New("the queue is full") }, handed, 1, record.Moved},
-		{"the target is not heard", func(p *pair, _ *handOver) { p.target.watch = libvirt.ErrUnsupported }, handed, 1, record.Moved},
-		{"the source is not heard", func(p *pair, _ *handOver) { p.source.watch = libvirt.ErrUnsupported }, nil, 0, record.Moved},
+		{"the target is not heard", func(p *pair, _ *handOver) { p.Target.WatchErr = libvirt.ErrUnsupported }, handed, 1, record.Moved},
+		{"the source is not heard", func(p *pair, _ *handOver) { p.Source.WatchErr = libvirt.ErrUnsupported }, nil, 0, record.Moved},
 		{"from another node", func(p *pair, _ *handOver) { p.req.Fetch = true }, nil, 0, record.Moved},
 		{"it failed before the pause", func(p *pair, _ *handOver) {
-			p.source.migrate = func(context.Context) error { p.copy(); p.cancelled(); return errLibvirt }
+			p.Source.Migrate = func(context.Context) error { p.Copy(); p.Cancelled(); return errLibvirt }
 		}, []string{"drop", "close"}, 0, record.Stayed},
 		{"it failed in the pause", func(p *pair, _ *handOver) {
-			p.source.migrate = func(context.Context) error { p.copy(); p.halt(); p.cancelled(); return errLibvirt }
+			p.Source.Migrate = func(context.Context) error { p.Copy(); p.Halt(); p.Cancelled(); return errLibvirt }
 		}, []string{"hold", "drop", "close"}, 0, record.Stayed},
 		{"the target did not let it run", func(p *pair, _ *handOver) {
-			p.source.migrate = func(context.Context) error {
-				p.copy()
-				p.halt()
-				p.migration("completed")
-				p.source.emit("RESUME", "")
-				p.cancelled()
+			p.Source.Migrate = func(context.Context) error {
+				p.Copy()
+				p.Halt()
+				p.Migration("completed")
+				p.Source.Emit("RESUME", "")
+				p.Cancelled()
 				return errLibvirt
 			}
 		}, []string{"hold", "pass", "drop", "close"}, 0, record.Stayed},
@@ -104,8 +104,8 @@ func TestRelayOfEachAttempt(t *testing.T) {
 		var made []*handOver
 		p.deps.Relay = func(string, string) (Relay, error) { made = append(made, &handOver{}); return made[len(made)-1], nil }
 		p.req.PostCopy = true
-		first := p.source.migrate
-		p.source.migrate = func(ctx context.Context) error {
+		first := p.Source.Migrate
+		p.Source.Migrate = func(ctx context.Context) error {
 			if len(made) == 1 { // as a hypervisor that knows no post-copy
 				return errLibvirt
 			}

@@ -1,4 +1,4 @@
-package pki
+package pkitest
 
 import (
 	"crypto/tls"
@@ -47,20 +47,11 @@ func handshake(t *testing.T, client, server map[string][]byte, name string) erro
 
 func TestIssue(t *testing.T) {
 	issue := func(a *Authority, node string) map[string][]byte {
-		files, err := a.Issue(node, []string{node + ".kvm.example"}, []net.IP{net.IPv4(10, 77, 0, 2)}, time.Now())
-		if err != nil {
-			t.Fatal(err)
-		}
-		return files
+		now := time.Now()
+		names, addresses := []string{node + ".kvm.example"}, []net.IP{net.IPv4(10, 77, 0, 2)}
+		return a.Issue(t, node, names, addresses, now, now.Add(time.Hour))
 	}
-	ours, err := NewAuthority("ours", time.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
-	foreign, err := NewAuthority("ours", time.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
+	ours, foreign := New(t, time.Now()), New(t, time.Now())
 	node1, node2, stranger := issue(ours, "node1"), issue(ours, "node2"), issue(foreign, "node2")
 	for _, c := range []struct {
 		name           string
