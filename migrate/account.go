@@ -59,7 +59,7 @@ func (a *account) report(phase string) {
 	}
 }
 
-// sampled takes over what one look at the migration says.
+// sampled puts one sample of the migration into progress and record.
 func (a *account) sampled(s libvirt.JobStats, compressed bool) {
 	a.progress = Progress{Elapsed: s.Elapsed, Transferred: s.Processed, Total: s.Total, Remaining: s.Remaining,
 		RateMiBs: float64(s.Rate) / (1 << 20), Iteration: s.Iteration, Throttle: s.Throttle}

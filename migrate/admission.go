@@ -25,7 +25,7 @@ type admission struct {
 	*account
 	queue   Queue // nil where there is none
 	slots   slot.Pool
-	shorten func(deadline time.Time) // takes over the queue's deadline
+	shorten func(deadline time.Time) // applies the queue's deadline
 
 	granted Admission       // nil without a queue
 	giveUp  <-chan struct{} // closed when the queue takes it back; nil without one
@@ -106,7 +106,7 @@ func (a *admission) enter(ctx context.Context, r AdmissionRequest) (Admission, e
 	case err != nil:
 		a.log.WithError(err).Debug("no migration queue: going by the slots alone")
 		if waited >= time.Second {
-			a.note(fmt.Sprintf("the migration queue was lost after %v, and the move goes on without: %v", waited, err))
+			a.note(fmt.Sprintf("the migration queue was lost after %v, and the move continues without it: %v", waited, err))
 		}
 		return nil, nil
 	}
@@ -126,7 +126,7 @@ func timedOut(ctx context.Context, waited time.Duration) error {
 	return fmt.Errorf("wait for admission: %w", ctx.Err())
 }
 
-// update tells the queue, where there is one, what was learnt of the guest's load since.
+// update reports to the queue, where there is one, what was learnt of the guest's load since.
 func (a *admission) update(l drain.Load) {
 	if a.granted != nil {
 		a.granted.Update(l)

@@ -111,7 +111,7 @@ func TestMoveWithoutItsTurn(t *testing.T) {
 		text  string // in the notes of a move, and in the error of none
 	}{
 		{"no daemon", 0, errors.New("connection refused"), false, true, ""},
-		{"the daemon dies", 5 * time.Second, errors.New("EOF"), false, true, "lost after 5s, and the move goes on without: EOF"},
+		{"the daemon dies", 5 * time.Second, errors.New("EOF"), false, true, "lost after 5s, and the move continues without it: EOF"},
 		{"too late", time.Second, fmt.Errorf("ask: %w", late), false, false, `pre-flight window: the migration queue refused it after 1s`},
 		{"no time left", time.Hour, nil, false, false, "pre-flight window: timed out in the migration queue after 52.5s"},
 		{"under way already", 0, late, true, true, ""},

@@ -60,7 +60,7 @@ type Relay interface {
 	Close(ctx context.Context) (passed int, err error)
 }
 
-// AdmissionRequest is what a queue of moves is told of a guest that is to move.
+// AdmissionRequest is what a queue of moves learns of a guest that is to move.
 type AdmissionRequest struct {
 	Guest, UUID, Target string
 

@@ -33,9 +33,9 @@
 //     once as it says; without one, one guest goes at a time.
 //   - The pre-flight asks both ends everything that can be asked before anything is changed.
 //     What it finds is a [preflight.Refusal], and the guest was not touched. [Examine] asks the same questions without the move.
-//   - The prediction ([record.Forecast], made by package predict) stands in the record beside what was measured. What a move
+//   - The prediction ([record.Forecast], made by package predict) is in the record beside what was measured. What a move
 //     teaches of the link and of the guest (package history) makes the next one better.
-//   - The migration is peer to peer, so that no client stands in the pause; this process manages it only where the
+//   - The migration is peer to peer, so that no client prolongs the pause; this process manages it only where the
 //     source's daemon does not reach the target's. One rule decides how it is
 //     begun and what is done to it on the way (package convergence): how long the last copy may take,
 //     whether the guest is slowed down, when it continues at the target before all of its memory is
@@ -99,7 +99,7 @@
 //
 // Nor does that driver know a guest's state by itself. One that is paused for a switchover that failed
 // is running in its words, so that the hypervisor itself is asked ([Deps].Halted), and the guest resumed
-// ([Deps].Wake) where libvirt said that it had told the target to drop it, and the target has none.
+// ([Deps].Wake) where libvirt said that it had the target drop it, and the target has none.
 //
 // # Guarantees
 //

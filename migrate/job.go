@@ -197,10 +197,10 @@ const (
 	// already: to let it arrive is quicker than to take it back.
 	abortTime   = 5 * time.Second
 	switchGrace = time.Second
-	// abortTold is abortTime where libvirt did not itself abort the migration. It then tells the target before its call
+	// libxlAbortTime is abortTime where libvirt did not itself abort the migration. It then informs the target before its call
 	// ends, and one that has died it gives up after keepalive_interval × (keepalive_count + 1) of libxl.conf, which is
 	// 30 s as it is shipped.
-	abortTold = 45 * time.Second
+	libxlAbortTime = 45 * time.Second
 
 	// postCopyTime is how long a cancelled move waits for a post-copy that is under way.
 	postCopyTime = time.Minute
@@ -234,7 +234,7 @@ func (j *job) abort(ctx context.Context, done <-chan error, why error) error {
 			return j.aborted(why, err)
 		case <-giveUp.C:
 			if lack := j.lacksAbort(); lack != nil {
-				return fmt.Errorf("%w, and goes on: %w", why, lack)
+				return fmt.Errorf("%w, and the migration continues: %w", why, lack)
 			}
 			return fmt.Errorf("%w, and could not be aborted within %v", why, limit.Round(time.Millisecond))
 		case <-again:
@@ -260,7 +260,7 @@ func (j *job) abortLimit() time.Duration {
 	case j.unstoppable():
 		limit = postCopyTime
 	case !j.driver.JobControl:
-		limit = abortTold
+		limit = libxlAbortTime
 	}
 	return max(min(limit, j.all()/3*2), sampleTime)
 }

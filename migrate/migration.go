@@ -39,7 +39,7 @@ func (g *migration) reset() {
 func (g *migration) steer(ctx context.Context, done <-chan error) (why, err error) {
 	every := convergence.PollEvery
 	if !g.driver.JobControl {
-		every = timeEvery // a look that tells nothing takes from the node what the copy needs
+		every = timeEvery // a sample without figures takes from the node what the copy needs
 	}
 	tick := time.NewTicker(every)
 	defer tick.Stop()
@@ -47,7 +47,7 @@ func (g *migration) steer(ctx context.Context, done <-chan error) (why, err erro
 	defer late.Stop()
 	silent, unwatch := g.watchTarget(ctx)
 	defer unwatch()
-	var settled <-chan time.Time // while a pass is young
+	var passSettled <-chan time.Time // while a pass is young
 	sampled := time.Now()
 	for why == nil {
 		var stop error // why to abort, unless to give up would be to lose the guest
@@ -70,14 +70,14 @@ func (g *migration) steer(ctx context.Context, done <-chan error) (why, err erro
 			g.copier.copied()
 		case <-g.events.Pass():
 			// Passes that follow each other closely must be sampled too.
-			if settled == nil || time.Since(sampled) < convergence.PollEvery {
-				settled = time.After(convergence.PassSettle)
+			if passSettled == nil || time.Since(sampled) < convergence.PollEvery {
+				passSettled = time.After(convergence.PassSettle)
 			}
-		case <-settled:
-			settled, why = nil, g.sample(ctx)
+		case <-passSettled:
+			passSettled, why = nil, g.sample(ctx)
 			sampled = time.Now()
 		case <-tick.C:
-			if settled == nil {
+			if passSettled == nil {
 				why = g.sample(ctx)
 				sampled = time.Now()
 			}
@@ -100,7 +100,7 @@ func (g *migration) watchTarget(ctx context.Context) (lost <-chan error, stop fu
 	return watchTarget(ctx, &g.target, &g.source, g.guest)
 }
 
-// shorten takes over a deadline that is earlier than the one so far.
+// shorten applies a deadline that is earlier than the one so far.
 func (g *migration) shorten(deadline time.Time) {
 	if g.window.shorten(deadline) {
 		g.note("the time for the migration was shortened")
@@ -216,11 +216,11 @@ func (g *migration) awaitAdopted(ctx context.Context) error {
 		return why
 	}
 	if lack := g.lacksAbort(); lack != nil {
-		return fmt.Errorf("%w, and goes on: %w", why, lack)
+		return fmt.Errorf("%w, and the migration continues: %w", why, lack)
 	}
 	ctx = context.WithoutCancel(ctx)
 	if g.mustArrive(ctx) {
-		return fmt.Errorf("%w, and goes on: %w", why, errLastCopy)
+		return fmt.Errorf("%w, and the migration continues: %w", why, errLastCopy)
 	}
 	g.tryAbort(ctx)
 	return fmt.Errorf("%w, and was aborted", why)

@@ -164,7 +164,7 @@ func (m *mover) runPreflight(ctx context.Context) error {
 	return nil
 }
 
-// preflight asks both ends all that can be asked, and takes over what was found. all is preflight.Request.All.
+// preflight asks both ends all that can be asked, and keeps what was found. all is preflight.Request.All.
 func (m *mover) preflight(ctx context.Context, all bool) error {
 	paused := m.found.Paused // of a pre-flight before: a guest that was paused on purpose stays so
 	var err error

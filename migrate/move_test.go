@@ -137,7 +137,7 @@ func TestOvercommitAndUncheckedAreNotRefused(t *testing.T) {
 		p := newPair(t)
 		p.Target.Free, p.req.Memory, p.Target.Visible = 0, preflight.MemoryIgnore, libvirt.VisibleUnknown
 		rec, err := Move(t.Context(), p.req, p.deps)
-		if err != nil || len(rec.Notes) != 1 || !strings.Contains(rec.Notes[0], "cannot tell") {
+		if err != nil || len(rec.Notes) != 1 || !strings.Contains(rec.Notes[0], "does not know") {
 			t.Errorf("notes %q, %v", rec.Notes, err)
 		}
 	})

@@ -66,7 +66,7 @@ func (p *planner) beginMeasuring(ctx context.Context) {
 }
 
 // predict puts into the record what is known of the guest, and how the move should go. It waits for the
-// end of a measurement only where there is time for that, and it tells more than the first pass will.
+// end of a measurement only where there is time for that, and it shows more than the first pass will.
 func (p *planner) predict(ctx context.Context, update func(drain.Load)) {
 	defer p.step("predict")()
 	ctx, cancel := p.before(ctx)

@@ -16,7 +16,7 @@ import (
 // Request says which guest to move where. The deadline is the context's.
 type Request struct {
 	Guest     string // the domain's name
-	UUID      string // optional: what the caller knows, to tell the guest from another of its name
+	UUID      string // optional: what the caller knows, to distinguish the guest from another of its name
 	SourceURI string // the source's libvirt, as seen from here, such as "qemu:///system"
 	Target    string // the target node's name, for people and for the record
 	TargetURI string // the target's libvirt, as both we and the source's libvirtd reach it
@@ -28,7 +28,7 @@ type Request struct {
 	Unsafe        bool                 // move even where libvirt fears for disks with a host cache
 	Memory        preflight.MemoryMode // what follows where the target is short of memory for the guest
 	// BlackoutBudget is what the blackout is to stay within, DefaultBudget when 0. Near the deadline a
-	// guest that does not converge is paused for longer all the same, unless Firm. The record tells
+	// guest that does not converge is paused for longer all the same, unless Firm. The record says
 	// whether the budget was kept.
 	BlackoutBudget time.Duration
 	Firm           bool // rather leave the guest where it is than exceed the budget
@@ -54,7 +54,7 @@ type Request struct {
 	// return soon.
 	Others func() bool
 
-	// Shorten, when not nil, brings a deadline that is earlier than the context's. It is heeded while
+	// Shorten, when not nil, brings a deadline that is earlier than the context's. It is applied while
 	// the guest is being copied: give the channel room for one.
 	Shorten <-chan time.Time
 
@@ -106,7 +106,7 @@ type Progress struct {
 	DowntimeLimit time.Duration // at present
 	DiskTotal     uint64        // bytes of disks that go along, while they are copied
 	DiskRemaining uint64        // of these, still to copy
-	Elapsed       time.Duration // since the migration began; all that is known where the driver tells no more
+	Elapsed       time.Duration // since the migration began; all that is known where the driver reports no more
 }
 
 // BudgetHeld is nil where the libvirt at a source's URI has what it takes to keep a blackout within a budget. Else

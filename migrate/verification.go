@@ -64,8 +64,8 @@ func (v verifier) evidence(ctx context.Context) verify.Evidence {
 	e.Completed, e.PostCopy = v.events.IsCompleted(), v.events.InPostCopy()
 	e.Blind = !v.hears.source || v.source.Broken || v.found.Adopted
 	if !v.driver.JobControl && v.failed && !v.source.Broken {
-		// Without events, the order of libvirt's protocol has to do: it tells the target to let the guest run after all
-		// else succeeded, and an error of its own says that it has told it to drop it.
+		// Without events, the order of libvirt's protocol has to do: it lets the target run the guest after all
+		// else succeeded, and an error of its own says that it has had it drop the guest.
 		e.Blind = false
 	}
 	return e
@@ -73,7 +73,7 @@ func (v verifier) evidence(ctx context.Context) verify.Evidence {
 
 // endJob reports whether the source has no migration under way. One that nobody steers any more is
 // aborted: the guest is safe where it is. One that must arrive is not: in post-copy, and where the guest is stopped
-// for its last copy and only a driver's answer, which nobody will hear, could tell that it may continue here.
+// for its last copy and only a driver's answer, which nobody will get, could show that it may continue here.
 func (v verifier) endJob(ctx context.Context, mustArrive bool) bool {
 	job, err := v.stats(ctx, endpoint.LookTime)
 	if err != nil {

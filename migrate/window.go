@@ -25,7 +25,7 @@ func windowUntil(deadline time.Time) window {
 	return window{deadline, deadline.Add(-reserveOf(time.Until(deadline)))}
 }
 
-// shorten takes over a deadline that is earlier than the one so far; ok is false for a later one.
+// shorten applies a deadline that is earlier than the one so far; ok is false for a later one.
 func (w *window) shorten(deadline time.Time) (ok bool) {
 	if !w.deadline.IsZero() && !deadline.Before(w.deadline) {
 		return false

@@ -36,7 +36,7 @@ const (
 	askTime = 2 * time.Second
 	// maxLines is how many addresses of a card are named that are not announced: a guest may claim thousands.
 	maxLines = 8
-	// maxClaims is how many addresses of a card are looked at of those that a source tells.
+	// maxClaims is how many addresses of a card are looked at of those that a source reports.
 	maxClaims = 4 * maxAddrs
 )
 
@@ -140,7 +140,7 @@ func (a Announcer) cards(ctx context.Context, src Source, guest string) ([]Card,
 }
 
 // claims are the addresses that each card may have: what the operator gave and nothing else, or what the XML, DHCP
-// leases and, where wanted, the guest agent tell. What this host has seen is added by choose.
+// leases and, where wanted, the guest agent report. What this host has seen is added by choose.
 func (a Announcer) claims(
 	ctx context.Context, src Source, guest string, cards []Card, s Setting, agent bool,
 ) [][]claim {
@@ -151,16 +151,16 @@ func (a Announcer) claims(
 		}
 		return known
 	}
-	var leased, told map[MAC][]netip.Addr
+	var leased, claimed map[MAC][]netip.Addr
 	if slices.ContainsFunc(cards, func(c Card) bool { return c.Lease }) {
 		leased = a.ask(ctx, src, guest, libvirt.FromLease)
 	}
 	if agent {
-		told = a.ask(ctx, src, guest, libvirt.FromAgent)
+		claimed = a.ask(ctx, src, guest, libvirt.FromAgent)
 	}
 	for i, c := range cards {
 		known[i] = slices.Concat(claims(byXML, c.Addrs), claims(byXML, c.Filter.Addrs),
-			claims(byLease, leased[c.MAC]), claims(byAgent, told[c.MAC]))
+			claims(byLease, leased[c.MAC]), claims(byAgent, claimed[c.MAC]))
 	}
 	return known
 }

@@ -85,7 +85,7 @@ func (s scene) objection(c Card, cl claim) string {
 	other := slices.IndexFunc(at, func(m MAC) bool { return m != c.MAC })
 	switch {
 	case s.blind != nil && !cl.by.configured():
-		return "it cannot be told whose it is: " + s.blind.Error()
+		return "its owner is not known: " + s.blind.Error()
 	case slices.ContainsFunc(s.own, func(p netip.Prefix) bool { return p.Addr() == a }):
 		return "it is an address of this node"
 	case slices.ContainsFunc(s.own, func(p netip.Prefix) bool { return reserved(p, a) }):
@@ -179,7 +179,7 @@ var addressless = []string{"no-mac-spoofing", "no-mac-broadcast", "no-arp-mac-sp
 	"allow-dhcpv6", "allow-ipv4", "allow-ipv6", "allow-incoming-ipv4", "allow-incoming-ipv6"}
 
 // allows reports whether the card may have an address. A filter without addresses learns them from what the guest
-// sends (CTRL_IP_LEARNING of libvirt's nwfilter), and does not tell what it learned: then only libvirt's leases
+// sends (CTRL_IP_LEARNING of libvirt's nwfilter), and does not say what it learned: then only libvirt's leases
 // count. What an administrator configured is held against the filter's addresses of the same family.
 func (f Filter) allows(cl claim) bool {
 	switch {

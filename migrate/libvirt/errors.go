@@ -43,7 +43,7 @@ func (e *Error) Error() string {
 // noSupport is VIR_ERR_NO_SUPPORT.
 const noSupport = 3
 
-// Unimplemented reports whether err says that the driver has not the call at all. ErrUnsupported also stands for what it
+// Unimplemented reports whether err says that the driver has not the call at all. ErrUnsupported also means what it
 // refuses in one guest.
 func Unimplemented(err error) bool {
 	var e *Error

@@ -3,7 +3,7 @@ package libvirt
 import "time"
 
 // Load is what a running domain would give a migration to carry, at one instant. Fields that
-// the driver does not tell are zero.
+// the driver does not report are zero.
 type Load struct {
 	Memory   uint64 // bytes of memory that the guest has
 	Resident uint64 // bytes of the host's memory that its process holds: pages never touched cost nothing to send

@@ -44,7 +44,7 @@ type MigrateOptions struct {
 	ConvergeIncrement int    // per cent, 0 for the default
 }
 
-// JobStats is how far a migration is. Fields that QEMU does not tell (yet) are zero.
+// JobStats is how far a migration is. Fields that QEMU does not report (yet) are zero.
 type JobStats struct {
 	Active    bool          // a job is under way
 	Elapsed   time.Duration // since the job began

@@ -78,7 +78,7 @@ func (k Known) Expect(p Plan, s *convergence.State) {
 	}
 	s.Converges = AtRate(load, float64(rate)/2, ladder.Live).Kept
 	if k.Link.AtLeast && (k.Bound == 0 || k.Bound/10*9 > k.Link.Bandwidth) {
-		return // the passes will tell whether the link carries enough
+		return // the passes will show whether the link carries enough
 	}
 	plain := WithNeed(load, float64(rate), ladder.Live)
 	stuck := plain.Need != nil

@@ -26,7 +26,7 @@ type conditions struct {
 	xbzrleRatio      float64 // the part of a page that XBZRLE sends
 
 	window   time.Duration     // the time that is left
-	restart  time.Duration     // what it costs to begin again, beside the passes
+	restart  time.Duration     // what it costs to start again, beside the passes
 	expected convergence.State // what Known.Expect has put into it
 }
 
@@ -115,7 +115,7 @@ type simulation struct {
 	throttle throttle
 }
 
-// begin is also how a migration is begun again.
+// begin is also how a migration is started again.
 func (sim *simulation) begin(d convergence.Decision) {
 	sim.begun, sim.trend = d, convergence.Trend{}
 	sim.throttle = throttle{initial: d.Throttle, began: sim.clock, sent: sim.sent}

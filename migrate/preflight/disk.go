@@ -78,7 +78,7 @@ func visible(ctx context.Context, p *inspection, source libvirt.DiskSource) libv
 		p.note(fmt.Sprintf("disk %q was not checked: %v", source, err))
 		return libvirt.VisibleUnknown
 	case there == libvirt.VisibleUnknown:
-		p.note(fmt.Sprintf("disk %q was not checked: the target's libvirt cannot tell", source))
+		p.note(fmt.Sprintf("disk %q was not checked: the target's libvirt does not know", source))
 	}
 	return there
 }

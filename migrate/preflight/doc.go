@@ -20,7 +20,7 @@
 // Whether the target has a disk is asked of its libvirt in each mode: of every image, of those that it is based on, and
 // of volumes. What it lacks is a refusal, but for a medium that libvirt leaves out (startupPolicy).
 //
-// The last check is libvirt's own: the source's daemon is asked for the very migration, with a description for the
+// The last check is libvirt's own: the source's daemon gets the request for the very migration, with a description for the
 // target that it cannot read, and so makes all of its own checks, connects to the target, and stops
 // (client.Conn.Rehearse). That finds what no list here has: snapshots, devices that cannot migrate, unsafe caches, keys
 // that root's daemon does not have. Where the daemon cannot connect and this process can, the migration is

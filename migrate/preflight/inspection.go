@@ -128,7 +128,7 @@ func (p *inspection) unchecked(what string, why error) error {
 	return nil
 }
 
-// conclude takes over what a rule says: notes, and err as refuse does.
+// conclude keeps what a rule says: notes, and err as refuse does.
 func (p *inspection) conclude(notes []string, err error) error {
 	for _, n := range notes {
 		p.note(n)

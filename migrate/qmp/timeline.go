@@ -45,7 +45,7 @@ type Phase struct {
 	Received time.Time `json:"received"` // ours
 }
 
-// Timeline is a migration as QEMU tells it. Durations are nil when one of their
+// Timeline is a migration as QEMU reports it. Durations are nil when one of their
 // two ends was not seen.
 type Timeline struct {
 	Phases     []Phase `json:"phases"` // by receipt

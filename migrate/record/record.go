@@ -115,7 +115,7 @@ type Blackout struct {
 	ErrorMS float64 `json:"error_ms"` // by how much the probe may be wrong
 }
 
-// Judge takes over what a probe saw, and reports whether the budget was kept, as far as that is
+// Judge adds what a probe saw, and reports whether the budget was kept, as far as that is
 // known: a blackout that was seen decides. Without one, a pause that is longer than the budget
 // broke it, and a shorter one proves nothing, as clients may have waited for longer.
 func (r *Record) Judge(seen []Blackout) {
@@ -182,7 +182,7 @@ type Forecast struct {
 	LastCopy    uint64 `json:"last_copy,omitempty"` // bytes of memory that are sent while the guest is stopped
 }
 
-// MigrateMS is how long the migration took, in milliseconds: all of them, where it was begun again; 0 without one.
+// MigrateMS is how long the migration took, in milliseconds: all of them, where it was started again; 0 without one.
 func (r *Record) MigrateMS() (ms float64) {
 	for _, s := range r.Steps {
 		if s.Name == "migrate" {

@@ -26,11 +26,11 @@
 //	    of a second is dropped twenty times in a second; where more than 10,000 frames come in a second, nothing is kept
 //	    until Hold, so that a guest under load costs next to nothing.
 //	  - Hold has the time stamp of QEMU's event, and each frame has the kernel's. Older frames than that are not sent.
-//	  - What is kept stands in the socket's own receive buffer, which outlives the tap. It is bounded; when it is full,
+//	  - What is kept is in the socket's own receive buffer, which outlives the tap. It is bounded; when it is full,
 //	    what comes later is lost, for TCP needs the oldest first.
 //	  - Kept are segments of TCP alone that leave at the tap for the guest's own MAC. A datagram that is late is of no
 //	    use to many (voice, time), who sends it again does so by a clock of its own, and a pause full of them would
-//	    stand in the guest's queue before all that is new.
+//	    are in the guest's queue before all that is new.
 //	  - A frame is kept with its virtio_net_hdr (PACKET_VNET_HDR), and sent with it: clients on the same host
 //	    leave checksums to a card that there is not, and several segments of TCP may be one frame.
 //	  - The frames leave when this node's own bridge has learned that the guest is behind another port, and at that
@@ -44,6 +44,6 @@
 // Nothing is promised to arrive; all of it may be lost, come twice or out of order, as on any
 // network. Nothing but TCP is passed on, nor what is in a VLAN that the guest tags itself.
 //
-// Cards on a macvtap or on Open vSwitch have no relay. Nor has a guest whose switches are told of its place by other
+// Cards on a macvtap or on Open vSwitch have no relay. Nor has a guest whose switches learn its place by other
 // means than its frames, if this node's bridge never learns of that: then nothing is sent, and Close says so.
 package relay

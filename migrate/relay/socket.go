@@ -148,7 +148,7 @@ func (q *tapQueue) receive(buffer []byte) (frame []byte, at time.Time, err error
 		n, stamped, _, _, err := unix.Recvmsg(q.fd, buffer[tagSize:], q.stamps, unix.MSG_DONTWAIT|unix.MSG_TRUNC)
 		switch {
 		case errors.Is(err, unix.ENETDOWN), errors.Is(err, unix.EINTR):
-			continue // told once, when the tap is gone; what was kept is there
+			continue // comes once, when the tap is gone; what was kept is there
 		case err != nil:
 			return nil, at, fmt.Errorf("take a frame that was kept: %w", err)
 		case tagSize+n > len(buffer):

@@ -142,8 +142,8 @@ func (c Node) Capabilities(ctx context.Context) (string, error) {
 }
 
 // FreeMemory is the memory in bytes that the host could give to a new guest: free
-// pages and those that only cache files. Drivers that cannot tell these apart count
-// free pages alone. Where Xen's dom0 gives up memory for guests, nobody can tell how much: that
+// pages and those that only cache files. Drivers that cannot distinguish these count
+// free pages alone. Where Xen's dom0 gives up memory for guests, nobody knows how much: that
 // is [libvirt.ErrUnsupported].
 func (c Node) FreeMemory(ctx context.Context) (uint64, error) {
 	return call(ctx, c.session, "free memory", "", func() (uint64, error) {

@@ -10,7 +10,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
 
-// watched are the events that tell how a migration goes.
+// watched are the events that show how a migration goes.
 const watched = "^(STOP|RESUME|RESET|SHUTDOWN|MIGRATION|MIGRATION_PASS|GUEST_PANICKED)$"
 
 // Watch calls f for each of QEMU's migration and run-state events of the named

@@ -16,7 +16,7 @@ const maxAgents = 2
 
 // Follow calls f for each turn of every domain of the host, also of those that come later. f
 // runs on the event loop and must not block. QEMU's own event reports that a guest runs before libvirt's
-// does, so that this may be told twice; other drivers have libvirt's alone. lost is closed when the
+// does, so that this may come twice; other drivers have libvirt's alone. lost is closed when the
 // connection broke, and then no more turns come. stop ends all this, and takes a few seconds at
 // most; it must be called before Close.
 //
@@ -52,7 +52,7 @@ func (c Domains) register(f func(string, libvirt.Turn), closed func()) (ends []f
 	}
 	lifecycle, err := c.lv.DomainEventLifecycleRegister(nil, func(_ *lv.Connect, d *lv.Domain, e *lv.DomainEventLifecycle) {
 		if t, ok := turnOf(e); ok {
-			tell(f, d, t)
+			report(f, d, t)
 		}
 	})
 	if err != nil {
@@ -60,7 +60,7 @@ func (c Domains) register(f func(string, libvirt.Turn), closed func()) (ends []f
 	}
 	ends = append(ends, func() error { return c.lv.DomainEventDeregister(lifecycle) })
 	qemu, err := c.lv.DomainQemuMonitorEventRegister(nil, "RESUME", func(_ *lv.Connect, d *lv.Domain, _ *lv.DomainQemuMonitorEvent) {
-		tell(f, d, libvirt.TurnResumed)
+		report(f, d, libvirt.TurnResumed)
 	}, 0)
 	switch {
 	case err == nil:
@@ -76,7 +76,7 @@ func (s *session) unsupported(err error) bool {
 	return err != nil && errors.Is(wrap("follow", s.uri, "", err), libvirt.ErrUnsupported)
 }
 
-func tell(f func(string, libvirt.Turn), d *lv.Domain, t libvirt.Turn) {
+func report(f func(string, libvirt.Turn), d *lv.Domain, t libvirt.Turn) {
 	if name, err := d.GetName(); err == nil { // local, no round trip
 		f(name, t)
 	}

@@ -10,7 +10,7 @@ import (
 )
 
 // MigrateToURI3 migrates the domain live and peer to peer: the source's daemon talks to the
-// target's daemon at dconnURI, and no client stands in the pause; p.Managed changes that (virDomainMigrate3). Definitions stay as
+// target's daemon at dconnURI, and no client prolongs the pause; p.Managed changes that (virDomainMigrate3). Definitions stay as
 // they are on both sides: the source's is kept, and the target gets a
 // transient domain unless it had a definition already. MigrateOptions change that where they
 // say so.
@@ -49,7 +49,7 @@ func (c Migrations) migrate(ctx context.Context, op, name, dconnURI, destXML str
 	})
 }
 
-// migration puts p into libvirt's words. What is asked for is the caller's to fit to the driver; what is
+// migration puts p into libvirt's words. The caller fits what is requested to the driver; what is
 // here for every migration is left out where the driver refuses it.
 func migration(p libvirt.MigrateParams, driver libvirt.Driver) (lv.DomainMigrateFlags, lv.DomainMigrateParameters) {
 	flags := lv.MIGRATE_LIVE | lv.MIGRATE_PEER2PEER
@@ -137,10 +137,10 @@ func (c Migrations) AbortJob(ctx context.Context, name string) error {
 	return doDomain(ctx, c.session, "abort migration of", name, (*lv.Domain).AbortJob)
 }
 
-// BreakPostCopy ends the job of a migration in its post-copy phase: what is left of it is paused until it is gone
-// on with, by MigrateToURI3 with Recover (virDomainAbortJobFlags).
+// BreakPostCopy ends the job of a migration in its post-copy phase: what is left of it is paused until it is
+// recovered, by MigrateToURI3 with Recover (virDomainAbortJobFlags).
 func (c Migrations) BreakPostCopy(ctx context.Context, name string) error {
-	return doDomain(ctx, c.session, "break off the post-copy of", name, func(d *lv.Domain) error {
+	return doDomain(ctx, c.session, "abort post-copy of", name, func(d *lv.Domain) error {
 		return d.AbortJobFlags(lv.DOMAIN_ABORT_JOB_POSTCOPY)
 	})
 }

@@ -25,10 +25,10 @@ const (
 	qemuVersion = 2  // the highest; more is the other byte order
 )
 
-// Image is what stands in front of the memory.
+// Image is what comes before the memory.
 type Image struct {
 	XML  string // the guest's description, by which libvirt restores it
-	Size int64  // of all that stands there, in bytes; the memory follows
+	Size int64  // of all that comes before, in bytes; the memory follows
 }
 
 // Read reads the beginning of a file, and no more than a description can be long. Its errors are [ErrPartial], and
