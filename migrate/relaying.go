@@ -60,7 +60,7 @@ func (r *relaying) end(ctx context.Context) {
 	r.relay = nil
 	r.events.SetRelay(nil)
 	if r.rec.Outcome == record.Moved {
-		relay.Pass() // the event may have been missed
+		relay.Forward() // the event may have been missed
 	} else {
 		relay.Drop()
 	}

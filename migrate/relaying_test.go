@@ -32,9 +32,9 @@ func (h *handOver) note(call string) {
 
 func (h *handOver) told() []string { h.mu.Lock(); defer h.mu.Unlock(); return slices.Clone(h.calls) }
 
-func (h *handOver) Hold(time.Time) { h.note("hold") }
-func (h *handOver) Pass()          { h.note("pass") }
-func (h *handOver) Drop()          { h.note("drop") }
+func (h *handOver) Buffer(time.Time) { h.note("hold") }
+func (h *handOver) Forward()         { h.note("pass") }
+func (h *handOver) Drop()            { h.note("drop") }
 
 func (h *handOver) Close(context.Context) (int, error) {
 	h.note("close")

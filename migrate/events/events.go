@@ -12,10 +12,10 @@ import (
 // Relay is notified when the guest stops and runs again. Its methods return at once: they are called from libvirt's event
 // loop.
 type Relay interface {
-	// Hold says when the guest stopped, by its host's clock: what came in since then is kept.
-	Hold(stopped time.Time)
-	// Pass says that the target has the guest.
-	Pass()
+	// Buffer says when the guest stopped, by its host's clock: what came in since then is kept.
+	Buffer(stopped time.Time)
+	// Forward says that the target has the guest.
+	Forward()
 	// Drop says that the guest continues at the source.
 	Drop()
 }
@@ -86,9 +86,9 @@ func steer(r Relay, o qmp.Observed) {
 	case o.Cancelled():
 		r.Drop()
 	case o.Side == qmp.Source && o.Event.Event == "STOP":
-		r.Hold(o.Stamp())
+		r.Buffer(o.Stamp())
 	case o.Side == qmp.Source && o.Status() == qmp.PhaseCompleted, o.Side == qmp.Target && o.Event.Event == "RESUME":
-		r.Pass()
+		r.Forward()
 	}
 }
 

@@ -74,7 +74,7 @@ func (c *cardRelay) run(begun, over <-chan struct{}) {
 }
 
 const (
-	// learnTime is how long after Pass the bridge may take to learn where the guest is now. The announcements
+	// learnTime is how long after Forward the bridge may take to learn where the guest is now. The announcements
 	// come within milliseconds of the guest's RESUME, again and again, and a client has retransmitted by itself before
 	// long.
 	learnTime = 500 * time.Millisecond

@@ -11,21 +11,21 @@
 // Measured between network namespaces, with requests over TCP one after the other (median of seven): with a pause of 25 ms
 // the longest wait was 206 ms without the relay and 37 ms with it; with a pause of 250 ms, 415 ms and 261 ms.
 //
-// Start with [Open], when a migration begins. Then the guest's events decide: [Relay.Hold] at
-// its STOP, [Relay.Pass] when the target has it, [Relay.Drop] when it continues here, and [Relay.Close] in the end.
+// Start with [Open], when a migration begins. Then the guest's events decide: [Relay.Buffer] at
+// its STOP, [Relay.Forward] when the target has it, [Relay.Drop] when it continues here, and [Relay.Close] in the end.
 //
 // # How
 //
-//		Open ── Hold ── Pass ──┐
-//		                       ├── frames leave at that port
-//		   the bridge learns ──┘
-//		   the guest's new port
+//		Open ── Buffer ── Forward ──┐
+//		                            ├── frames leave at that port
+//		        the bridge learns ──┘
+//		        the guest's new port
 //
 //	  - A packet socket for each card is bound to the guest's tap from Open on: the event of the STOP arrives here one to
-//	    five milliseconds later, and what a client sends in between is lost as well. Until Hold, what is older than a tenth
+//	    five milliseconds later, and what a client sends in between is lost as well. Until Buffer, what is older than a tenth
 //	    of a second is dropped twenty times in a second; where more than 10,000 frames come in a second, nothing is kept
-//	    until Hold, so that a guest under load costs next to nothing.
-//	  - Hold has the time stamp of QEMU's event, and each frame has the kernel's. Older frames than that are not sent.
+//	    until Buffer, so that a guest under load costs next to nothing.
+//	  - Buffer has the time stamp of QEMU's event, and each frame has the kernel's. Older frames than that are not sent.
 //	  - What is kept is in the socket's own receive buffer, which outlives the tap. It is bounded; when it is full,
 //	    what comes later is lost, for TCP needs the oldest first.
 //	  - Kept are segments of TCP alone that leave at the tap for the guest's own MAC. A datagram that is late is of no
@@ -42,7 +42,7 @@
 // # Non-guarantees
 //
 // Nothing is promised to arrive; all of it may be lost, come twice or out of order, as on any
-// network. Nothing but TCP is passed on, nor what is in a VLAN that the guest tags itself.
+// network. Nothing but TCP is forwarded, nor what is in a VLAN that the guest tags itself.
 //
 // Cards on a macvtap or on Open vSwitch have no relay. Nor has a guest whose switches learn its place by other
 // means than its frames, if this node's bridge never learns of that: then nothing is sent, and Close says so.
