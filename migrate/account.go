@@ -32,8 +32,9 @@ func newAccount(r Request, log logrus.FieldLogger) account {
 	return account{
 		log: log.WithFields(logrus.Fields{"guest": r.Guest, "peer": r.Target}), onProgress: r.Progress,
 		rec: record.Record{
-			Schema: record.Schema, Guest: r.Guest, UUID: r.UUID, From: r.SourceURI, To: r.Target, TargetURI: r.TargetURI,
-			Started: time.Now(), Outcome: record.Unknown, Cap: r.Bandwidth << 20, BudgetMS: record.Millis(r.budget()),
+			Schema: record.Schema, Guest: r.Guest, UUID: r.UUID, From: r.SourceURI, To: r.Target,
+			TargetURI: r.TargetURI, Started: time.Now(), Outcome: record.Unknown,
+			Cap: r.Bandwidth << 20, BudgetMS: record.Millis(r.budget()),
 		},
 	}
 }

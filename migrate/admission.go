@@ -106,7 +106,8 @@ func (a *admission) enter(ctx context.Context, r AdmissionRequest) (Admission, e
 	case err != nil:
 		a.log.WithError(err).Debug("no migration queue: going by the slots alone")
 		if waited >= time.Second {
-			a.note(fmt.Sprintf("the migration queue was lost after %v, and the move continues without it: %v", waited, err))
+			a.note(fmt.Sprintf("the migration queue was lost after %v, and the move continues without it: %v",
+				waited, err))
 		}
 		return nil, nil
 	}

@@ -7,7 +7,8 @@
 //
 // # The course of a move
 //
-//	check → wait for admission → pre-flight → predict → (make images) → migrate ⇄ decide → rest → verify → (finish disks)
+//	check → wait for admission → pre-flight → predict → (make images) → migrate ⇄ decide → rest → verify →
+//	(finish disks)
 //
 // Each part is a type with its own fields; [Move] wires them. From the top down:
 //
@@ -31,10 +32,10 @@
 //     a link spoil each other's pause. The dirty rate is measured while a guest waits for its turn.
 //     Where there is a queue of moves ([Queue], the node daemon's), it admits them, in its order and as many at
 //     once as it says; without one, one guest goes at a time.
-//   - The pre-flight asks both ends everything that can be asked before anything is changed.
-//     What it finds is a [preflight.Refusal], and the guest was not touched. [Examine] asks the same questions without the move.
-//   - The prediction ([record.Forecast], made by package predict) is in the record beside what was measured. What a move
-//     teaches of the link and of the guest (package history) makes the next one better.
+//   - The pre-flight asks both ends everything that can be asked before anything is changed. What it finds is a
+//     [preflight.Refusal], and the guest was not touched. [Examine] asks the same questions without the move.
+//   - The prediction ([record.Forecast], made by package predict) is in the record beside what was measured. What a
+//     move teaches of the link and of the guest (package history) makes the next one better.
 //   - The migration is peer to peer, so that no client prolongs the pause; this process manages it only where the
 //     source's daemon does not reach the target's. One rule decides how it is
 //     begun and what is done to it on the way (package convergence): how long the last copy may take,
@@ -45,12 +46,12 @@
 //   - What a slow link does not carry in time is compressed, by the guess that it shrinks to a half, if several
 //     connections are allowed; what it did
 //     shrink to is in the record.
-//   - A guest that writes one set of pages again and again faster than the link carries them is moved with XBZRLE, which
-//     costs the guest nothing. QEMU 10.0 refuses it with several connections (migrate_caps_check in migration/options.c),
-//     and leaves it out in post-copy.
-//   - What of TCP comes in for the guest at the source during its pause is kept, and forwarded once the network knows the
-//     guest at the target ([Relay]; package relay has the why and how). It follows the events that are heard,
-//     and hinders nothing: a move without it is as good, but for clients that were sending.
+//   - A guest that writes one set of pages again and again faster than the link carries them is moved with XBZRLE,
+//     which costs the guest nothing. QEMU 10.0 refuses it with several connections (migrate_caps_check in
+//     migration/options.c), and leaves it out in post-copy.
+//   - What of TCP comes in for the guest at the source during its pause is kept, and forwarded once the network knows
+//     the guest at the target ([Relay]; package relay has the why and how). It follows the events that are heard, and
+//     hinders nothing: a move without it is as good, but for clients that were sending.
 //   - From the guest's STOP until it runs again the engine asks the hypervisor nothing, nor in
 //     the moment after a new pass, in which the STOP of a quiet guest comes.
 //   - A guest that runs at the target is left alone for a second ([Request.Rest]), where no other guest waits
@@ -65,15 +66,15 @@
 //
 // # After a move that failed
 //
-// The guest continues at the source, and the record has the time that each means took ([record.Record].Rungs). [MayTryNext]
-// reports whether another target makes sense. The lower rungs of the ladder, which end the guest
-// here so that it is brought back elsewhere, are package resource's.
+// The guest continues at the source, and the record has the time that each means took ([record.Record].Rungs).
+// [MayTryNext] reports whether another target makes sense. The lower rungs of the ladder, which end the guest here so
+// that it is brought back elsewhere, are package resource's.
 //
 // # Disks
 //
 // Where [Request.Disks] asks for it, disks that the target does not see are copied by the hypervisors, all of them
-// before the first byte of memory. Package preflight says which (hostdisk.go), package diskcopy does it and cleans up, and
-// package disks keeps anybody from using an older copy.
+// before the first byte of memory. Package preflight says which (hostdisk.go), package diskcopy does it and cleans up,
+// and package disks keeps anybody from using an older copy.
 //
 // # Post-copy
 //
@@ -103,10 +104,10 @@
 //
 // # Guarantees
 //
-// "moved" means that the target's libvirt said the guest of this UUID runs there and that it does not run at
-// the source. "stayed" means the reverse, and that no migration is under way any more. All else
-// is "unknown", and so is a post-copy that is not done. A paused guest is resumed at the source only when the target answered
-// that it has no such guest. Nothing is ever destroyed, defined or undefined.
+// "moved" means that the target's libvirt said the guest of this UUID runs there and that it does not run at the
+// source. "stayed" means the reverse, and that no migration is under way any more. All else is "unknown", and so is a
+// post-copy that is not done. A paused guest is resumed at the source only when the target answered that it has no such
+// guest. Nothing is ever destroyed, defined or undefined.
 //
 // # Non-guarantees
 //

@@ -16,8 +16,8 @@ type Examination struct {
 	Notes    []string             // what could not be checked, and what a reader should know
 }
 
-// Examine runs the whole pre-flight of the move that req describes, without the move. Unlike [Move] it continues after a
-// refusal, so that an operator sees everything that is in the way. It waits for no turn and no slot, and writes no
+// Examine runs the whole pre-flight of the move that req describes, without the move. Unlike [Move] it continues after
+// a refusal, so that an operator sees everything that is in the way. It waits for no turn and no slot, and writes no
 // record. Each question is bounded; together they take less than a second where both libvirts answer. The error is why
 // it could not be examined at all: the end of ctx, or a guest that is not at the source.
 func Examine(ctx context.Context, req Request, deps Deps) (x Examination, err error) {

@@ -197,9 +197,9 @@ const (
 	// already: to let it arrive is quicker than to take it back.
 	abortTime   = 5 * time.Second
 	switchGrace = time.Second
-	// libxlAbortTime is abortTime where libvirt did not itself abort the migration. It then informs the target before its call
-	// ends, and one that has died it gives up after keepalive_interval × (keepalive_count + 1) of libxl.conf, which is
-	// 30 s as it is shipped.
+	// libxlAbortTime is abortTime where libvirt did not itself abort the migration. It then informs the target before
+	// its call ends, and one that has died it gives up after keepalive_interval × (keepalive_count + 1) of libxl.conf,
+	// which is 30 s as it is shipped.
 	libxlAbortTime = 45 * time.Second
 
 	// postCopyTime is how long a cancelled move waits for a post-copy that is under way.

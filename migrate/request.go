@@ -23,7 +23,7 @@ type Request struct {
 
 	MigrateURI    string               // optional: the hypervisor's data channel, such as "tcp://10.0.0.2"
 	Bandwidth     uint64               // MiB/s, 0 for libvirt's default
-	DowntimeLimit time.Duration        // the longest pause, also near the deadline and after PauseAfter; 0 for no such bound
+	DowntimeLimit time.Duration        // the longest pause at any time; 0 for no such bound
 	NoConverge    bool                 // do not slow down a guest that writes faster than the link carries
 	Unsafe        bool                 // move even where libvirt fears for disks with a host cache
 	Memory        preflight.MemoryMode // what follows where the target is short of memory for the guest
@@ -86,7 +86,8 @@ func (r Request) check() error {
 			"use warn, refuse or no", nil)
 	case r.Options.TLS && r.Options.Tunnelled:
 		// libvirtd 11.3 crashes: there is no host name for qemuMigrationSrcRun to take from a tunnel.
-		return refuse(preflight.CheckRequest, "TLS and a tunnelled migration are both requested", "request one of them", nil)
+		return refuse(preflight.CheckRequest, "TLS and a tunnelled migration are both requested",
+			"request one of them", nil)
 	case r.DowntimeLimit < 0 || r.BlackoutBudget < 0 || r.PauseAfter < 0:
 		return refuse(preflight.CheckRequest, "a limit is negative", "", nil)
 	}

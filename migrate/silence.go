@@ -25,7 +25,9 @@ const (
 
 // watchTarget asks the target again and again whether it is there. lost gets why to give up, at most once. The
 // connections that target and source have are in use: it makes its own.
-func watchTarget(ctx context.Context, target, source *endpoint.Endpoint, guest string) (lost <-chan error, stop func()) {
+func watchTarget(
+	ctx context.Context, target, source *endpoint.Endpoint, guest string,
+) (lost <-chan error, stop func()) {
 	ctx, stop = context.WithCancel(ctx)
 	out := make(chan error, 1)
 	go awaitSilence(ctx, separate(target), separate(source), guest, out)

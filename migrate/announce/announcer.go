@@ -16,10 +16,10 @@ import (
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
 
-// Schedule is when the rounds are sent, counted from the moment at which the guest runs. The first
-// ones come close together, because a client waits, and are left out where they would have nothing but
-// QEMU's RARP; the last ones reach a port that a switch opens late. There are few in the first second, in which the guest needs the processors: QEMU sends RARP of
-// its own in it, after 0, 50, 200, 450 and 800 ms (its announce-rounds).
+// Schedule is when the rounds are sent, counted from the moment at which the guest runs. The first ones come close
+// together, because a client waits, and are left out where they would have nothing but QEMU's RARP; the last ones reach
+// a port that a switch opens late. There are few in the first second, in which the guest needs the processors: QEMU
+// sends RARP of its own in it, after 0, 50, 200, 450 and 800 ms (its announce-rounds).
 var Schedule = []time.Duration{
 	0, 50 * time.Millisecond, 250 * time.Millisecond, 1100 * time.Millisecond, 2 * time.Second, 3500 * time.Millisecond,
 }
@@ -219,7 +219,9 @@ func (a Announcer) choose(guest string, c Card, all []claim, sees sight) []netip
 }
 
 // ask asks libvirt for addresses. None is the answer where it has none.
-func (a Announcer) ask(ctx context.Context, src Source, guest string, source libvirt.AddressSource) map[MAC][]netip.Addr {
+func (a Announcer) ask(
+	ctx context.Context, src Source, guest string, source libvirt.AddressSource,
+) map[MAC][]netip.Addr {
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
 	cards, err := src.InterfaceAddresses(ctx, guest, source)
@@ -243,8 +245,8 @@ func (a Announcer) Announce(ctx context.Context, plan Plan, refine func(context.
 	a.announce(ctx, plan, refine, nil, func() {})
 }
 
-// announce waits before each round for the gate, where not nil: a pause shifts the rest of the schedule. begun is called
-// once, after the first round of which a frame has left.
+// announce waits before each round for the gate, where not nil: a pause shifts the rest of the schedule. begun is
+// called once, after the first round of which a frame has left.
 func (a Announcer) announce(
 	ctx context.Context, plan Plan, refine func(context.Context) (Plan, error), g *gate, begun func(),
 ) {
@@ -258,7 +260,8 @@ func (a Announcer) announce(
 		schedule = Schedule
 	}
 	if plan.isQEMUs() {
-		schedule = slices.DeleteFunc(slices.Clone(schedule), func(at time.Duration) bool { return at > 0 && at < refineAfter })
+		isEarly := func(at time.Duration) bool { return at > 0 && at < refineAfter }
+		schedule = slices.DeleteFunc(slices.Clone(schedule), isEarly)
 	}
 	for _, at := range schedule {
 		if !s.wait(ctx, time.Until(began.Add(at+paused)), refined) {
@@ -386,5 +389,6 @@ func (s *sending) report(took time.Duration) {
 		log.Debug("the guest has nothing to announce")
 		return
 	}
-	log.Infof("announced in %d rounds of %v: %d frames on %v for the addresses %v", s.rounds, took.Round(time.Millisecond), s.sent, where, addrs)
+	log.Infof("announced in %d rounds of %v: %d frames on %v for the addresses %v", s.rounds,
+		took.Round(time.Millisecond), s.sent, where, addrs)
 }

@@ -174,9 +174,10 @@ func (f *Filter) add(name, value string) {
 }
 
 // addressless are filters of libvirt's own that say nothing of a guest's addresses (/etc/libvirt/nwfilter).
-var addressless = []string{"no-mac-spoofing", "no-mac-broadcast", "no-arp-mac-spoofing", "no-ip-multicast", "no-ipv6-multicast",
-	"no-other-l2-traffic", "no-other-rarp-traffic", "qemu-announce-self", "qemu-announce-self-rarp", "allow-arp", "allow-dhcp",
-	"allow-dhcpv6", "allow-ipv4", "allow-ipv6", "allow-incoming-ipv4", "allow-incoming-ipv6"}
+var addressless = []string{"no-mac-spoofing", "no-mac-broadcast", "no-arp-mac-spoofing", "no-ip-multicast",
+	"no-ipv6-multicast", "no-other-l2-traffic", "no-other-rarp-traffic", "qemu-announce-self",
+	"qemu-announce-self-rarp", "allow-arp", "allow-dhcp", "allow-dhcpv6", "allow-ipv4", "allow-ipv6",
+	"allow-incoming-ipv4", "allow-incoming-ipv6"}
 
 // allows reports whether the card may have an address. A filter without addresses learns them from what the guest
 // sends (CTRL_IP_LEARNING of libvirt's nwfilter), and does not say what it learned: then only libvirt's leases

@@ -31,13 +31,13 @@
 //
 // An announcement diverts traffic, and leaves on ports where no filter checks it. So the guest does not decide what is
 // announced for it. What counts is what an administrator configured (the setting, the domain XML, the parameters of the
-// card's filter), what libvirt's DHCP server gave, and what the host sees at the card's MAC on the card's own link; each
-// VLAN is a link. The guest agent counts only with the setting [Agent]. Whatever the source, an address of the host or
-// of the cluster's nodes, of a gateway, or one that the host sees at another MAC is left out, and so is what the card's
-// filter does not allow. The MAC address is always that of the domain XML. What is left out is logged once.
+// card's filter), what libvirt's DHCP server gave, and what the host sees at the card's MAC on the card's own link;
+// each VLAN is a link. The guest agent counts only with the setting [Agent]. Whatever the source, an address of the
+// host or of the cluster's nodes, of a gateway, or one that the host sees at another MAC is left out, and so is what
+// the card's filter does not allow. The MAC address is always that of the domain XML. What is left out is logged once.
 //
-// The first round leaves when the guest runs, from a plan that was made while it was on its way. Questions to libvirt and to
-// the kernel that can wait come a second later.
+// The first round leaves when the guest runs, from a plan that was made while it was on its way. Questions to libvirt
+// and to the kernel that can wait come a second later.
 //
 // A guest is announced when it begins to run here, and not when it wakes, reboots or is resumed, which the guest can
 // cause. With Xen a guest that reboots is a new domain, and is announced.

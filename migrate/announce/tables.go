@@ -137,14 +137,15 @@ func (t *Tables) readGateways(ctx context.Context) error {
 			hops[addr.Unmap()] = true
 		}
 	}
+	each := func(r netlink.Route) bool {
+		add(r.Gw, r.Via)
+		for _, hop := range r.MultiPath {
+			add(hop.Gw, hop.Via)
+		}
+		return ctx.Err() == nil
+	}
 	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
-		err := netlink.RouteListFilteredIter(family, &netlink.Route{}, netlink.RT_FILTER_TABLE, func(r netlink.Route) bool {
-			add(r.Gw, r.Via)
-			for _, hop := range r.MultiPath {
-				add(hop.Gw, hop.Via)
-			}
-			return ctx.Err() == nil
-		})
+		err := netlink.RouteListFilteredIter(family, &netlink.Route{}, netlink.RT_FILTER_TABLE, each)
 		if err := errors.Join(err, ctx.Err()); err != nil {
 			return fmt.Errorf("read the routes of the node: %w", err)
 		}

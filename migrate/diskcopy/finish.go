@@ -13,8 +13,8 @@ import (
 	"github.com/vmferry/vmferry/migrate/shellword"
 )
 
-// Finish makes true, at both ends, what the outcome of the move says of the disks, and forgets them. The notes say what a reader should
-// know of that.
+// Finish makes true, at both ends, what the outcome of the move says of the disks, and forgets them. The notes say what
+// a reader should know of that.
 func (c *Copy) Finish(ctx context.Context, end record.Outcome) (notes []string) {
 	for _, i := range c.images {
 		if i.transfer == nil {

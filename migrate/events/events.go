@@ -9,8 +9,8 @@ import (
 	"github.com/vmferry/vmferry/migrate/qmp"
 )
 
-// Relay is notified when the guest stops and runs again. Its methods return at once: they are called from libvirt's event
-// loop.
+// Relay is notified when the guest stops and runs again. Its methods return at once: they are called from libvirt's
+// event loop.
 type Relay interface {
 	// Buffer says when the guest stopped, by its host's clock: what came in since then is kept.
 	Buffer(stopped time.Time)

@@ -53,8 +53,8 @@ func Unimplemented(err error) bool {
 // configUnsupported is VIR_ERR_CONFIG_UNSUPPORTED.
 const configUnsupported = 67
 
-// IsOtherHardware reports whether libvirt refused a description since a guest in memory would find another hardware with
-// it.
+// IsOtherHardware reports whether libvirt refused a description since a guest in memory would find another hardware
+// with it.
 //
 // Source: virDomainDefCheckABIStability in libvirt's src/conf/domain_conf.c.
 func IsOtherHardware(err error) bool {

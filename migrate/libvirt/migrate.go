@@ -61,8 +61,8 @@ type JobStats struct {
 	Disks     DiskStats     // counted apart: the fields above are of the memory alone
 }
 
-// XBZRLEStats are what XBZRLE did so far; all zero without it. Source: save_xbzrle_page in QEMU's migration/ram.c, since
-// QEMU 5.1.
+// XBZRLEStats are what XBZRLE did so far; all zero without it. Source: save_xbzrle_page in QEMU's migration/ram.c,
+// since QEMU 5.1.
 type XBZRLEStats struct {
 	Pages     uint64 // that were in the cache, however they were sent
 	Bytes     uint64 // that were sent of them, those sent whole included

@@ -79,8 +79,8 @@ func JudgeServer(raw, authority []byte, host string, sure bool, now time.Time) (
 	return f
 }
 
-// isFor is as lenient as GnuTLS may be: a name counts as a text as well, and the common name where there is no other, also
-// one for any host of a domain.
+// isFor is as lenient as GnuTLS may be: a name counts as a text as well, and the common name where there is no other,
+// also one for any host of a domain.
 func isFor(c *x509.Certificate, host string) bool {
 	_, domain, _ := strings.Cut(host, ".")
 	return c.VerifyHostname(host) == nil || slices.ContainsFunc(namesOf(c), func(name string) bool {

@@ -19,8 +19,8 @@ func JudgeMemory(need, free uint64, fixed bool, mode MemoryMode) (short, refused
 }
 
 // LackOfMemory asks how much memory a host has free, where that matters for a guest that needs need of it (0 where that
-// is not known), and judges it as [JudgeMemory] does. short says what the host has and the guest needs, "" where the host
-// is not short of memory or was not asked. The error is ask's.
+// is not known), and judges it as [JudgeMemory] does. short says what the host has and the guest needs, "" where the
+// host is not short of memory or was not asked. The error is ask's.
 func LackOfMemory(
 	ctx context.Context, ask func(context.Context) (free uint64, err error), need uint64, driver libvirt.Driver,
 	mode MemoryMode,
@@ -45,7 +45,8 @@ func checkMemory(ctx context.Context, p *inspection) error {
 	case err != nil:
 		return p.unchecked("memory", err)
 	case refused:
-		return &Refusal{CheckMemory, "the target has " + short, "free memory there, or move the guest to another node", nil}
+		return &Refusal{CheckMemory, "the target has " + short,
+			"free memory there, or move the guest to another node", nil}
 	case short != "":
 		p.note("the target may not have memory for the guest: it has " + short)
 	}

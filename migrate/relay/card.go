@@ -78,8 +78,8 @@ const (
 	// come within milliseconds of the guest's RESUME, again and again, and a client has retransmitted by itself before
 	// long.
 	learnTime = 500 * time.Millisecond
-	// drainAgain is when the socket is read once more after the bridge began to send elsewhere: what another processor had
-	// on its way to the tap has arrived by then.
+	// drainAgain is when the socket is read once more after the bridge began to send elsewhere: what another processor
+	// had on its way to the tap has arrived by then.
 	drainAgain = 10 * time.Millisecond
 )
 

@@ -61,8 +61,8 @@ func open(host announce.Host, guest, domainXML string, log logrus.FieldLogger) (
 	return r, nil
 }
 
-// Buffer says that the guest stopped at an instant of this host's clock: what came in for it since then is kept. The word
-// of that may come late, by a tenth of a second at the most. It does not block.
+// Buffer says that the guest stopped at an instant of this host's clock: what came in for it since then is kept. The
+// word of that may come late, by a tenth of a second at the most. It does not block.
 func (r *Relay) Buffer(stopped time.Time) {
 	r.once.buffer.Do(func() {
 		r.buffered.Store(true)
@@ -87,8 +87,8 @@ func (r *Relay) Forward() {
 func (r *Relay) Drop() { r.once.drop.Do(func() { close(r.over) }) }
 
 // Close ends the relay, and returns how many frames were forwarded, each of which may be several packets of TCP. After
-// Forward it waits until they have left, for half a second at the most or until ctx ends. Without Forward it is a Drop. The
-// error says why not all was forwarded that was kept.
+// Forward it waits until they have left, for half a second at the most or until ctx ends. Without Forward it is a Drop.
+// The error says why not all was forwarded that was kept.
 func (r *Relay) Close(ctx context.Context) (forwarded int, err error) {
 	select {
 	case <-r.begun:

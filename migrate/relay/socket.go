@@ -18,8 +18,8 @@ const (
 	// keepBytes bounds what is kept for one card. The kernel doubles it, and counts its own bookkeeping: some
 	// 8 MiB, or 10,000 small frames. Without CAP_NET_ADMIN the bound is that of net.core.rmem_max.
 	keepBytes = 4 << 20
-	// earlyBytes is the bound until keepSince. What a busy guest has received already fills it, and must leave room for what
-	// comes when the guest is stopped.
+	// earlyBytes is the bound until keepSince. What a busy guest has received already fills it, and must leave room for
+	// what comes when the guest is stopped.
 	earlyBytes = 2 << 20
 	// maxTrim is how many frames are dropped in one go while the guest still runs. A connection that sends so much has
 	// something that follows what is lost, and recovers without a relay.

@@ -76,7 +76,8 @@ func (e Evidence) sourceAbsent() Verdict {
 	case e.Target.State == endpoint.Running:
 		return Verdict{Outcome: record.Moved, Final: true}
 	case e.Target.State == endpoint.Paused && e.WasPaused:
-		return Verdict{Outcome: record.Moved, Final: true, Note: "the guest was paused before, and is paused at the target"}
+		return Verdict{Outcome: record.Moved, Final: true,
+			Note: "the guest was paused before, and is paused at the target"}
 	case e.Target.State == endpoint.Paused:
 		return unknown("the guest is paused at the target and gone from the source")
 	case e.Target.State == endpoint.Absent:
@@ -134,7 +135,8 @@ func (e Evidence) sourceSilent() Verdict {
 	if e.Target.State == endpoint.Running && (e.Completed || e.Target.Reason == "migrated") {
 		// libvirt starts the target's processors only after the source's QEMU handed all over, and such
 		// a QEMU stays paused even when its libvirtd comes back.
-		return Verdict{Outcome: record.Moved, Note: "the source does not answer: what is left of the guest there is paused"}
+		return Verdict{Outcome: record.Moved,
+			Note: "the source does not answer: what is left of the guest there is paused"}
 	}
 	return unknown("the source does not answer")
 }

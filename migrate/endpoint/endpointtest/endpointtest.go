@@ -28,7 +28,8 @@ const (
 // CapsXML is the capabilities of a host with that UUID.
 func CapsXML(uuid string) string {
 	return `<capabilities><host><uuid>` + uuid + `</uuid></host><guest><os_type>hvm</os_type><arch name='x86_64'>
-<machine canonical='pc-q35-10.0'>q35</machine><machine>pc-q35-10.0</machine><domain type='qemu'/><domain type='kvm'/></arch></guest></capabilities>`
+<machine canonical='pc-q35-10.0'>q35</machine><machine>pc-q35-10.0</machine><domain type='qemu'/><domain type='kvm'/>
+</arch></guest></capabilities>`
 }
 
 // Fake is one end of a pair. What a test wants to go wrong it assigns.
@@ -55,10 +56,12 @@ type Fake struct {
 	Visible   libvirt.Visible
 	CPU       bool
 
-	Guest     libvirt.Load // with what StartDirtyRate measures
-	ready     time.Time    // when that is there
-	Params    []libvirt.MigrateParams
-	Files     map[string]string // in its storage pool, with what is in them, or how large they are; nil where visible is the answer for all
+	Guest  libvirt.Load // with what StartDirtyRate measures
+	ready  time.Time    // when that is there
+	Params []libvirt.MigrateParams
+	// Files are those in its storage pool, with what is in them, or how large they are; nil where Visible is the answer
+	// for all.
+	Files     map[string]string
 	Size      libvirt.DiskSize
 	Space     uint64
 	Making    func(path string) // before an image is made, where not nil
@@ -113,7 +116,8 @@ func (f *Fake) Emit(name, details string) {
 	watchers, now := f.Watchers, time.Now()
 	f.Mu.Unlock()
 	for _, w := range watchers {
-		w(libvirt.Event{Name: name, Seconds: now.Unix(), Micros: uint(now.Nanosecond() / 1000), Details: details, Received: now})
+		w(libvirt.Event{Name: name, Seconds: now.Unix(), Micros: uint(now.Nanosecond() / 1000), Details: details,
+			Received: now})
 	}
 }
 
@@ -388,7 +392,8 @@ type Pair struct{ Source, Target *Fake }
 func NewPair() *Pair {
 	p := &Pair{
 		Source: &Fake{URI: SourceURI, At: Runs("booted"), Doc: GuestXML, Caps: CapsXML("source"),
-			Aborted: make(chan struct{}), Broken: make(chan struct{}, 1), GaugeErr: libvirt.ErrUnsupported, Free: 1 << 40},
+			Aborted: make(chan struct{}), Broken: make(chan struct{}, 1), GaugeErr: libvirt.ErrUnsupported,
+			Free: 1 << 40},
 		Target: &Fake{URI: TargetURI, Fails: libvirt.ErrNoDomain, Caps: CapsXML("target"), Free: 1 << 40,
 			Visible: libvirt.VisibleYes, CPU: true, Name: "node2"},
 	}
@@ -419,7 +424,8 @@ func (p *Pair) Copy() {
 	p.Target.Is(Stopped("migration"))
 	for pass := 1; pass <= 2; pass++ {
 		p.Source.Emit("MIGRATION_PASS", fmt.Sprintf(`{"pass":%d}`, pass))
-		p.Source.SetJob(libvirt.JobStats{Active: true, Total: 512 << 20, Remaining: 1 << 20, Processed: 5 << 20, Rate: 100 << 20, Iteration: pass})
+		p.Source.SetJob(libvirt.JobStats{Active: true, Total: 512 << 20, Remaining: 1 << 20, Processed: 5 << 20,
+			Rate: 100 << 20, Iteration: pass})
 		time.Sleep(time.Second)
 	}
 }

@@ -155,7 +155,8 @@ func (c Node) FreeMemory(ctx context.Context) (uint64, error) {
 			return (stats.Free + stats.Buffers + stats.Cached) << 10, nil
 		}
 		if c.dom0Yields() {
-			return 0, lv.Error{Code: lv.ERR_OPERATION_UNSUPPORTED, Message: "dom0 has all of the memory and gives guests what they need, and how much it can give is not known: set dom0_mem for Xen"}
+			return 0, lv.Error{Code: lv.ERR_OPERATION_UNSUPPORTED, Message: "dom0 has all of the memory and gives " +
+				"guests what they need, and how much it can give is not known: set dom0_mem for Xen"}
 		}
 		return c.lv.GetFreeMemory()
 	})
@@ -164,8 +165,8 @@ func (c Node) FreeMemory(ctx context.Context) (uint64, error) {
 // dom0Slack is how much more memory dom0 may be allowed than it has, and count as fixed: Xen rounds.
 const dom0Slack = 64 << 10 // KiB
 
-// dom0Yields reports whether the host is Xen's with a dom0 whose memory is not fixed (dom0_mem=…,max:…): libxl takes from
-// it what a new guest needs.
+// dom0Yields reports whether the host is Xen's with a dom0 whose memory is not fixed (dom0_mem=…,max:…): libxl takes
+// from it what a new guest needs.
 func (c Node) dom0Yields() bool {
 	if !libvirt.DriverOf(c.uri).FixedMemory {
 		return false

@@ -29,7 +29,8 @@ func (c Migrations) Watch(ctx context.Context, name string, f func(libvirt.Event
 		f(libvirt.Event{Name: e.Event, Seconds: e.Seconds, Micros: e.Micros, Details: e.Details, Received: received})
 	}
 	id, err := call(ctx, c.session, "watch", name, func() (int, error) {
-		return c.lv.DomainQemuMonitorEventRegister(nil, watched, callback, lv.CONNECT_DOMAIN_QEMU_MONITOR_EVENT_REGISTER_REGEX)
+		return c.lv.DomainQemuMonitorEventRegister(nil, watched, callback,
+			lv.CONNECT_DOMAIN_QEMU_MONITOR_EVENT_REGISTER_REGEX)
 	})
 	if err != nil {
 		return nil, err

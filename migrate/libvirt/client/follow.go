@@ -22,7 +22,9 @@ const maxAgents = 2
 //
 // Source: VIR_DOMAIN_EVENT_ID_LIFECYCLE, virConnectDomainQemuMonitorEventRegister,
 // virConnectRegisterCloseCallback. None of these taints a domain.
-func (c Domains) Follow(ctx context.Context, f func(domain string, t libvirt.Turn)) (lost <-chan struct{}, stop func(), err error) {
+func (c Domains) Follow(
+	ctx context.Context, f func(domain string, t libvirt.Turn),
+) (lost <-chan struct{}, stop func(), err error) {
 	gone := make(chan struct{})
 	closed := sync.OnceFunc(func() { close(gone) })
 	ends, err := call(ctx, c.session, "follow", "", func() ([]func() error, error) {
@@ -137,8 +139,10 @@ func undo(ends []func() error) {
 //
 // libvirt waits without a limit for an agent that has answered guest-sync, and serves five calls of a connection at a
 // time (max_client_requests): so no more than two agents are asked at once, and a third call fails.
-func (c Domains) InterfaceAddresses(ctx context.Context, name string, source libvirt.AddressSource) ([]libvirt.CardAddresses, error) {
-	return withDomain(ctx, c.session, "ask the addresses of", name, func(d *lv.Domain) ([]libvirt.CardAddresses, error) {
+func (c Domains) InterfaceAddresses(
+	ctx context.Context, name string, source libvirt.AddressSource,
+) ([]libvirt.CardAddresses, error) {
+	ask := func(d *lv.Domain) ([]libvirt.CardAddresses, error) {
 		if source == libvirt.FromAgent {
 			defer c.agents.Add(-1)
 			if c.agents.Add(1) > maxAgents {
@@ -147,7 +151,8 @@ func (c Domains) InterfaceAddresses(ctx context.Context, name string, source lib
 		}
 		cards, err := d.ListAllInterfaceAddresses(lv.DomainInterfaceAddressesSource(source))
 		return cardAddresses(cards), err
-	})
+	}
+	return withDomain(ctx, c.session, "ask the addresses of", name, ask)
 }
 
 func cardAddresses(cards []lv.DomainInterface) []libvirt.CardAddresses {

@@ -9,11 +9,10 @@ import (
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
 
-// MigrateToURI3 migrates the domain live and peer to peer: the source's daemon talks to the
-// target's daemon at dconnURI, and no client prolongs the pause; p.Managed changes that (virDomainMigrate3). Definitions stay as
-// they are on both sides: the source's is kept, and the target gets a
-// transient domain unless it had a definition already. MigrateOptions change that where they
-// say so.
+// MigrateToURI3 migrates the domain live and peer to peer: the source's daemon talks to the target's daemon at
+// dconnURI, and no client prolongs the pause; p.Managed changes that (virDomainMigrate3). Definitions stay as they are
+// on both sides: the source's is kept, and the target gets a transient domain unless it had a definition already.
+// MigrateOptions change that where they say so.
 //
 // It returns when the migration ended. When ctx ends first it returns, and the migration goes
 // on: use AbortJob. An error does not prove that the domain stayed.
@@ -29,7 +28,9 @@ func (c Migrations) migrate(ctx context.Context, op, name, dconnURI, destXML str
 	flags, params := migration(p, libvirt.DriverOf(c.uri))
 	params.DestXML, params.DestXMLSet = destXML, destXML != ""
 	if !p.Managed {
-		return doDomain(ctx, c.session, op, name, func(d *lv.Domain) error { return d.MigrateToURI3(dconnURI, &params, flags) })
+		return doDomain(ctx, c.session, op, name, func(d *lv.Domain) error {
+			return d.MigrateToURI3(dconnURI, &params, flags)
+		})
 	}
 	target, err := Open(ctx, dconnURI)
 	if err != nil {
@@ -156,7 +157,9 @@ func (c Migrations) CompletedJob(ctx context.Context, name string) (libvirt.JobS
 	return c.jobStats(ctx, name, lv.DOMAIN_JOB_STATS_COMPLETED|lv.DOMAIN_JOB_STATS_KEEP_COMPLETED)
 }
 
-func (c Migrations) jobStats(ctx context.Context, name string, flags lv.DomainGetJobStatsFlags) (libvirt.JobStats, error) {
+func (c Migrations) jobStats(
+	ctx context.Context, name string, flags lv.DomainGetJobStatsFlags,
+) (libvirt.JobStats, error) {
 	return withDomain(ctx, c.session, "job statistics of", name, func(d *lv.Domain) (libvirt.JobStats, error) {
 		info, err := d.GetJobStats(flags)
 		if err != nil {
@@ -180,7 +183,8 @@ func jobStatsOf(i *lv.DomainJobInfo) libvirt.JobStats {
 		Throttle:  i.AutoConvergeThrottle,
 		Downtime:  time.Duration(i.Downtime) * time.Millisecond,
 		XBZRLE:    xbzrleOf(i),
-		Disks:     libvirt.DiskStats{Total: i.DiskTotal, Processed: i.DiskProcessed, Remaining: i.DiskRemaining, Rate: i.DiskBps},
+		Disks: libvirt.DiskStats{Total: i.DiskTotal, Processed: i.DiskProcessed, Remaining: i.DiskRemaining,
+			Rate: i.DiskBps},
 	}
 }
 
