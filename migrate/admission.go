@@ -19,9 +19,9 @@ const CheckWindow = "window"
 // PhaseSlot is the phase in which a move waits for admission, and has asked nothing yet.
 const PhaseSlot = "waiting for slot"
 
-// admission is what a move has of the link: what a queue granted, and its slot always. The
+// admitter is what a move has of the link: what a queue granted, and its slot always. The
 // slot is what keeps those who came through the queue and those who did not apart.
-type admission struct {
+type admitter struct {
 	*account
 	queue   Queue // nil where there is none
 	slots   slot.Pool
@@ -32,11 +32,8 @@ type admission struct {
 	slot    *slot.Slot
 }
 
-// errGaveUp is why a move that was admitted was not begun all the same.
-var errGaveUp = errors.New("the queue took the admission back, as there is no time left for the move")
-
 // admit waits for the queue, where there is one, and then for a slot.
-func (a *admission) admit(ctx context.Context, r AdmissionRequest) (err error) {
+func (a *admitter) admit(ctx context.Context, r AdmissionRequest) (err error) {
 	defer a.step("slot")()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -67,27 +64,27 @@ func (a *admission) admit(ctx context.Context, r AdmissionRequest) (err error) {
 }
 
 // isShared reports whether others are under way as well.
-func (a *admission) isShared() bool { return a.slots.Shared(a.slot) }
+func (a *admitter) isShared() bool { return a.slots.Shared(a.slot) }
 
 // copied lets the next one begin. Without a queue that waits for the end of the move.
-func (a *admission) copied(t qmp.Timeline) {
+func (a *admitter) copied(t qmp.Timeline) {
 	if a.granted != nil {
 		a.slot.Release()
 		a.granted.Copied(*cmp.Or(t.Pause, new(time.Duration)))
 	}
 }
 
-func (a *admission) release() {
+func (a *admitter) release() {
 	a.slot.Release()
 	if a.granted != nil {
 		a.granted.Release()
 	}
 }
 
-func (a *admission) waiting() { a.report(PhaseSlot) }
+func (a *admitter) waiting() { a.report(PhaseSlot) }
 
 // enter asks the queue; nil without one.
-func (a *admission) enter(ctx context.Context, r AdmissionRequest) (Admission, error) {
+func (a *admitter) enter(ctx context.Context, r AdmissionRequest) (Admission, error) {
 	if a.queue == nil {
 		return nil, nil
 	}
@@ -128,7 +125,7 @@ func timedOut(ctx context.Context, waited time.Duration) error {
 }
 
 // update reports to the queue, where there is one, what was learnt of the guest's load since.
-func (a *admission) update(l drain.Load) {
+func (a *admitter) update(l drain.Load) {
 	if a.granted != nil {
 		a.granted.Update(l)
 	}

@@ -52,11 +52,11 @@ type mover struct {
 	window
 	job
 	planner
-	migration
+	runner
 	verifier
 	disks  copier
 	relay  relaying
-	queued admission
+	queued admitter
 
 	req      Request
 	without  []error    // what the source's driver cannot do of what was requested
@@ -75,8 +75,8 @@ func newMover(req Request, deps Deps) *mover {
 	m.disks = copier{job: &m.job, req: &m.req,
 		Copy: diskcopy.Copy{Guest: req.Guest, Peer: req.Target, Target: &m.target}}
 	m.planner = planner{job: &m.job, req: &m.req, copier: &m.disks, hurries: sync.OnceValue(req.awaited)}
-	m.migration = migration{planner: &m.planner, relay: &m.relay}
-	m.queued = admission{account: &m.account, queue: deps.Queue, slots: deps.Slots, shorten: m.migration.shorten}
+	m.runner = runner{planner: &m.planner, relay: &m.relay}
+	m.queued = admitter{account: &m.account, queue: deps.Queue, slots: deps.Slots, shorten: m.shortenTo}
 	if req.Adopt { // what is under way already asks nobody
 		m.queued.queue = nil
 	}
@@ -242,7 +242,7 @@ func (m *mover) adopt(ctx context.Context) (over bool, err error) {
 // migrate starts the migration, and waits until the guest has run at the target for a moment.
 func (m *mover) migrate(ctx context.Context) error {
 	shared := m.queued.isShared()
-	err := m.migration.run(ctx, m.firstAttempt())
+	err := m.runner.run(ctx, m.firstAttempt())
 	m.rec.Shared = shared && m.queued.isShared()
 	if err == nil {
 		m.rest(ctx)

@@ -206,3 +206,6 @@ func MayTryNext(err error) bool {
 	over := errors.Is(err, ErrOutOfTime) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 	return !over
 }
+
+// errGaveUp is why a move that was admitted was not begun all the same.
+var errGaveUp = errors.New("the queue took the admission back, as there is no time left for the move")
