@@ -80,7 +80,7 @@ func Open(ctx context.Context, uri string) (*Conn, error) {
 		return nil, late(opOpen, uri, "", err)
 	}
 	if err := libvirt.CheckURI(uri); err != nil {
-		return nil, refused(opOpen, uri, "", err)
+		return nil, wrap(opOpen, uri, "", err)
 	}
 	done := make(chan error, 1)
 	go func() { done <- c.connect() }()

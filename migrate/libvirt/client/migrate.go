@@ -23,7 +23,7 @@ func (c Migrations) MigrateToURI3(ctx context.Context, name, dconnURI string, p 
 // migrate is MigrateToURI3 with a description for the target, where that is not empty.
 func (c Migrations) migrate(ctx context.Context, op, name, dconnURI, destXML string, p libvirt.MigrateParams) error {
 	if err := libvirt.CheckURI(dconnURI); err != nil {
-		return refused(op, c.uri, name, err)
+		return wrap(op, c.uri, name, err)
 	}
 	flags, params := migration(p, libvirt.DriverOf(c.uri))
 	params.DestXML, params.DestXMLSet = destXML, destXML != ""
