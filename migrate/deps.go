@@ -18,7 +18,7 @@ import (
 type Deps struct {
 	// Open connects to the libvirt at a URI. It is called again when a connection breaks.
 	Open func(ctx context.Context, uri string) (endpoint.Host, error)
-	// Gone, when set, is asked while the source's libvirt gives no answer: has the guest's hypervisor process on this
+	// Gone, when set, is asked while the source's libvirt does not respond: has the guest's hypervisor process on this
 	// node ended? True must be proof. An error means that it is not known.
 	Gone func(ctx context.Context, guest, uuid string) (bool, error)
 	// Halted, when set, is asked where the source's libvirt reports a running guest, and its driver does not know that

@@ -182,7 +182,7 @@ func (r *runner) startPostCopy(ctx context.Context) {
 	}
 	if err != nil {
 		r.policy.PostCopy = false
-		r.note("no switch to post-copy: " + err.Error())
+		r.note("cannot switch to post-copy: " + err.Error())
 		return
 	}
 	r.escalate(ladder.PostCopy)

@@ -39,11 +39,11 @@ func (p *planner) recall() {
 	p.known = predict.Known{Budget: p.req.budget(), Bound: p.req.Bandwidth << 20}
 	links, err := history.ReadLinks(p.deps.Links)
 	if err != nil {
-		p.log.WithError(err).Warn("what earlier moves taught of the link is lost")
+		p.log.WithError(err).Warn("the history of the link cannot be read")
 	}
 	guests, err := history.ReadGuests(p.deps.Guests)
 	if err != nil {
-		p.log.WithError(err).Warn("what earlier moves taught of the guest is lost")
+		p.log.WithError(err).Warn("the history of the guest cannot be read")
 	}
 	p.known.Link, p.known.Guest = links[p.req.Target], guests[p.req.Guest].Of(p.uuid)
 }

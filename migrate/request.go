@@ -178,12 +178,12 @@ var (
 	// ErrUnknown is in the error of a Move that cannot tell where the guest runs.
 	ErrUnknown = errors.New("cannot tell where the guest runs")
 	// ErrOutOfTime is in the error of a Move that aborted its migration to meet the deadline.
-	ErrOutOfTime = errors.New("the migration was not done in time")
+	ErrOutOfTime = errors.New("the migration timed out")
 	// ErrHopeless is in the error of a Move that gave up early, as its time is better spent on
 	// another way to get the guest off this node.
 	ErrHopeless = errors.New("the migration cannot succeed")
 	// ErrTargetSilent is in the error of a Move that gave up since its target gave no answer any more.
-	ErrTargetSilent = errors.New("the target gives no answer")
+	ErrTargetSilent = errors.New("the target does not respond")
 )
 
 // ofTarget are the checks that another target may pass.
@@ -208,4 +208,4 @@ func MayTryNext(err error) bool {
 }
 
 // errGaveUp is why a move that was admitted was not begun all the same.
-var errGaveUp = errors.New("the queue took the admission back, as there is no time left for the move")
+var errGaveUp = errors.New("the migration queue revoked the admission: no time left for the move")

@@ -114,7 +114,7 @@ func (v verifier) fillTimeline() {
 		v.rec.Verified.SameBoot = &same
 	}
 	if t.Rebooted {
-		v.note("the guest reset itself or switched itself off meanwhile")
+		v.note("the guest rebooted or shut down during the migration")
 	}
 }
 

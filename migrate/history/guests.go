@@ -64,7 +64,7 @@ func LearnGuest(path string, r record.Record) error {
 		return true
 	})
 	if err != nil {
-		return fmt.Errorf("remember guest %q: %w", r.Guest, err)
+		return fmt.Errorf("update the history of guest %q: %w", r.Guest, err)
 	}
 	return nil
 }

@@ -56,7 +56,7 @@ func LearnLink(path string, r record.Record) error {
 		return ok
 	})
 	if err != nil {
-		return fmt.Errorf("remember the link to %q: %w", r.To, err)
+		return fmt.Errorf("update the history of the link to %q: %w", r.To, err)
 	}
 	return nil
 }

@@ -31,7 +31,7 @@ func (p *inspection) run(ctx context.Context) error {
 	}
 	here := p.source.Observe(ctx, p.req.Guest)
 	if here.Err != nil && !errors.Is(here.Err, libvirt.ErrNoDomain) {
-		return &Refusal{CheckSource, "the source's libvirt gives no answer", "", here.Err}
+		return &Refusal{CheckSource, "the source's libvirt does not respond", "", here.Err}
 	}
 	if p.found.UUID == "" && here.Err == nil {
 		p.found.UUID = here.Status.UUID

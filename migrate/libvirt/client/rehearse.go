@@ -33,7 +33,7 @@ func (c Migrations) Rehearse(ctx context.Context, name, dconnURI string, p libvi
 	var lerr *libvirt.Error
 	switch {
 	case err == nil:
-		return fmt.Errorf("%s %q at %q: libvirt took a description that is none", op, name, c.uri)
+		return fmt.Errorf("%s %q at %q: libvirt accepted an invalid description", op, name, c.uri)
 	case errors.As(err, &lerr) && strings.Contains(lerr.Message, noDomain):
 		return nil
 	}
