@@ -51,7 +51,7 @@
 //     migration/options.c), and leaves it out in post-copy.
 //   - What of TCP comes in for the guest at the source during its pause is kept, and forwarded once the network knows
 //     the guest at the target ([Relay]; package relay has the why and how). It follows the events that are heard, and
-//     hinders nothing: a move without it is as good, but for clients that were sending.
+//     delays nothing: a move without it is as good, but for clients that were sending.
 //   - From the guest's STOP until it runs again the engine asks the hypervisor nothing, nor in
 //     the moment after a new pass, in which the STOP of a quiet guest comes.
 //   - A guest that runs at the target is left alone for a second ([Request.Rest]), where no other guest waits

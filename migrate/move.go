@@ -113,7 +113,7 @@ func (m *mover) run(ctx context.Context) error {
 	}
 	m.warnUnsupported()
 	defer m.listen(ctx)()
-	if m.found.PostCopyBroken {
+	if m.found.PostCopyFailed {
 		m.note("an earlier post-copy failed: recovering it")
 		return m.conclude(ctx, nil)
 	}
@@ -293,7 +293,7 @@ func (m *mover) conclude(ctx context.Context, jobErr error) error {
 	if v.Outcome == record.Moved {
 		m.events.AwaitResume()
 		m.collect(ctx)
-		m.rec.Rung = rungTaken(m.events.InPostCopy() || m.found.PostCopyBroken, m.rec.Throttle)
+		m.rec.Rung = rungTaken(m.events.InPostCopy() || m.found.PostCopyFailed, m.rec.Throttle)
 	}
 	m.fillTimeline()
 	err := result(v, jobErr)

@@ -170,11 +170,11 @@ func (w *wire) SetMaxSpeed(ctx context.Context, guest string, mibs uint64, postC
 	return w.fake.SetMaxSpeed(ctx, guest, mibs, postCopy)
 }
 
-func (w *wire) BreakPostCopy(ctx context.Context, guest string) error {
+func (w *wire) AbortPostCopy(ctx context.Context, guest string) error {
 	if err := w.ask(ctx); err != nil {
 		return err
 	}
-	return w.fake.BreakPostCopy(ctx, guest)
+	return w.fake.AbortPostCopy(ctx, guest)
 }
 
 func (w *wire) Resume(ctx context.Context, guest string) error {

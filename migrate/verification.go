@@ -199,7 +199,7 @@ func (r recovery) call(ctx context.Context) error {
 			sent, quiet = s.Processed, time.Now()
 		} else if time.Since(quiet) >= recoverQuiet {
 			quiet = time.Now()
-			if err := host.BreakPostCopy(ask, r.guest); err != nil {
+			if err := host.AbortPostCopy(ask, r.guest); err != nil {
 				r.log.WithError(err).Warn("post-copy recovery stalled; abort failed")
 			}
 		}

@@ -68,7 +68,7 @@ type Findings struct {
 	// Adopted says that a migration to this target is under way, which another caller began, and InPostCopy that the
 	// guest runs at the target already.
 	Adopted, InPostCopy bool
-	PostCopyBroken      bool // an earlier migration broke in its post-copy phase, and can be recovered
+	PostCopyFailed      bool // an earlier migration broke in its post-copy phase, and can be recovered
 
 	Guest  *libvirtxml.Domain // as the target gets it, nil before it was read
 	Memory uint64             // bytes that the guest has

@@ -45,7 +45,7 @@ func (p *inspection) run(ctx context.Context) error {
 	}
 	err := p.target.Connect(ctx, connectTime)
 	switch {
-	case p.found.PostCopyBroken:
+	case p.found.PostCopyFailed:
 		return checkOtherHalf(ctx, p, err)
 	case p.found.Adopted:
 		return nil // all was checked when it began, and the target's copy is its own

@@ -26,7 +26,7 @@ const (
 	pausedByUser                      // it is paused at the target, too
 	inSwitchover                      // paused by a migration that may be under way, which is adopted then
 	inPostCopy                        // the same, and the guest runs at the target already
-	postCopyBroken                    // nothing but a recovery can save the guest, whoever began it
+	postCopyFailed                    // nothing but a recovery can save the guest, whoever began it
 )
 
 // stateOf is the rule. adopt is Request.Adopt.
@@ -41,7 +41,7 @@ func stateOf(s libvirt.Status, adopt bool) sourceState {
 	case s.Reason == "user":
 		return pausedByUser
 	case s.Reason == "postcopy-failed":
-		return postCopyBroken
+		return postCopyFailed
 	case s.Reason == "migration" && adopt:
 		return inSwitchover
 	case s.Reason == "postcopy" && adopt:
@@ -54,9 +54,9 @@ func stateOf(s libvirt.Status, adopt bool) sourceState {
 func checkSource(ctx context.Context, p *inspection, s libvirt.Status) error {
 	state := stateOf(s, p.req.Adopt)
 	f := &p.found
-	f.Paused, f.InPostCopy, f.PostCopyBroken = state == pausedByUser, state == inPostCopy, state == postCopyBroken
+	f.Paused, f.InPostCopy, f.PostCopyFailed = state == pausedByUser, state == inPostCopy, state == postCopyFailed
 	switch state {
-	case postCopyBroken:
+	case postCopyFailed:
 		return nil
 	case immovable:
 		return &Refusal{CheckRunning, fmt.Sprintf("the guest is %v (%s)", s.State, s.Reason),
@@ -98,7 +98,7 @@ func judgeJob(state sourceState, job libvirt.JobStats, err error) error {
 	return nil
 }
 
-// isHalted asks the other witness where libvirt's word for a running guest is no proof.
+// isHalted asks the hypervisor itself where libvirt's answer for a running guest is no proof.
 func isHalted(ctx context.Context, p *inspection) bool {
 	if p.driver.TracksProcess || p.deps.Halted == nil {
 		return false

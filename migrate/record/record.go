@@ -19,7 +19,7 @@ type Outcome string
 const (
 	Moved   Outcome = "moved"   // it runs at the target and not at the source
 	Stayed  Outcome = "stayed"  // it is at the source and not moving
-	Unknown Outcome = "unknown" // the witnesses could not decide: look before doing anything
+	Unknown Outcome = "unknown" // the evidence does not decide: look before doing anything
 
 	// Of a guest that was not moved but taken off its node on a lower rung of its ladder. Move has
 	// neither of them.

@@ -235,8 +235,8 @@ func (f *Fake) SetMaxSpeed(ctx context.Context, _ string, mibs uint64, postCopy 
 	return nil
 }
 
-// BreakPostCopy implements endpoint.Host.
-func (f *Fake) BreakPostCopy(context.Context, string) error {
+// AbortPostCopy implements endpoint.Host.
+func (f *Fake) AbortPostCopy(context.Context, string) error {
 	select {
 	case f.Broken <- struct{}{}:
 	default:

@@ -138,9 +138,9 @@ func (c Migrations) AbortJob(ctx context.Context, name string) error {
 	return doDomain(ctx, c.session, "abort migration of", name, (*lv.Domain).AbortJob)
 }
 
-// BreakPostCopy ends the job of a migration in its post-copy phase: what is left of it is paused until it is
+// AbortPostCopy ends the job of a migration in its post-copy phase: what is left of it is paused until it is
 // recovered, by MigrateToURI3 with Recover (virDomainAbortJobFlags).
-func (c Migrations) BreakPostCopy(ctx context.Context, name string) error {
+func (c Migrations) AbortPostCopy(ctx context.Context, name string) error {
 	return doDomain(ctx, c.session, "abort post-copy of", name, func(d *lv.Domain) error {
 		return d.AbortJobFlags(lv.DOMAIN_ABORT_JOB_POSTCOPY)
 	})
