@@ -19,12 +19,12 @@
 //	verification.go  the evidence of where the guest runs (package verify decides), and post-copy recovery
 //	migration.go     the migration under way: start, sample, ask the rule, do what it says, start again
 //	attempt.go       with what it is started, and the rule for starting it again
-//	silence.go       the watch over a target that may be gone
 //	copier.go        the guest's disks; package diskcopy does the work
-//	job.go           libvirt's job at the source: what is known of it, what can be set, and its abort
+//	job.go           libvirt's job at the source: what is known of it, what can be set, its abort, and the watch over
+//	                 a target that may be gone
 //	relaying.go      the relay's begin and end; package events has the events that it follows
-//	account.go       the record, and log and progress meanwhile; window.go has the time
-//	request.go       what is requested, whether the driver can do it, and the errors; deps.go has what Move needs
+//	account.go       the record, log and progress, and the time that is left
+//	request.go       what is requested, whether the driver can do it, what Move needs from outside, and the errors
 //
 // The course in detail:
 //
