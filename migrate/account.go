@@ -73,7 +73,7 @@ func (a *account) sampled(s libvirt.JobStats, compressed bool) {
 	}
 	a.rec.AddXBZRLE(s.XBZRLE)
 	if s.Throttle > 0 {
-		a.escalate(ladder.Converge)
+		a.escalate(ladder.Techniques{Throttle: true})
 	}
 }
 
@@ -83,8 +83,9 @@ func (a *account) limited(limit time.Duration) {
 	a.rec.DowntimeLimitsMS = append(a.rec.DowntimeLimitsMS, record.Millis(limit))
 }
 
-// escalate continues to a rougher rung; a gentler one, or the same, changes nothing.
-func (a *account) escalate(to ladder.Rung) {
+// escalate continues to the rung of these techniques; a gentler one, or the same, changes nothing.
+func (a *account) escalate(t ladder.Techniques) {
+	to := t.Rung()
 	if a.rung != "" && to.Compare(a.rung) <= 0 {
 		return
 	}
@@ -94,14 +95,9 @@ func (a *account) escalate(to ladder.Rung) {
 
 // endRung notes how long the present rung took, and why it failed, nil where it did not.
 func (a *account) endRung(why error) {
-	if a.rung == "" {
-		return
+	if a.rung != "" {
+		a.rec.Rungs = append(a.rec.Rungs, record.NewRungTime(a.rung, a.rungBegan, why))
 	}
-	r := record.RungTime{Rung: a.rung, MS: record.Millis(time.Since(a.rungBegan))}
-	if why != nil {
-		r.Error = why.Error()
-	}
-	a.rec.Rungs = append(a.rec.Rungs, r)
 }
 
 // end completes the record.

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/history"
-	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/record"
 )
@@ -272,17 +271,5 @@ func TestParams(t *testing.T) {
 			got.Parallel != c.want.Parallel || got.Connections != c.want.Connections {
 			t.Errorf("%s: %+v", c.name, got)
 		}
-	}
-}
-
-func TestRungTaken(t *testing.T) {
-	if got := rungTaken(false, 0); got != ladder.Live {
-		t.Errorf("%q", got)
-	}
-	if got := rungTaken(false, 20); got != ladder.Converge {
-		t.Errorf("throttled: %q", got)
-	}
-	if got := rungTaken(true, 20); got != ladder.PostCopy {
-		t.Errorf("in post-copy: %q", got)
 	}
 }

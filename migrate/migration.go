@@ -185,7 +185,7 @@ func (r *runner) startPostCopy(ctx context.Context) {
 		r.note("cannot switch to post-copy: " + err.Error())
 		return
 	}
-	r.escalate(ladder.PostCopy)
+	r.escalate(ladder.Techniques{PostCopy: true})
 	r.note("the guest did not converge, and was switched to post-copy")
 }
 
@@ -206,7 +206,7 @@ func (r *runner) liftBandwidth(ctx context.Context) {
 func (r *runner) awaitAdopted(ctx context.Context) error {
 	defer r.step("see-through")()
 	r.ended = false
-	r.escalate(ladder.Live)
+	r.escalate(ladder.Techniques{})
 	r.report("migrating")
 	watch, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -267,7 +267,7 @@ func (r *runner) attemptOnce(ctx context.Context) error {
 		r.relay.begin(ctx, r.source.Host)
 	}
 	r.setDowntime(ctx, r.policy.InitialDowntime) // before the start: a short migration is over before the first look
-	r.escalate(ladder.Live)
+	r.escalate(ladder.Techniques{})
 	r.report("migrating")
 	params := r.try.params(r.found.Params)
 	r.rec.Compression, r.rec.Cache = params.Compression, r.try.cache

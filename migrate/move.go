@@ -293,7 +293,8 @@ func (m *mover) conclude(ctx context.Context, jobErr error) error {
 	if v.Outcome == record.Moved {
 		m.events.AwaitResume()
 		m.collect(ctx)
-		m.rec.Rung = rungTaken(m.events.InPostCopy() || m.found.PostCopyFailed, m.rec.Throttle)
+		m.rec.Rung = ladder.Techniques{Throttle: m.rec.Throttle > 0,
+			PostCopy: m.events.InPostCopy() || m.found.PostCopyFailed}.Rung()
 	}
 	m.fillTimeline()
 	err := result(v, jobErr)
@@ -319,15 +320,4 @@ func result(v verify.Verdict, jobErr error) error {
 		return errors.New("libvirt reported success, and the guest is at the source")
 	}
 	return jobErr
-}
-
-// rungTaken is the rung on which the guest moved, which was slowed down by so many per cent.
-func rungTaken(postCopy bool, throttle int) ladder.Rung {
-	switch {
-	case postCopy:
-		return ladder.PostCopy
-	case throttle > 0:
-		return ladder.Converge
-	}
-	return ladder.Live
 }

@@ -150,18 +150,6 @@ func (p *planner) stateOf(s libvirt.JobStats) convergence.State {
 	return out
 }
 
-// rungsOf are those that this engine may take, from the gentlest on.
-func rungsOf(p convergence.Policy) []ladder.Rung {
-	rungs := []ladder.Rung{ladder.Live}
-	if p.AutoConverge {
-		rungs = append(rungs, ladder.Converge)
-	}
-	if p.PostCopy {
-		rungs = append(rungs, ladder.PostCopy)
-	}
-	return rungs
-}
-
 const (
 	// paceLeast and paceTime bound what a first pass puts on the wire where nobody requested a bound: a guest is
 	// copied in paceTime at the quickest, and never slower than paceLeast for that. QEMU fills the buffers of the
@@ -233,7 +221,7 @@ func (p *planner) admissionRequest() AdmissionRequest {
 		Guest: p.req.Guest, UUID: p.uuid, Target: p.req.Target,
 		Load: p.known.LoadWithin(p.req.budget()), Measured: p.awaitLoad,
 		Rate: float64(p.known.Link.Bandwidth), Most: float64(p.req.Bandwidth << 20), SetUp: p.known.Link.SetUp(),
-		Rungs: rungsOf(p.policy), Deadline: p.abortAt,
+		Rungs: ladder.Techniques{Throttle: p.policy.AutoConverge, PostCopy: p.policy.PostCopy}.Rungs(), Deadline: p.abortAt,
 	}
 }
 

@@ -276,7 +276,7 @@ type AdmissionRequest struct {
 	Rate     float64       // bytes per second that the link to the target carries, 0 where that is not known
 	Most     float64       // bytes per second that this move may take of it, 0 for all
 	SetUp    time.Duration // of a migration, what is neither copying nor pause
-	Rungs    []ladder.Rung // that the engine may take, from the gentlest on
+	Rungs    ladder.Rungs  // that the engine may take, from the gentlest on
 	Deadline time.Time     // when the caller's time is up, zero without one
 }
 

@@ -3,14 +3,13 @@ package resource
 import (
 	"context"
 	"time"
+
+	"github.com/vmferry/vmferry/migrate/ladder"
 )
 
 // Reserves of an action with the usual timeout. Shorter timeouts scale them down.
 const (
-	// destroyReserve is what a stop keeps for destroying: libvirt's destroy gives
-	// QEMU 10 s after SIGTERM and then up to 5 s after SIGKILL.
-	destroyReserve = 17 * time.Second
-	// killReserve is the end of that, for our own SIGTERM and SIGKILL.
+	// killReserve is the end of what a stop keeps for destroying, for our own SIGTERM and SIGKILL.
 	killReserve = 5 * time.Second
 	// answerReserve is for reporting, before the manager kills the agent.
 	answerReserve = time.Second
@@ -39,7 +38,7 @@ type budget struct {
 // newBudget divides a timeout, which must be positive.
 func newBudget(timeout time.Duration) budget {
 	end := timeout - min(answerReserve, timeout/10)
-	reserve := min(destroyReserve, timeout/2)
+	reserve := min(ladder.DestroyTime, timeout/2)
 	return budget{
 		end:      end,
 		save:     (end - reserve) * 2 / 3, // the guest's own shutdown gets the rest

@@ -1,10 +1,12 @@
 package resource
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/resource/observe"
 )
@@ -69,6 +71,18 @@ func TestDecideStop(t *testing.T) {
 		if strings.Join(got, " ") != c.want {
 			t.Errorf("saves %t, arrival %t: %q, want %q", c.saves, c.arrival, got, c.want)
 		}
+	}
+}
+
+// Each rung that ends the guest has its step in a stop, in the ladder's order.
+func TestStopTakesEachRung(t *testing.T) {
+	var got ladder.Rungs
+	for _, s := range decideStop(newBudget(90*time.Second), true, false) {
+		got = append(got, s.rung)
+	}
+	got = slices.Compact(got) // the last in two ways
+	if want := ladder.All().Ending(); !slices.Equal(got, want) {
+		t.Errorf("a stop takes %v, want %v", got, want)
 	}
 }
 

@@ -9,7 +9,6 @@ import (
 
 	"github.com/sirupsen/logrus"
 
-	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/preflight"
 	"github.com/vmferry/vmferry/migrate/record"
 	"github.com/vmferry/vmferry/migrate/wait"
@@ -85,7 +84,7 @@ func decideSave(p Params, why notes.Failure) (when saveWhen, reason string) {
 		return saveNever, ""
 	case p.Snapshot != "":
 		return saveAlways, ""
-	case !p.MayUse(ladder.Save):
+	case !p.Ladder.Saves():
 		return saveNever, ""
 	case slices.Contains(notThere, why.Check):
 		return saveNever, fmt.Sprintf("%s could not restore it: %s", why.Peer, why.Why)
@@ -130,7 +129,7 @@ func (e *evacuation) record(ctx context.Context, began time.Time, rungs []record
 		return
 	}
 	var size uint64
-	if rungs[len(rungs)-1].Rung == ladder.Save {
+	if rungs[len(rungs)-1].Rung.Saves() {
 		size = s.size(ctx)
 	}
 	s.record.ended(began, e.why, rungs, size)

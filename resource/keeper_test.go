@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
 
@@ -224,7 +225,7 @@ func TestSnapshotStop(t *testing.T) {
 				err, took := w.run("stop")
 				checkExit(t, err, Success, "")
 				w.did(c.calls...)
-				if _, err := os.Stat(filepath.Join(w.dir, saveFile)); (err == nil) != c.kept || took >= defaults["stop"]-destroyReserve {
+				if _, err := os.Stat(filepath.Join(w.dir, saveFile)); (err == nil) != c.kept || took >= defaults["stop"]-ladder.DestroyTime {
 					t.Errorf("saved state: %v, took %v", err, took)
 				}
 			})

@@ -5,7 +5,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/shellword"
 	"github.com/vmferry/vmferry/migrate/wait"
@@ -218,7 +217,7 @@ func (s *starter) mayFetch(node string, i notes.Intent, pending bool) bool {
 		return true
 	}
 	begun := pending && i.IsWith(node) && i.IsRecent(time.Now())
-	return s.Params.MayUse(ladder.Live) && (begun || s.notes.hasDeparted(node))
+	return s.Params.Ladder.MovesLive() && (begun || s.notes.hasDeparted(node))
 }
 
 // killArrival ends what a migration to here has left whose source is gone: Xen's driver waits for the rest of the

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate"
-	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/resource/elsewhere"
 	"github.com/vmferry/vmferry/resource/notes"
 	"github.com/vmferry/vmferry/resource/observe"
@@ -74,7 +73,7 @@ func (m *migrator) isAllowed() error {
 	case m.Target == "":
 		return fail(Args, "no target node: migrate_to is called by the cluster manager, "+
 			"which sets OCF_RESKEY_CRM_meta_migrate_target")
-	case !m.Params.MayUse(ladder.Live):
+	case !m.Params.Ladder.MovesLive():
 		return fail(Generic, "guest %q is not migrated, as its ladder does not name live: set allow-migrate=false",
 			m.guest.Name)
 	case edited != nil && edited.Name != m.guest.Name: // under which the target would look for it without effect

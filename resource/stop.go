@@ -3,6 +3,7 @@ package resource
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -114,8 +115,8 @@ type stopStep struct {
 	do   func(*stopper, context.Context) error // nil is the proof that the guest is gone
 }
 
-// decideStop is what a stop tries, in order. Of a guest that has only arrived in part libvirt could end nothing before
-// its source does.
+// decideStop is what a stop tries, in order: how the agent takes each rung that ends the guest. Of a guest that has
+// only arrived in part libvirt could end nothing before its source does.
 func decideStop(b budget, saves, arrival bool) []stopStep {
 	all := []stopStep{
 		{"save", ladder.Save, b.save, func(s *stopper, ctx context.Context) error { return s.saver.save(ctx) }},
@@ -123,30 +124,24 @@ func decideStop(b budget, saves, arrival bool) []stopStep {
 		{"destroy", ladder.Destroy, b.destroy, (*stopper).destroy},
 		{"kill", ladder.Destroy, b.end, (*stopper).kill},
 	}
-	switch {
-	case arrival:
-		return all[3:]
-	case !saves:
-		return all[1:]
+	if arrival {
+		return all[len(all)-1:]
 	}
-	return all
+	return slices.DeleteFunc(all, func(s stopStep) bool { return s.rung.Saves() && !saves })
 }
 
 // try makes one step of the stop and reports whether the guest is proven to be gone.
 func (s *stopper) try(ctx context.Context, step stopStep) bool {
 	ctx, cancel := s.at(ctx, step.end)
 	defer cancel()
-	rung := record.RungTime{Rung: step.rung}
 	began := time.Now()
 	err := step.do(s, ctx)
-	rung.MS = float64(time.Since(began).Microseconds()) / 1000
+	s.rungs = append(s.rungs, record.NewRungTime(step.rung, began, err))
 	if err != nil {
-		rung.Error = err.Error()
 		s.log.WithError(err).Warnf("%s did not stop the guest", step.name)
 	} else {
 		s.log.Infof("stopped by %s", step.name)
 	}
-	s.rungs = append(s.rungs, rung)
 	return err == nil
 }
 

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/resource/hostproc"
 )
@@ -177,7 +178,7 @@ func TestBudget(t *testing.T) {
 			t.Errorf("budget of %v is %+v", timeout, b)
 		}
 	}
-	if b := newBudget(90 * time.Second); b.end-b.graceful != destroyReserve {
-		t.Errorf("stop keeps %v for the destroy, want %v", b.end-b.graceful, destroyReserve)
+	if b := newBudget(90 * time.Second); b.end-b.graceful != ladder.DestroyTime {
+		t.Errorf("stop keeps %v for the destroy, want %v", b.end-b.graceful, ladder.DestroyTime)
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"time"
 
-	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/resource/elsewhere"
 	"github.com/vmferry/vmferry/resource/hostproc"
@@ -103,7 +102,7 @@ func newEvacuation(ctx context.Context, a *run) *evacuation {
 	switch {
 	case noted:
 		e.why, e.leaves = why, func() bool { return true }
-	case a.Leaving == nil || a.Record == nil && !(a.Params.MayUse(ladder.Save) && a.Params.SavesTo() != ""):
+	case a.Leaving == nil || a.Record == nil && !(a.Params.Ladder.Saves() && a.Params.SavesTo() != ""):
 		e.leaves = func() bool { return false } // no manager knows, or nobody needs to know
 	default:
 		e.why.Why = "the cluster manager empties the node, and has requested no migration of the guest"

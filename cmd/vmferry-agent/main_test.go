@@ -17,6 +17,7 @@ import (
 	"github.com/vmferry/vmferry/hbplugin/heartbeat/script"
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/history"
+	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/resource"
 	"github.com/vmferry/vmferry/resource/hostproc"
 	"github.com/vmferry/vmferry/resource/ocf"
@@ -94,7 +95,7 @@ func noProcesses(t *testing.T) hostproc.Host {
 	return hostproc.Host{Proc: t.TempDir(), Run: t.TempDir()}
 }
 
-// The manual page describes exactly the parameters that the meta-data declares.
+// The manual page describes exactly the parameters that the meta-data declares, and each rung of the ladder.
 func TestManualNamesTheParameters(t *testing.T) {
 	manual, err := os.ReadFile("ocf_vmferry_Domain.7")
 	if err != nil {
@@ -107,6 +108,17 @@ func TestManualNamesTheParameters(t *testing.T) {
 	var described []string
 	for _, m := range regexp.MustCompile(`(?m)^\.It Va (\w+)$`).FindAllSubmatch(manual, -1) {
 		described = append(described, string(m[1]))
+	}
+	_, section, _ := strings.Cut(string(manual), "\n.Ss The ladder\n")
+	section, _, _ = strings.Cut(section, "\n.El\n")
+	items := strings.Fields(strings.Join(regexp.MustCompile(`(?m)^\.It (.*)$`).FindAllString(section, -1), " "))
+	for _, rung := range ladder.All() {
+		if !slices.Contains(items, string(rung)) {
+			t.Errorf("the section on the ladder describes %v, and not %s", items, rung)
+		}
+	}
+	if want := "\nThe default is " + ladder.Default.Named() + ";"; !strings.Contains(string(manual), want) {
+		t.Errorf("the manual does not say %q of the ladder", want)
 	}
 	slices.Sort(declared)
 	slices.Sort(described)

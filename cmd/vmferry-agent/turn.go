@@ -2,10 +2,8 @@ package main
 
 import (
 	"path/filepath"
-	"slices"
 
 	"github.com/vmferry/vmferry/migrate"
-	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/resource"
 	"github.com/vmferry/vmferry/resource/agentd/admission"
 	"github.com/vmferry/vmferry/resource/agentd/wire"
@@ -16,7 +14,7 @@ import (
 func queueOf(runDir string, env resource.Environ) migrate.Queue {
 	return admission.Queue(filepath.Join(runDir, wire.Socket), admission.Request{
 		Resource: env.Instance, Priority: env.Params.DrainPriority,
-		Ladder:   slices.DeleteFunc(slices.Clone(env.Params.Ladder), ladder.Rung.IsLive),
+		Ladder:   env.Params.Ladder.Ending(),
 		Shutdown: env.Params.ShutdownTimeout,
 	})
 }

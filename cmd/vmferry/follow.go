@@ -18,7 +18,6 @@ import (
 	"github.com/vmferry/vmferry/hbplugin/verdict"
 	"github.com/vmferry/vmferry/migrate/guestprobe"
 	"github.com/vmferry/vmferry/migrate/history"
-	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/record"
 	"github.com/vmferry/vmferry/migrate/shellword"
 )
@@ -297,7 +296,7 @@ func (r *relocation) restarted(ctx context.Context) error {
 		return nil
 	}
 	err := errRestarted
-	if r.record != nil && r.record.Rung == ladder.Save {
+	if r.record != nil && r.record.Rung.Saves() {
 		err = errSaved
 	}
 	if why == "" {

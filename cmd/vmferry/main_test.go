@@ -18,6 +18,7 @@ import (
 
 	"github.com/vmferry/vmferry/migrate/blackout"
 	"github.com/vmferry/vmferry/migrate/history"
+	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/qmp"
 	"github.com/vmferry/vmferry/migrate/record"
 	"github.com/vmferry/vmferry/resource/hostproc/hostproctest"
@@ -151,7 +152,7 @@ func cmdHeartbeat(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// The manual, the usage and the completion name every command and flag that there is.
+// The manual, the usage and the completion name every command and flag that there is; the manual names every rung.
 func TestManualAndCompletion(t *testing.T) {
 	manual, err := os.ReadFile("vmferry.8")
 	if err != nil {
@@ -159,6 +160,13 @@ func TestManualAndCompletion(t *testing.T) {
 	}
 	texts := map[string]string{"the manual": strings.ReplaceAll(string(manual), `\-`, "-"), "usage": usage,
 		"the completion": bashCompletion(commands)}
+	_, means, _ := strings.Cut(string(manual), "the rung of the ladder that carried the guest")
+	means, _, _ = strings.Cut(means, ",\nand its\n")
+	for _, rung := range ladder.All() {
+		if !strings.Contains(means, string(rung)) {
+			t.Errorf("the manual does not name the rung %s among the means: %q", rung, means)
+		}
+	}
 	for name, run := range commands {
 		c := newCall(&machine{}, name, io.Discard, io.Discard)
 		if err := run(t.Context(), c, []string{"--help"}); err != nil {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -153,6 +154,9 @@ func TestNames(t *testing.T) {
 
 // A guest is never shown as moved live that is not.
 func TestPlanCells(t *testing.T) {
+	usual := ladder.Specs
+	t.Cleanup(func() { ladder.Specs = usual })
+	ladder.Specs = append(slices.Clone(usual), ladder.Spec{Name: "nudge", Live: true}, ladder.Spec{Name: "hibernate"})
 	for _, test := range []struct {
 		fate    hbplugin.Fate
 		means   ladder.Rung
@@ -164,6 +168,8 @@ func TestPlanCells(t *testing.T) {
 		{hbplugin.Restarts, ladder.Shutdown, "n2", "shutdown", "broken"},
 		{hbplugin.Restarts, ladder.Save, "n2", "save", "broken"},
 		{hbplugin.Stops, ladder.Shutdown, "nowhere", "shutdown", "broken"},
+		{hbplugin.MovesLive, "nudge", "n2", "nudge", "kept"}, // of a new rung, by its spec
+		{hbplugin.Restarts, "hibernate", "n2", "hibernate", "broken"},
 		{hbplugin.Stays, "", "-", "stays", "-"},
 		{hbplugin.Untold, "", "-", "cannot tell", "-"},
 		{hbplugin.Stays, ladder.Live, "-", "by hand", "kept"},

@@ -14,7 +14,6 @@ import (
 	"github.com/vmferry/vmferry/hbplugin/plan"
 	"github.com/vmferry/vmferry/hbplugin/shutdown"
 	"github.com/vmferry/vmferry/hbplugin/verdict"
-	"github.com/vmferry/vmferry/migrate/ladder"
 )
 
 var errDoesNotFit = errors.New("not every guest leaves running within the window: see the plan")
@@ -112,14 +111,14 @@ func planTable(w io.Writer, r plan.Report) error {
 func planCells(s plan.Step) []string {
 	times := []string{fmt.Sprintf("+%.1f s", s.Start), s.Guest, planTarget(s), string(s.Rung),
 		fmt.Sprintf("%.1f", s.End-s.Start)}
-	switch s.Rung {
-	case "":
+	switch {
+	case s.Rung == "":
 		how := "stays"
 		if s.Verdict.Fate != hbplugin.Stays {
 			how = string(hbplugin.Untold)
 		}
 		return []string{"-", s.Guest, planTarget(s), how, "-", "-", "-", "-"}
-	case ladder.Live, ladder.Converge, ladder.PostCopy:
+	case s.Rung.IsLive():
 		budget := "kept"
 		switch {
 		case s.Unsupported != "":
@@ -134,7 +133,7 @@ func planCells(s plan.Step) []string {
 			times[3] += ", TLS"
 		}
 		return append(times, fmt.Sprintf("%d MiB", s.Bytes>>20), fmt.Sprintf("%.0f ms", s.Blackout), budget)
-	case ladder.Save:
+	case s.Rung.Saves():
 		return append(times, "-", "until it is restored", "broken")
 	}
 	if s.Verdict.Fate == hbplugin.Stops {

@@ -11,7 +11,6 @@ import (
 	"github.com/vmferry/vmferry/hbplugin/inventory"
 	"github.com/vmferry/vmferry/hbplugin/pacemaker"
 	"github.com/vmferry/vmferry/hbplugin/pacemaker/cib"
-	"github.com/vmferry/vmferry/migrate/ladder"
 )
 
 // resources: does each guest's configuration allow that it is moved live? Those that are
@@ -58,7 +57,7 @@ const leastMove = time.Minute
 
 // metaAttributes: does Pacemaker migrate the guest, and give it the time?
 func metaAttributes(c *inventory.Claim, f *findings) {
-	live := c.Environ.Params.MayUse(ladder.Live)
+	live := c.Environ.Params.Ladder.MovesLive()
 	known := !c.IsRuled("allow-migrate")
 	switch migrates := cib.Bool(c.Meta["allow-migrate"], false); {
 	case migrates && !live:

@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"github.com/vmferry/vmferry/hbplugin"
-	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/resource"
 	"github.com/vmferry/vmferry/resource/hostproc"
 )
@@ -86,7 +85,7 @@ func verdict(e Entry, s state, peers []resource.Peer) hbplugin.Verdict {
 	case v.To == "":
 		v.Fate, v.Why = hbplugin.Stops, "no other node is active"
 		v.Remedy = "on " + strings.Join(down, ", ") + ", type: systemctl start heartbeat"
-	case !params.MayUse(ladder.Live):
+	case !params.Ladder.MovesLive():
 		v.Fate, v.Why = hbplugin.Restarts, "its ladder does not name live"
 		v.Remedy = "add live to its parameter ladder in haresources on both nodes"
 	default:

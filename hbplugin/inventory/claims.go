@@ -11,7 +11,6 @@ import (
 	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/hbplugin/managers"
 	"github.com/vmferry/vmferry/hbplugin/pacemaker/cib"
-	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/resource"
 	"github.com/vmferry/vmferry/resource/notes"
 )
@@ -32,7 +31,7 @@ func (c *Claim) IsRuled(names ...string) bool {
 // IsPinned reports whether the resource says itself that its guest is never moved live.
 func (c *Claim) IsPinned() bool {
 	value, set := c.Meta["allow-migrate"]
-	return !c.Environ.Params.MayUse(ladder.Live) || set && !cib.Bool(value, true)
+	return !c.Environ.Params.Ladder.MovesLive() || set && !cib.Bool(value, true)
 }
 
 // claims are those of all managers that run here. An error means that some may be missing.

@@ -11,7 +11,6 @@ import (
 
 	"github.com/vmferry/vmferry/hbplugin/inventory"
 	"github.com/vmferry/vmferry/migrate/history"
-	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/predict"
 	"github.com/vmferry/vmferry/migrate/preflight"
@@ -114,7 +113,7 @@ func (s Sources) storeRate() (float64, error) {
 		return 0, err
 	}
 	for _, r := range slices.Backward(records) {
-		if n := len(r.Rungs); r.Outcome == record.Ended && r.Rung == ladder.Save && n > 0 && r.Rungs[n-1].MS > 0 &&
+		if n := len(r.Rungs); r.Outcome == record.Ended && r.Rung.Saves() && n > 0 && r.Rungs[n-1].MS > 0 &&
 			r.Transferred > 0 {
 			return float64(r.Transferred) / r.Rungs[n-1].MS * 1000, nil
 		}

@@ -3,7 +3,6 @@ package plan
 import (
 	"cmp"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/vmferry/vmferry/hbplugin"
@@ -126,30 +125,21 @@ func (o Observed) candidate(p inventory.Prediction) drain.Guest {
 		d.Priority = params.DrainPriority
 		d.Ladder, d.Most = params.Ladder, float64(params.Bandwidth()<<20)
 	}
-	d.Ladder = available(g.URI, d.Ladder)
+	if len(d.Ladder) == 0 {
+		d.Ladder = ladder.Default
+	}
+	if !libvirt.DriverOf(g.URI).JobControl {
+		d.Ladder = d.Ladder.Without(ladder.JobControl)
+	}
 	switch {
 	case !o.Managed: // vmferry migrate only moves
-		d.Ladder = slices.DeleteFunc(d.Ladder, func(m ladder.Rung) bool { return !m.IsLive() })
+		d.Ladder = d.Ladder.Live()
 	case !p.Fate.KeepsRunning():
-		d.Ladder = slices.DeleteFunc(d.Ladder, ladder.Rung.IsLive)
-		if len(d.Ladder) == 0 {
-			d.Ladder = []ladder.Rung{ladder.Shutdown}
-		}
+		d.Ladder = d.Ladder.Ending()
 	}
 	d.Load = predict.Known{Link: o.Link, Guest: o.Profiles[g.Name].Of(g.UUID), Load: o.Loads[g.Name]}.LoadWithin(budget)
 	d.Load.Disks = o.Disks[g.Name]
 	return d
-}
-
-// available are the rungs that the guest's driver has; an empty ladder is the usual one.
-func available(uri string, rungs []ladder.Rung) []ladder.Rung {
-	if len(rungs) == 0 {
-		rungs = ladder.Default
-	}
-	plain := !libvirt.DriverOf(uri).JobControl
-	return slices.DeleteFunc(slices.Clone(rungs), func(r ladder.Rung) bool {
-		return plain && (r == ladder.Converge || r == ladder.PostCopy)
-	})
 }
 
 // scheduled adds what the schedule says of a guest.

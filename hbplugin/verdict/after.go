@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"github.com/vmferry/vmferry/hbplugin"
-	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/record"
 )
@@ -84,10 +83,7 @@ func ended(r record.Record) string {
 	if r.Outcome != record.Ended {
 		return r.Error
 	}
-	how := map[ladder.Rung]string{
-		ladder.Shutdown: "it was shut down", ladder.Destroy: "it was destroyed", ladder.Save: "it was saved",
-	}
-	return join(how[r.Rung], r.Error)
+	return join(r.Rung.Spec().Ended, r.Error)
 }
 
 // Agrees reports whether what was said before is what happened. Who could not tell has not said it.

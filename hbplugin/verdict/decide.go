@@ -9,7 +9,6 @@ import (
 
 	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/migrate"
-	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/preflight"
 )
 
@@ -53,7 +52,7 @@ func Decide(said hbplugin.Verdict, g Guest, answers map[string]Answer) hbplugin.
 
 // stays is why the agent does not migrate the guest, whatever the nodes say.
 func (g Guest) stays() (why, remedy string) {
-	if !g.Params.MayUse(ladder.Live) {
+	if !g.Params.Ladder.MovesLive() {
 		return "its ladder does not name live", "add live to the parameter ladder of resource " + g.Resource
 	}
 	for _, p := range g.Problems {

@@ -9,7 +9,6 @@ import (
 
 	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/migrate"
-	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/preflight"
 	"github.com/vmferry/vmferry/resource"
 )
@@ -129,5 +128,5 @@ func (a Asker) ask(ctx context.Context, g Guest, node string, live bool) Answer 
 
 // saves reports whether a guest that cannot be moved live is saved and restored.
 func (g Guest) saves() bool {
-	return g.Params.SaveDir != "" && g.Params.MayUse(ladder.Save)
+	return g.Params.SaveDir != "" && g.Params.Ladder.Saves()
 }

@@ -47,7 +47,7 @@ func (m *migration) copy(bytes float64) {
 // passed is the end of a pass: is what was written meanwhile little enough for the last copy?
 func (m *migration) passed() {
 	dirty, device := m.dirty(), float64(m.load.Device)
-	if m.means == ladder.PostCopy {
+	if m.means.Spec().PostCopy {
 		m.stopped = m.clock.now
 		m.sending = m.link.send(device, func() { m.resume(dirty) })
 		return
@@ -82,7 +82,7 @@ const pointless = 40
 // second one.
 func (m *migration) throttle() float64 {
 	first := pointless
-	if m.means == ladder.Converge {
+	if m.means.Spec().Throttle != nil {
 		first = 3
 	}
 	if m.pass < first {

@@ -102,7 +102,7 @@ func (p *planner) run(cands []*candidate) (steps []Step, all bool) {
 func (p *planner) step(c *candidate) Step {
 	for rest := c.options; len(rest) > 0; {
 		same := 1
-		for same < len(rest) && rest[same].means == rest[0].means {
+		for same < len(rest) && rest[same].rung == rest[0].rung {
 			same++
 		}
 		if s, ok := p.first(c, rest[:same]); ok {
@@ -166,7 +166,7 @@ func (p *planner) take(c *candidate, o option) Step {
 	if !o.pred.Kept {
 		why = "no rung is predicted to keep the budget"
 	}
-	return Step{Why: why, Guest: c.guest.Name, Rung: o.means, Link: t.Name, Lane: lane, Start: start, Copy: predict.Later(start, t.Setup),
+	return Step{Why: why, Guest: c.guest.Name, Rung: o.rung, Link: t.Name, Lane: lane, Start: start, Copy: predict.Later(start, t.Setup),
 		Free: free, End: predict.Later(free, t.Teardown), AtOnce: o.atOnce, Prediction: o.pred}
 }
 
@@ -181,13 +181,13 @@ func (p *planner) strand(c *candidate) Step {
 		return s
 	}
 	m, need := c.fallback(window, p.node.StoreRate)
-	if m == ladder.Save && need > window-p.saving { // the storage is shared: look for another
+	if m.Saves() && need > window-p.saving { // the storage is shared: look for another
 		d := *c
-		d.guest.Ladder = slices.DeleteFunc(slices.Clone(c.guest.Ladder), func(m ladder.Rung) bool { return m == ladder.Save })
+		d.guest.Ladder = c.guest.Ladder.Without(ladder.SaveDir)
 		m, need = d.fallback(window, p.node.StoreRate)
 	}
 	s.Rung, s.Start, s.End = m, window-need, window
-	if m == ladder.Save {
+	if m.Saves() {
 		s.Start, s.End = s.Start-p.saving, s.End-p.saving
 		p.saving += need
 	}
@@ -200,7 +200,7 @@ func (p *planner) strand(c *candidate) Step {
 func (c *candidate) why() string {
 	switch n := c.wants.Need; {
 	case !c.mayTry():
-		return "its ladder has no live means"
+		return "its ladder has no live rung"
 	case len(c.options) > 0:
 		return fmt.Sprintf("it needs %v on a link, and they are taken until too late", c.length.Round(100*time.Millisecond))
 	case n != nil && n.Throttle > 0:

@@ -190,7 +190,7 @@ func (q *Queue) attempt(link int, steps []Step, wake *alarm) {
 		}
 		t.attempt = true
 		free := min(predict.Later(q.links[link].Setup, o.pred.Duration), t.lastCall.Sub(wake.now))
-		q.grant(t, Step{Guest: s.Guest, Rung: o.means, Link: name, Copy: q.links[link].Setup, Free: free,
+		q.grant(t, Step{Guest: s.Guest, Rung: o.rung, Link: name, Copy: q.links[link].Setup, Free: free,
 			End: predict.Later(free, q.links[link].Teardown), AtOnce: 1, Prediction: o.pred, Why: s.Why}, wake)
 		return
 	}

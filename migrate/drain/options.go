@@ -15,23 +15,23 @@ const normalPause = 300 * time.Millisecond
 // option is one way for a guest to leave over one link.
 type option struct {
 	link   int // index
-	means  ladder.Rung
+	rung   ladder.Rung
 	atOnce int
 	rate   float64
 	pred   Prediction
 }
 
-// candidate is a guest with all its options, the gentlest means first.
+// candidate is a guest with all its options, the gentlest rung first.
 type candidate struct {
 	guest Guest
 	// options are those that keep the budget, and where none does those that end by themselves: a hand-over
 	// that takes more than half of the budget does not make it better to shut the guest down.
 	options []option
 	over    []option // those that end by themselves beyond the budget
-	// resort is what could be tried when there is no option: the strongest means over
+	// resort is what could be tried when there is no option: the roughest rung over
 	// any link, alone. The prediction may be wrong, and a move that fails costs only time.
 	resort *option
-	wants  Prediction    // of its first means: what a reader is told when it cannot leave so
+	wants  Prediction    // of its first rung: what a reader is told when it cannot leave so
 	length time.Duration // of the best option, forever without one
 	window time.Duration // until its caller gives up, 0 for never
 	alone  bool          // the best option keeps the budget only with no other migration beside it
@@ -41,14 +41,8 @@ func newCandidate(g Guest, links []Link) *candidate {
 	if g.Ladder == nil {
 		g.Ladder = ladder.Default
 	}
-	if g.Shutdown == 0 {
-		g.Shutdown = ladder.DefaultShutdown
-	}
 	c := &candidate{guest: g, length: predict.Forever, window: g.Patience}
-	for _, m := range g.Ladder {
-		if !m.IsLive() {
-			continue
-		}
+	for _, m := range g.Ladder.Live() {
 		for i, l := range links {
 			if g.Link == "" || g.Link == l.Name {
 				c.add(i, l, m)
@@ -59,7 +53,7 @@ func newCandidate(g Guest, links []Link) *candidate {
 		c.options = c.over
 	}
 	for _, o := range c.options {
-		if o.means == c.options[0].means && o.pred.Duration < c.length {
+		if o.rung == c.options[0].rung && o.pred.Duration < c.length {
 			c.length, c.alone = o.pred.Duration, o.atOnce == 1
 		}
 	}
@@ -78,7 +72,7 @@ func (c *candidate) add(i int, l Link, m ladder.Rung) {
 	if best.Ends() {
 		c.over = append(c.over, o)
 	}
-	if c.resort == nil || c.resort.means != m || o.pred.Duration < c.resort.pred.Duration {
+	if c.resort == nil || c.resort.rung != m || o.pred.Duration < c.resort.pred.Duration {
 		c.resort = &o
 	}
 }
@@ -87,7 +81,7 @@ func (c *candidate) add(i int, l Link, m ladder.Rung) {
 func newOption(g Guest, i int, l Link, m ladder.Rung) (o option, best Prediction) {
 	own := l.bounded(g.Most)
 	best = predict.AtRate(g.Load, own.alone(), m)
-	o = option{link: i, means: m, atOnce: 1}
+	o = option{link: i, rung: m, atOnce: 1}
 	for o.atOnce < mostAtOnce && best.Ends() && keepsBudget(g.Load, own, best, o.atOnce+1) {
 		o.atOnce++
 	}
@@ -121,28 +115,17 @@ func (c *candidate) within(node time.Duration) time.Duration {
 	return node
 }
 
-// fallback is the first means off the links that the guest allows and that is done within left,
+// fallback is the first rung off the links that the guest allows and that is done within left,
 // and how long it takes.
 func (c *candidate) fallback(left time.Duration, storeRate float64) (m ladder.Rung, need time.Duration) {
-	for _, m := range c.guest.Ladder {
-		if need := c.need(m, storeRate); !m.IsLive() && need <= left {
+	e := ladder.Ending{Bytes: float64(c.guest.Load.Memory) + float64(c.guest.Load.Device), StoreRate: storeRate,
+		Shutdown: c.guest.Shutdown}
+	for _, m := range c.guest.Ladder.Ending() {
+		if need, ok := m.Spec().Takes(e); ok && need <= left {
 			return m, need
 		}
 	}
 	return "", 0
-}
-
-// need is how long a means off the links takes.
-func (c *candidate) need(m ladder.Rung, storeRate float64) time.Duration {
-	switch {
-	case m == ladder.Save && storeRate > 0:
-		return predict.Seconds((float64(c.guest.Load.Memory) + float64(c.guest.Load.Device)) / storeRate)
-	case m == ladder.Shutdown:
-		return c.guest.Shutdown
-	case m == ladder.Destroy:
-		return ladder.DestroyTime
-	}
-	return predict.Forever
 }
 
 // mayTry reports whether anything over a link is in the guest's ladder.

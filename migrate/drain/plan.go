@@ -35,8 +35,8 @@ type Guest struct {
 	Load     Load
 	Priority int           // higher goes first
 	Link     string        // the link to its target, "" for any
-	Ladder   []ladder.Rung // what may be done with it, in this order; nil for [ladder.Default]
-	Shutdown time.Duration // how long its clean shutdown may take, DefaultShutdown when 0
+	Ladder   ladder.Rungs  // what may be done with it, in this order; nil for [ladder.Default]
+	Shutdown time.Duration // how long its clean shutdown may take, [ladder.DefaultShutdown] when 0
 	Most     float64       // bytes per second that its move may take of a link, 0 for all
 	// Patience is from now until whoever moves it gives up by himself, 0 for never. Those who have the time left
 	// for it go before one that has not; it is refused for that only when the time is over, as predictions may be wrong.
@@ -137,7 +137,7 @@ func (n Node) checkGuest(g Guest) error {
 		return fmt.Errorf("guest %q has a negative rate or time", g.Name)
 	}
 	for _, m := range g.Ladder {
-		if _, err := ladder.Parse(string(m)); err != nil {
+		if err := m.Check(); err != nil {
 			return fmt.Errorf("the ladder of guest %q: %w", g.Name, err)
 		}
 	}

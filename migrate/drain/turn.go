@@ -100,7 +100,7 @@ func (t *Turn) Update(l Load) error {
 
 // expect reckons again with a move that is under way, by the means that it was granted.
 func (t *Turn) expect() {
-	i := slices.IndexFunc(t.c.options, func(o option) bool { return o.link == t.link && o.means == t.step.Rung })
+	i := slices.IndexFunc(t.c.options, func(o option) bool { return o.link == t.link && o.rung == t.step.Rung })
 	if i < 0 { // nothing says that it keeps its budget: leave it alone
 		t.step.AtOnce = 1
 		return

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/convergence"
-	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/record"
 )
 
@@ -160,7 +159,7 @@ func (p Profile) learnWriting(r *record.Record, passes []pass) (_ Profile, ok bo
 		p.DirtyRate = cmp.Or(exact, *cmp.Or(r.DirtyRate, new(uint64)), max(p.DirtyRate, bound))
 	case r.DirtyRate != nil:
 		p.DirtyRate, ok = *r.DirtyRate, true
-	case whole && r.Rung == ladder.Live && r.Throttle == 0 && len(r.DowntimeLimitsMS) < 2:
+	case whole && r.Rung.IsPlain() && r.Throttle == 0 && len(r.DowntimeLimitsMS) < 2:
 		p = p.calmed(r, passes) // of passes that no raised limit cut short
 	}
 	return p, ok

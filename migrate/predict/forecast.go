@@ -6,7 +6,6 @@ import (
 
 	"github.com/vmferry/vmferry/migrate/convergence"
 	"github.com/vmferry/vmferry/migrate/history"
-	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/record"
 )
 
@@ -76,24 +75,24 @@ func (k Known) Expect(p Plan, s *convergence.State) {
 		first := convergence.TransferTime(k.Used(), rate)
 		s.WorkingSet = min(k.Used(), uint64(float64(k.Load.Dirty.Rate)*first.Seconds()))
 	}
-	s.Converges = AtRate(load, float64(rate)/2, ladder.Live).Kept
+	s.Converges = load.preCopy(float64(rate)/2, nil).Kept
 	if k.Link.AtLeast && (k.Bound == 0 || k.Bound/10*9 > k.Link.Bandwidth) {
 		return // the passes will show whether the link carries enough
 	}
-	plain := WithNeed(load, float64(rate), ladder.Live)
-	stuck := plain.Need != nil
+	plain := load.preCopy(float64(rate), nil)
+	stuck := !plain.Kept
 	// What it writes in a second is the least that a last copy would have, once passes take no less.
 	least := uint64(load.DirtyRate)
 	if load.WorkingSet > 0 {
 		least = min(least, load.WorkingSet)
 	}
 	if stuck && convergence.TransferTime(least, rate) > p.Policy.HardMax {
-		s.ThrottleNeeded = plain.Need.Throttle
+		s.ThrottleNeeded = load.needs(float64(rate)).Throttle
 	}
 	if stuck || p.Policy.Late(plain.Duration, p.Left) {
 		// QEMU takes what is on the wire when it looks whether the rest is within the limit.
 		load.Budget = p.Policy.Ceiling()/convergence.UsualShrink + k.Link.HandOver()
-		s.CompressionHelps = AtRate(load, float64(rate)*convergence.UsualShrink, ladder.Live).Kept
+		s.CompressionHelps = load.preCopy(float64(rate)*convergence.UsualShrink, nil).Kept
 	}
 	s.XBZRLEHelps = xbzrleHelps(p.Policy, k.conditions(p, *s))
 }

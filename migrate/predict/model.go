@@ -31,7 +31,7 @@ type Prediction struct {
 	Limit    time.Duration `json:"limit"`              // the downtime limit with which it ends
 	Throttle int           `json:"throttle,omitempty"` // per cent taken from the guest in the last pass
 	Kept     bool          `json:"kept"`               // it ends by itself, and within the budget
-	Need     *Need         `json:"need,omitempty"`     // only for ladder.Live that is not kept
+	Need     *Need         `json:"need,omitempty"`     // only for plain pre-copy that is not kept
 }
 
 // Need says what a guest needs for which plain pre-copy is not enough.
@@ -62,7 +62,7 @@ const (
 // earlier may leave more to the last copy, but no more than the limit.
 func WithNeed(l Load, rate float64, m ladder.Rung) Prediction {
 	p := AtRate(l, rate, m)
-	if m == ladder.Live && !p.Kept {
+	if m.IsPlain() && !p.Kept {
 		p.Need = l.needs(rate)
 	}
 	return p
@@ -77,27 +77,28 @@ func Usable(rate float64) bool { return rate > 0 && !math.IsInf(rate, 1) }
 // AtRate is WithNeed without the Need, which takes longest to find.
 func AtRate(l Load, rate float64, m ladder.Rung) Prediction {
 	p := Prediction{Rung: m, Rate: rate, Duration: Forever, Pause: Forever}
-	switch {
-	case !Usable(rate):
-	case m == ladder.Live:
-		p = l.preCopy(rate, func(int) int { return 0 })
-	case m == ladder.Converge:
-		p = l.preCopy(rate, autoConverge)
-	case m == ladder.PostCopy && l.Disks == 0: // no guest is switched whose disks are copied
+	switch s := m.Spec(); {
+	case !Usable(rate) || !s.Live || l.Disks > 0 && m.Needs(ladder.SharedDisks):
+	case s.PostCopy:
 		p = l.postCopy(rate)
+	default:
+		p = l.preCopy(rate, s.Throttle)
 	}
 	p.Rung = m
 	return p
 }
 
-// preCopy sends in each pass what was written during the one before, until the rest fits the limit.
+// preCopy sends in each pass what was written during the one before, until the rest fits the limit. throttle is that
+// of [ladder.Spec].
 func (l Load) preCopy(rate float64, throttle func(pass int) int) Prediction {
 	p := Prediction{Rate: rate}
 	rest, sent, seconds := float64(l.Memory), float64(l.Disks), float64(l.Disks)/rate
 	for p.Passes = 1; ; p.Passes++ {
 		took := rest / rate
 		sent, seconds = sent+rest, seconds+took
-		p.Throttle = throttle(p.Passes)
+		if throttle != nil {
+			p.Throttle = throttle(p.Passes)
+		}
 		rest = l.written(took, p.Throttle)
 		p.Limit = l.limit(p.Passes)
 		last := Seconds((rest + float64(l.Device)) / rate)
@@ -123,15 +124,6 @@ func (l Load) postCopy(rate float64) Prediction {
 	p.Duration = Later(Seconds(first+rest/rate), p.Pause)
 	p.Kept = l.allows(p.Pause)
 	return p
-}
-
-// autoConverge is the per cent that QEMU takes from the guest in a pass: after two passes that
-// did not converge 20, and after every two more another 10.
-func autoConverge(pass int) int {
-	if pass <= 2 {
-		return 0
-	}
-	return min(20+10*((pass-3)/2), 99)
 }
 
 // written is how many bytes are dirty after so many seconds.
@@ -166,7 +158,7 @@ func (l Load) limit(passes int) time.Duration {
 func (l Load) allows(pause time.Duration) bool { return l.Budget <= 0 || pause <= l.Budget }
 
 func (l Load) needs(rate float64) *Need {
-	n := &Need{PostCopy: AtRate(l, rate, ladder.PostCopy).Kept}
+	n := &Need{PostCopy: Usable(rate) && l.Disks == 0 && l.postCopy(rate).Kept}
 	const most = 99 // QEMU's own bound
 	least := 1 + sort.Search(most, func(i int) bool {
 		return Usable(rate) && l.preCopy(rate, func(int) int { return i + 1 }).Kept

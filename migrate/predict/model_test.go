@@ -190,7 +190,7 @@ func FuzzPredict(f *testing.F) {
 		rate float64) {
 		l := Load{memory, dirty, set, device, time.Duration(limit), time.Duration(budget), max(time.Duration(hand), 0),
 			device}
-		for _, m := range ladder.Rungs {
+		for _, m := range ladder.All() {
 			checkSane(t, l, WithNeed(l, rate, m))
 		}
 	})

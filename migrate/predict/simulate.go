@@ -33,10 +33,11 @@ type conditions struct {
 // course is how a migration goes. Of its forecast it has what the rule decides and the passes show.
 type course struct {
 	record.Forecast
-	took  time.Duration // from the first byte until the guest stops for its last copy
-	after time.Duration // from then on, until a post-copy has fetched the rest
-	limit time.Duration // the downtime limit at the end
-	ends  bool          // it does end by itself
+	took       time.Duration     // from the first byte until the guest stops for its last copy
+	after      time.Duration     // from then on, until a post-copy has fetched the rest
+	limit      time.Duration     // the downtime limit at the end
+	ends       bool              // it does end by itself
+	techniques ladder.Techniques // that were used
 }
 
 const (
@@ -63,7 +64,7 @@ func simulate(p convergence.Policy, c conditions) course {
 			break
 		}
 	}
-	sim.course.took, sim.course.Bytes = sim.clock, uint64(sim.sent)
+	sim.course.took, sim.course.Bytes, sim.Rung = sim.clock, uint64(sim.sent), sim.techniques.Rung()
 	sim.course.Throttle, sim.course.Compression = sim.throttle.percent, sim.begun.Compression()
 	return sim.course
 }
@@ -88,7 +89,7 @@ func xbzrleHelps(p convergence.Policy, c conditions) bool {
 	without := p
 	without.XBZRLECache, c.expected.XBZRLEHelps = 0, true
 	a, b := simulate(without, c), simulate(p, c)
-	rough := !a.ends || a.Rung != ladder.Live || a.limit > p.Budget
+	rough := !a.ends || a.techniques.Throttle || a.limit > p.Budget
 	return b.ends && b.Compression == "xbzrle" && (rough || a.took > b.took*4/3)
 }
 
@@ -122,7 +123,7 @@ func (sim *simulation) begin(d convergence.Decision) {
 	sim.Passes, sim.left, sim.found, sim.syncedAt = 1, sim.used, sim.used, sim.clock
 	sim.limit, sim.wireRate = sim.policy.InitialDowntime, cmp.Or(sim.pace, sim.rate)
 	sim.decideAt, sim.decidedAt = sim.clock+convergence.PassSettle, sim.clock
-	sim.Rung = ladder.Live
+	sim.techniques = ladder.Techniques{}
 }
 
 // step advances to whatever comes next: the end of a pass or of a burst, or the next decision.
@@ -217,7 +218,7 @@ func (sim *simulation) sync() {
 		return
 	}
 	if sim.throttle.sync(sim.clock, wrote, sim.sent) {
-		sim.Rung = ladder.Converge
+		sim.techniques.Throttle = true
 	}
 	sim.Passes++
 	if sim.clock-sim.decidedAt < convergence.PollEvery {
@@ -250,7 +251,7 @@ func (sim *simulation) decide() {
 		next.Throttle = d.Throttle
 		sim.again(next)
 	case d.PostCopy:
-		sim.over, sim.ends, sim.Rung = true, true, ladder.PostCopy
+		sim.over, sim.ends, sim.techniques.PostCopy = true, true, true
 		sim.after = convergence.TransferTime(sim.left, sim.rate)
 		sim.sent += float64(sim.left)
 	}

@@ -1,7 +1,6 @@
 package record
 
 import (
-	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/qmp"
 )
 
@@ -29,7 +28,7 @@ func (r *Record) FinalCopy() (ms float64, known bool) {
 	t := qmp.Timeline{Phases: r.Phases}
 	device, began := t.Find(qmp.Source, qmp.PhaseDevice)
 	completed, ended := t.Find(qmp.Source, qmp.PhaseCompleted)
-	if !began || !ended || r.PauseMS == nil || r.Rung == ladder.PostCopy {
+	if !began || !ended || r.PauseMS == nil || r.Rung.Spec().PostCopy {
 		return 0, false
 	}
 	ms = Millis(completed.Stamp.Sub(device.Stamp))

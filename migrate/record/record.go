@@ -155,6 +155,15 @@ type RungTime struct {
 	Error string      `json:"error,omitempty"` // why it did not carry the guest
 }
 
+// NewRungTime is that of a rung which began then and ends now; why is nil where it carried the guest.
+func NewRungTime(rung ladder.Rung, began time.Time, why error) RungTime {
+	r := RungTime{Rung: rung, MS: Millis(time.Since(began))}
+	if why != nil {
+		r.Error = why.Error()
+	}
+	return r
+}
+
 // CopiedDisk is one disk that goes along with its guest.
 type CopiedDisk struct {
 	Target string `json:"target"` // as the guest's description names it, such as "vda"

@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"github.com/vmferry/vmferry/migrate/blackout"
-	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/preflight"
 	"github.com/vmferry/vmferry/resource/domainxml"
@@ -152,7 +151,7 @@ func (c checker) pairs() {
 // saving is for guests that may be saved instead of shut down. snapshot does so at each stop.
 func (c checker) saving() {
 	const why = "(or shutdown_timeout is 0): a guest that is destroyed cannot be saved, so keep one of them"
-	saves := c.p.MayUse(ladder.Save)
+	saves := c.p.Ladder.Saves()
 	if c.p.ForceStop && c.p.Snapshot != "" {
 		c.bad("snapshot", "snapshot and force_stop are both set %s", why)
 	}

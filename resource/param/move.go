@@ -5,7 +5,6 @@ import (
 
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/announce"
-	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/resource/route"
 )
 
@@ -22,11 +21,11 @@ func (p Params) Bandwidth() uint64 { return cmp.Or(p.Options.Bandwidth, p.Speed)
 // Move is the migration of a guest from this node, by its parameters; uuid may be empty. The same parameters make the
 // same move, whether it is made or only examined.
 func (p Params) Move(guest, uuid string, to Route) Move {
-	o := p.Options
+	o, may := p.Options, p.Ladder.Techniques()
 	m := Move{Watch: p.Watch, Relay: p.Announce != announce.Off, Request: migrate.Request{
 		Guest: guest, UUID: uuid, SourceURI: p.Hypervisor, Target: to.Node, TargetURI: to.URI, MigrateURI: to.DataURI,
 		Bandwidth: p.Bandwidth(), DowntimeLimit: p.Downtime, BlackoutBudget: p.BlackoutBudget, PauseAfter: o.Timeout,
-		NoConverge: !p.MayUse(ladder.Converge), PostCopy: p.MayUse(ladder.PostCopy),
+		NoConverge: !may.Throttle, PostCopy: may.PostCopy,
 		Options: o.MigrateOptions, Unsafe: o.Unsafe, Disks: p.Disks, Memory: p.Memory, StartsNetworks: p.StartResources,
 	}}
 	m.Options.TLS = p.UsesTLS()

@@ -551,7 +551,7 @@ func TestLadder(t *testing.T) {
 	for _, c := range []struct{ params, words string }{
 		{"ladder=live,prayer", `unknown ladder rung "prayer"`},
 		{"ladder=save,live", "live after save"},
-		{"ladder=postcopy", "live is not named"},
+		{"ladder=postcopy", "postcopy without live"},
 		{"ladder=live,destroy", "set force_stop"},
 		{"ladder=live,save", "set save_dir to a directory"},
 		{"ladder=live,save save_dir=/s force_stop=1", "keep one of them"},

@@ -42,7 +42,7 @@ type Params struct {
 
 	BlackoutBudget time.Duration        // blackout_budget; 0 for convergence.DefaultBudget
 	DrainPriority  int                  // drain_priority: higher goes first
-	Ladder         []ladder.Rung        // ladder: what may be tried, always with shutdown and destroy at the end
+	Ladder         ladder.Rungs         // ladder: what may be tried, always with shutdown and destroy at the end
 	SaveDir        string               // save_dir: a directory that the nodes share
 	Watch          []string             // watch: targets of package blackout
 	Announce       string               // announce, as announce.ParseSetting takes it
@@ -118,3 +118,6 @@ func parseParams(vars map[string]string) (Params, []Problem) {
 
 // File is the path of the file that describes the guest.
 func (p Params) File() string { return cmp.Or(p.Config, p.XMFile) }
+
+// SavesTo is the directory that the guest is saved to and restored from, "" for none.
+func (p Params) SavesTo() string { return cmp.Or(p.Snapshot, p.SaveDir) }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/announce"
+	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/resource/ocf"
 	"github.com/vmferry/vmferry/resource/ocf/metadata"
 )
@@ -117,10 +118,20 @@ func (r *reader) boolean(name string) bool {
 }
 
 // list splits at commas and at white space; nil for nothing.
-func (r *reader) list(name string) []string { return splitList(r.get(name)) }
+func (r *reader) list(name string) []string {
+	return slices.Collect(strings.FieldsFuncSeq(r.get(name), func(c rune) bool { return strings.ContainsRune(", \t\n", c) }))
+}
 
-func splitList(text string) []string {
-	return slices.Collect(strings.FieldsFuncSeq(text, func(c rune) bool { return strings.ContainsRune(", \t\n", c) }))
+// ladder reads what may be tried to get the guest off its node.
+func (r *reader) ladder(name string) ladder.Rungs {
+	rungs, err := ladder.Parse(r.list(name))
+	if err != nil {
+		r.bad(name, "%s: %v", name, err)
+	}
+	if len(rungs) == 0 {
+		rungs = ladder.Default
+	}
+	return rungs.ForStop()
 }
 
 // hostPorts is a list of HOST:PORT.

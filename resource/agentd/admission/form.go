@@ -20,7 +20,7 @@ type Request struct {
 	Target   string `json:"target,omitempty"`   // the node that it is to run on
 
 	Priority int           `json:"priority,omitempty"` // higher goes first
-	Ladder   []ladder.Rung `json:"ladder,omitempty"`   // empty for ladder.Default
+	Ladder   ladder.Rungs  `json:"ladder,omitempty"`   // empty for ladder.Default
 	Shutdown time.Duration `json:"shutdown,omitempty"` // how long its clean shutdown may take, 0 where that is not known
 	Deadline time.Time     `json:"deadline,omitzero"`  // when the caller's time is up, zero for never
 	Rate     float64       `json:"rate,omitempty"`     // that the link carries, 0 where that is not known

@@ -2,8 +2,11 @@ package metadata
 
 import (
 	_ "embed"
+	"go/doc/comment"
 	"slices"
 	"strings"
+
+	"github.com/vmferry/vmferry/migrate/ladder"
 )
 
 // Parameter is one parameter of the resource.
@@ -28,6 +31,13 @@ var texts string
 func (p Parameter) Long() string {
 	_, text, _ := strings.Cut(texts, "\n["+p.Name+"]\n")
 	text, _, _ = strings.Cut(text, "\n\n")
+	if before, after, found := strings.Cut(text, "{rungs}"); found {
+		for _, s := range ladder.Specs {
+			before += string(s.Name) + " " + s.Text + " "
+		}
+		wrap := comment.Printer{TextWidth: 120}
+		text = string(wrap.Text(new(comment.Parser).Parse(before + after)))
+	}
 	return strings.TrimSuffix(text, "\n")
 }
 

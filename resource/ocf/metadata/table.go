@@ -1,5 +1,7 @@
 package metadata
 
+import "github.com/vmferry/vmferry/migrate/ladder"
+
 // virtualDomain are the parameters of ocf:heartbeat:VirtualDomain, with its names and meaning.
 var virtualDomain = []Parameter{
 	{Name: "config", Kind: Path, NoDefault: true, Restart: true, Unique: true, Short: "Guest's libvirt XML file"},
@@ -68,7 +70,7 @@ var own = []Parameter{
 	{Name: "blackout_budget", Kind: Number, Unit: "milliseconds", Use: Move, Default: "100",
 		Short: "Longest blackout that a move should make, in milliseconds"},
 	{Name: "drain_priority", Kind: Integer, Use: Move, Default: "0", Short: "Order in which guests leave a node"},
-	{Name: "ladder", Use: Move, Default: "live,converge", Short: "What may be tried for a guest that will not move"},
+	{Name: "ladder", Use: Move, Default: ladder.Default.Named(), Short: "What may be tried for a guest that will not move"},
 	{Name: "save_dir", Kind: Path, Use: Guest, Short: "Directory to save a guest to that cannot be moved"},
 	{Name: "watch", Use: Move, Short: "Probes for the blackout of a migration"},
 	{Name: "announce", Use: Move, Default: "auto", Short: "Addresses to announce to the network"},
