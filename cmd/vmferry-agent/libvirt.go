@@ -35,8 +35,7 @@ func migrator(log logrus.FieldLogger, sees local.Processes, stateDir string, que
 			local.SetDeps(&deps, sees)
 		}
 		if m.Relay {
-			deps.Relay = func(guest, domainXML string) (migrate.Relay,
-				error) {
+			deps.Relay = func(guest, domainXML string) (migrate.Relay, error) {
 				return relay.Open(guest, domainXML, log)
 			}
 		}

@@ -67,9 +67,8 @@ type caller struct {
 	peers    func(ctx context.Context) ([]resource.Peer, error)
 	runnable func(ctx context.Context, resource string) ([]string,
 		error) // the nodes that may run one; nil where it cannot be asked
-	leaving func(context.Context) (bool,
-		error) // it empties this node; nil where it cannot be asked
-	fetch bool // it never looks where a guest runs: a start brings one here that runs elsewhere
+	leaving func(context.Context) (bool, error) // it empties this node; nil where it cannot be asked
+	fetch   bool                                // it never looks where a guest runs: a start brings one here that runs elsewhere
 }
 
 // act does one action of the agent's.

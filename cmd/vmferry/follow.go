@@ -91,8 +91,7 @@ func (r *relocation) check(ctx context.Context) error {
 		return err
 	}
 	err = managers.Request(ctx, func(ctx context.Context) error {
-		return r.client.CheckRunnable(ctx, r.Claim.Resource,
-			r.node)
+		return r.client.CheckRunnable(ctx, r.Claim.Resource, r.node)
 	})
 	if err != nil {
 		return err
@@ -151,8 +150,7 @@ func (r *relocation) move(ctx context.Context) error {
 	}
 	r.printf("asking Pacemaker to move %q to %s, and to prefer that node for %s", r.Claim.Resource, r.node, r.lifetime)
 	err := managers.Request(ctx, func(ctx context.Context) error {
-		return r.client.Move(ctx, r.Claim.Resource, r.node,
-			r.lifetime)
+		return r.client.Move(ctx, r.Claim.Resource, r.node, r.lifetime)
 	})
 	if err != nil {
 		if v != nil {
@@ -308,8 +306,7 @@ func (r *relocation) restarted(ctx context.Context) error {
 
 func (r *relocation) clear(ctx context.Context) error {
 	return managers.Request(ctx, func(ctx context.Context) error {
-		return r.client.ClearMove(ctx, r.Claim.Resource,
-			r.node)
+		return r.client.ClearMove(ctx, r.Claim.Resource, r.node)
 	})
 }
 

@@ -160,36 +160,26 @@ func (w world) whyStays(r cib.Resource, p cib.Place) cause {
 	a := w.action(p.ID)
 	switch {
 	case w.option("maintenance-mode"):
-		return cause{
-			"the cluster is in maintenance mode",
-			"type: crm_attribute --name maintenance-mode --update false",
-		}
+		return cause{"the cluster is in maintenance mode",
+			"type: crm_attribute --name maintenance-mode --update false"}
 	case own.Maintenance:
-		return cause{
-			"this node is in maintenance",
-			"type: " + command("crm_attribute", "--node", w.node, "--name", "maintenance", "--delete"),
-		}
+		return cause{"this node is in maintenance",
+			"type: " + command("crm_attribute", "--node", w.node, "--name", "maintenance", "--delete")}
 	case len(w.before.Places[p.ID].Nodes) > 1 && !r.Clone:
 		return w.several(p)
 	case p.Blocked && p.Failed:
 		return cause{"its stop has failed here, and Pacemaker touches it no more", cleanup(r.ID, "")}
 	case p.Maintenance:
-		return cause{
-			"maintenance is set" + from(r, "maintenance"),
-			setMeta(origin(r, "maintenance"), "maintenance", "false"),
-		}
+		return cause{"maintenance is set" + from(r, "maintenance"),
+			setMeta(origin(r, "maintenance"), "maintenance", "false")}
 	case !p.Managed:
-		return cause{
-			"it is not managed: is-managed is false" + from(r, "is-managed"),
-			setMeta(origin(r, "is-managed"), "is-managed", "true"),
-		}
+		return cause{"it is not managed: is-managed is false" + from(r, "is-managed"),
+			setMeta(origin(r, "is-managed"), "is-managed", "true")}
 	case p.Blocked:
 		return cause{"Pacemaker has blocked it", cleanup(r.ID, "")}
 	case a.Blocked:
-		return cause{
-			"Pacemaker wants to " + a.Kind + " it and cannot: " + cmp.Or(a.Reason, "its stop is blocked"),
-			"type: crm_mon -1rf",
-		}
+		return cause{"Pacemaker wants to " + a.Kind + " it and cannot: " + cmp.Or(a.Reason, "its stop is blocked"),
+			"type: crm_mon -1rf"}
 	}
 	if cib.Bool(w.conf.Options["stonith-enabled"], true) && !w.conf.Fenceable() {
 		return cause{
@@ -199,10 +189,8 @@ func (w world) whyStays(r cib.Resource, p cib.Place) cause {
 				"--update false",
 		}
 	}
-	return cause{
-		"Pacemaker's scheduler leaves it here and gives no reason",
-		"type: crm_simulate --live-check --show-scores",
-	}
+	return cause{"Pacemaker's scheduler leaves it here and gives no reason",
+		"type: crm_simulate --live-check --show-scores"}
 }
 
 func (w world) whyRestarts(r cib.Resource, p cib.Place) cause {
@@ -226,10 +214,8 @@ func (w world) whyRestarts(r cib.Resource, p cib.Place) cause {
 		return w.follows(r, name, task, reason)
 	}
 	if reason == "" && slices.Contains(r.Ruled, "allow-migrate") {
-		return cause{
-			"a rule decides allow-migrate, and does not set it here now",
-			setMeta(r.ID, "allow-migrate", "true"),
-		}
+		return cause{"a rule decides allow-migrate, and does not set it here now",
+			setMeta(r.ID, "allow-migrate", "true")}
 	}
 	return cause{cmp.Or(reason, "Pacemaker's scheduler moves it by a restart and gives no reason"), ""}
 }
@@ -254,10 +240,8 @@ func (w world) underway(resource string) (cib.Pending, bool) {
 func (w world) fenced() (cause, bool) {
 	for _, run := range w.runs {
 		if reason, ok := run.Fences[w.node]; ok {
-			return cause{
-				"Pacemaker fences this node first: " + cmp.Or(reason, "it is unclean"),
-				"type: crm_mon -1rf",
-			}, true
+			return cause{"Pacemaker fences this node first: " + cmp.Or(reason, "it is unclean"),
+				"type: crm_mon -1rf"}, true
 		}
 	}
 	return cause{}, false

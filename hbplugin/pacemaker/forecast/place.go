@@ -31,24 +31,18 @@ func (w world) held(r cib.Resource) (cause, bool) {
 	names := w.conf.Names(r)
 	switch {
 	case w.option("stop-all-resources"):
-		return cause{
-			"the cluster stops everything: stop-all-resources is true",
-			"type: crm_attribute --name stop-all-resources --update false",
-		}, true
+		return cause{"the cluster stops everything: stop-all-resources is true",
+			"type: crm_attribute --name stop-all-resources --update false"}, true
 	case role == "stopped":
-		return cause{
-			"target-role is Stopped" + from(r, "target-role"),
-			setMeta(origin(r, "target-role"), "target-role", "Started"),
-		}, true
+		return cause{"target-role is Stopped" + from(r, "target-role"),
+			setMeta(origin(r, "target-role"), "target-role", "Started")}, true
 	case w.quorumLost():
 		return cause{"this part of the cluster has no quorum", "start Pacemaker on the nodes that are down"}, true
 	}
 	for _, t := range w.conf.Tickets {
 		if slices.Contains(names, t.Resource) {
-			return cause{
-				fmt.Sprintf("it depends on ticket %q (%s)", t.Ticket, t.ID),
-				"type: " + command("crm_ticket", "--info", "--ticket", t.Ticket),
-			}, true
+			return cause{fmt.Sprintf("it depends on ticket %q (%s)", t.Ticket, t.ID),
+				"type: " + command("crm_ticket", "--info", "--ticket", t.Ticket)}, true
 		}
 	}
 	return cause{}, false
@@ -114,10 +108,8 @@ func (w world) ruledOut(r cib.Resource, instance string, n cib.Node) cause {
 		return cause{"an instance runs there already", ""}
 	}
 	if w.forbidden(instance, n.Name) {
-		return cause{
-			"its score there is negative, and neither a constraint nor a failure says why",
-			"type: crm_simulate --live-check --show-scores",
-		}
+		return cause{"its score there is negative, and neither a constraint nor a failure says why",
+			"type: crm_simulate --live-check --show-scores"}
 	}
 	return cause{"Pacemaker's scheduler gives no reason", "type: crm_simulate --live-check --show-scores"}
 }
@@ -140,23 +132,17 @@ func (w world) unusable(n cib.Node) cause {
 	case n.Leaving:
 		return cause{"Pacemaker shuts down there", ""}
 	case w.goesAlong(n.Name):
-		return cause{
-			"its connection ends when this node is in standby",
-			"type: " + command("crm_resource", "--why", "--resource", n.Name),
-		}
+		return cause{"its connection ends when this node is in standby",
+			"type: " + command("crm_resource", "--why", "--resource", n.Name)}
 	case n.Standby && m.Attrs["standby"] != m.Permanent["standby"]:
 		return cause{"it is in standby until it reboots", "on " + n.Name + ", type: vmferry undrain; or: " +
 			command("crm_attribute", "--node", n.Name, "--name", "standby", "--lifetime", "reboot", "--delete")}
 	case n.Standby:
-		return cause{
-			"it is in standby",
-			"type: " + command("crm_attribute", "--node", n.Name, "--name", "standby", "--delete"),
-		}
+		return cause{"it is in standby",
+			"type: " + command("crm_attribute", "--node", n.Name, "--name", "standby", "--delete")}
 	case n.Maintenance:
-		return cause{
-			"it is in maintenance",
-			"type: " + command("crm_attribute", "--node", n.Name, "--name", "maintenance", "--delete"),
-		}
+		return cause{"it is in maintenance",
+			"type: " + command("crm_attribute", "--node", n.Name, "--name", "maintenance", "--delete")}
 	}
 	strategy := w.conf.Options["node-health-strategy"]
 	if strategy == "" || strategy == "none" {
@@ -197,10 +183,8 @@ func (w world) located(r cib.Resource, node string) cause {
 			if cib.Score(score) >= 0 {
 				continue
 			}
-			c := cause{
-				fmt.Sprintf("location constraint %q forbids it by the rule %s (%s)", l.ID, rule.Text, score),
-				unlocate(l, r),
-			}
+			c := cause{fmt.Sprintf("location constraint %q forbids it by the rule %s (%s)", l.ID, rule.Text, score),
+				unlocate(l, r)}
 			switch rule.Eval(m) {
 			case cib.True:
 				return c
@@ -231,17 +215,13 @@ func (w world) failed(r cib.Resource, node string) cause {
 		}
 	}
 	if text := hard[m.Answers[r.ID]]; text != "" {
-		return cause{
-			fmt.Sprintf("its agent answered %d there (%s)", m.Answers[r.ID], text),
-			"mend it there, then " + cleanup(r.ID, node),
-		}
+		return cause{fmt.Sprintf("its agent answered %d there (%s)", m.Answers[r.ID], text),
+			"mend it there, then " + cleanup(r.ID, node)}
 	}
 	for _, m := range w.conf.Nodes {
 		if m.Answers[r.ID] == 6 {
-			return cause{
-				fmt.Sprintf("its agent answered 6 (not configured) on %s, which forbids every node", m.Name),
-				"correct its parameters, then " + cleanup(r.ID, m.Name),
-			}
+			return cause{fmt.Sprintf("its agent answered 6 (not configured) on %s, which forbids every node", m.Name),
+				"correct its parameters, then " + cleanup(r.ID, m.Name)}
 		}
 	}
 	return cause{}
@@ -277,10 +257,8 @@ func (w world) optIn(r cib.Resource, node string) cause {
 	}
 	id := "allow-" + r.ID + "-on-" + node
 	xml := fmt.Sprintf(`<rsc_location id="%s" rsc="%s" node="%s" score="0"/>`, id, r.ID, node)
-	return cause{
-		"no location constraint allows it there (symmetric-cluster is false)",
-		"type: " + command("cibadmin", "--create", "--scope", "constraints", "--xml-text", xml),
-	}
+	return cause{"no location constraint allows it there (symmetric-cluster is false)",
+		"type: " + command("cibadmin", "--create", "--scope", "constraints", "--xml-text", xml)}
 }
 
 // colocated finds a resource without which this one cannot run, and which is not there; or one with which it must
@@ -300,10 +278,8 @@ func (w world) colocated(r cib.Resource, node string) cause {
 		case c.Score <= -cib.Infinity && there:
 			return cause{fmt.Sprintf("colocation %q keeps it away from %q, which runs there", c.ID, c.With), ""}
 		case c.Score >= cib.Infinity && (!there || role != ""):
-			why := cause{
-				fmt.Sprintf("colocation %q keeps it with %q, which does not run there%s", c.ID, c.With, role),
-				"",
-			}
+			why := cause{fmt.Sprintf("colocation %q keeps it with %q, which does not run there%s", c.ID, c.With, role),
+				""}
 			return w.because(why, c.With, node)
 		}
 	}
@@ -367,10 +343,8 @@ func (w world) full(r cib.Resource, node string) cause {
 		}
 		more := command("crm_attribute", "--node", node, "--utilization", "--name", name, "--update",
 			fmt.Sprint(all-free+need))
-		return cause{
-			fmt.Sprintf("%s %d does not fit on %s, which has %s", name, need, node, has),
-			"if " + node + " really has that much, type: " + more,
-		}
+		return cause{fmt.Sprintf("%s %d does not fit on %s, which has %s", name, need, node, has),
+			"if " + node + " really has that much, type: " + more}
 	}
 	return cause{}
 }
