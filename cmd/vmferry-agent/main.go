@@ -14,7 +14,7 @@ import (
 	"github.com/vmferry/vmferry/cmd/completion"
 	"github.com/vmferry/vmferry/hbplugin/heartbeat/script"
 	"github.com/vmferry/vmferry/hbplugin/pacemaker"
-	"github.com/vmferry/vmferry/migrate"
+	"github.com/vmferry/vmferry/migrate/recorded"
 	"github.com/vmferry/vmferry/resource"
 	"github.com/vmferry/vmferry/resource/hostproc/local"
 	"github.com/vmferry/vmferry/resource/notes"
@@ -83,18 +83,18 @@ func act(ctx context.Context, action string, environ []string, stderr io.Writer,
 	sees := local.Of(env.Params.Hypervisor)
 	stateDir := ocf.Variable(environ, "VMFERRY_STATE_DIR", notes.DefaultStateDir)
 	runDir := ocf.Variable(environ, "VMFERRY_RUN_DIR", notes.DefaultRunDir)
-	halt := halter(environ, action)
+	moves, halt := recorded.Moves{StateDir: stateDir, Log: log}, halter(environ, action)
 	agent := resource.Agent{
 		Environ:   env,
 		Open:      open,
-		Migrate:   migrator(log, sees, stateDir, queueOf(runDir, env), halt),
+		Migrate:   migrator(moves, sees, queueOf(runDir, env), halt),
 		Processes: sees,
 		Announce:  announcer(log, runDir),
 		Command:   resource.Execute(environ),
 		Peers:     from.peers,
 		Runnable:  from.runnable,
 		Leaving:   from.leaving,
-		Record:    func(r migrate.Record) { keepRecord(log, stateDir, r) },
+		Record:    moves.Append,
 		Fetch:     from.fetch,
 		Step:      halt,
 		RunDir:    runDir,

@@ -20,6 +20,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/guestprobe"
 	"github.com/vmferry/vmferry/migrate/history"
 	"github.com/vmferry/vmferry/migrate/ladder"
+	"github.com/vmferry/vmferry/migrate/recorded"
 	"github.com/vmferry/vmferry/migrate/shellword"
 )
 
@@ -164,7 +165,7 @@ func (r *relocation) move(ctx context.Context) error {
 		if r.record == nil {
 			r.record = r.strangersRecord(began, err)
 		}
-		r.judge(context.WithoutCancel(ctx), r.record, v)
+		recorded.Moves{StateDir: r.stateDir, Log: logTo(r.stderr)}.Judge(ctx, v, r.record)
 	}
 	return r.conclude(ctx, err)
 }

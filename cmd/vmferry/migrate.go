@@ -17,9 +17,8 @@ import (
 	"github.com/vmferry/vmferry/hbplugin/verdict"
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/blackout"
-	"github.com/vmferry/vmferry/migrate/guestprobe"
-	"github.com/vmferry/vmferry/migrate/history"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/recorded"
 	"github.com/vmferry/vmferry/migrate/relay"
 	"github.com/vmferry/vmferry/resource"
 	"github.com/vmferry/vmferry/resource/hostproc/local"
@@ -152,7 +151,6 @@ func (c *call) byHand(ctx context.Context, inv *inventory.Inventory, g *inventor
 		o.node = o.nodes[i]
 		c.printf("moving guest %q to %s (%s)", g.Name, o.node, target)
 		record, err = c.move(ctx, g, target, o)
-		c.keep(record)
 		if ctx.Err() != nil || i+1 == len(targets) || !migrate.MayTryNext(err) {
 			break
 		}
@@ -183,67 +181,29 @@ func (o order) targets(g *inventory.Guest) ([]string, error) {
 	return uris, nil
 }
 
-// keep puts the record beside the agent's, and learns from it what the link
-// carries and what the guest does. The guest has moved or not, whatever becomes of that.
-func (c *call) keep(record migrate.Record) {
-	if err := history.AppendRecord(c.records(), record); err != nil {
-		c.printf("the migration is not on record: %s", verdict.OneLine(err))
-	}
-	if err := history.LearnLink(c.links(), record); err != nil {
-		c.printf("what the migration told of the link is lost: %s", verdict.OneLine(err))
-	}
-	if err := history.LearnGuest(c.profiles(), record); err != nil {
-		c.printf("what the migration told of the guest is lost: %s", verdict.OneLine(err))
-	}
-}
-
-// move is Move with what an operator sees of it.
+// move is one try, with what an operator sees of it.
 func (c *call) move(ctx context.Context, g *inventory.Guest, target string, o order) (migrate.Record, error) {
-	meter := c.meter()
-	var v *guestprobe.Probe
 	if lack := migrate.BudgetHeld(g.URI); lack != nil {
 		c.printf("the blackout budget of %s cannot be held: %s", g.Name, verdict.OneLine(lack))
 	}
-	deps := migrate.Deps{Open: c.open.Host, Slots: c.slots, Queue: c.queue,
-		Links: c.links(), Guests: c.profiles(), Log: c.log()}
+	meter := c.meter()
+	defer meter.end()
+	moves := recorded.Moves{StateDir: c.stateDir, Log: logTo(meter)}
+	deps := migrate.Deps{Open: c.open.Host, Slots: c.slots, Queue: c.queue}
 	local.SetDeps(&deps, c.witness(g.URI))
-	deps.Relay = func(guest, domainXML string) (migrate.Relay, error) { return relay.Open(guest, domainXML, c.log()) }
-	record, err := migrate.Move(ctx, migrate.Request{
+	deps.Relay = func(guest, domainXML string) (migrate.Relay, error) { return relay.Open(guest, domainXML, moves.Log) }
+	return moves.Move(ctx, migrate.Request{
 		Guest: g.Name, UUID: g.UUID, SourceURI: g.URI, Target: o.node, TargetURI: target,
 		Bandwidth: o.bandwidth, BlackoutBudget: o.budget, Disks: o.disks,
 		Options: libvirt.MigrateOptions{TLS: o.tls}, Rest: migrate.RestTime,
-		Progress: func(p migrate.Progress) {
-			if v == nil && len(o.watch) > 0 &&
-				p.Phase != migrate.PhaseSlot { // a guest that waits for its turn needs no probe
-				v = guestprobe.Begin(ctx, o.watch)
-			}
-			meter.show(time.Now(), p.Phase, g.Name+": "+describe(p))
-		},
-	}, deps)
-	meter.end()
-	if v != nil {
-		c.judge(context.WithoutCancel(ctx), &record, v)
-	}
-	return record, err
+		Progress: func(p migrate.Progress) { meter.show(time.Now(), p.Phase, g.Name+": "+describe(p)) },
+	}, deps, o.watch)
 }
 
-// judge joins what the probe saw to the record.
-func (c *call) judge(ctx context.Context, record *migrate.Record, v *guestprobe.Probe) {
-	seen, err := v.End(ctx, record.Outcome == migrate.Moved)
-	if err != nil {
-		c.printf("the blackout was not measured: %s", verdict.OneLine(err))
-		return
-	}
-	record.Judge(seen.Blackouts)
-	for _, target := range seen.Mute {
-		c.printf("%s never answered: does 'blackout serve' run in the guest?", target)
-	}
-}
-
-// log takes warnings only: the rest is in the progress and in the record.
-func (c *call) log() logrus.FieldLogger {
+// logTo takes warnings only: the rest is in the progress and in the record.
+func logTo(w io.Writer) logrus.FieldLogger {
 	log := logrus.New()
-	log.SetOutput(c.stderr)
+	log.SetOutput(w)
 	log.SetLevel(logrus.WarnLevel)
 	log.SetFormatter(&logrus.TextFormatter{DisableTimestamp: true, DisableColors: true})
 	return log

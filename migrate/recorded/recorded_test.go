@@ -1,4 +1,4 @@
-package main
+package recorded
 
 import (
 	"bytes"
@@ -8,6 +8,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/blackout"
 	"github.com/vmferry/vmferry/migrate/guestprobe"
 )
@@ -28,16 +29,19 @@ func TestBlackouts(t *testing.T) {
 	defer func() { cancel(); <-done }()
 	target := "udp://" + udp.LocalAddr().String()
 
-	if seen := blackouts(t.Context(), log, guestprobe.Begin(t.Context(), []string{target}), true); len(seen) != 1 ||
-		seen[0].Target != target {
+	moves := Moves{Log: log}
+	record := migrate.Record{Outcome: migrate.Moved}
+	moves.Judge(t.Context(), guestprobe.Begin(t.Context(), []string{target}), &record)
+	if seen := record.Blackouts; len(seen) != 1 || seen[0].Target != target {
 		t.Errorf("saw %+v", seen)
 	}
 	if !strings.Contains(out.String(), "clients of "+target) {
 		t.Errorf("nobody is told what clients saw: %s", out.String())
 	}
-	if seen := blackouts(t.Context(), log, guestprobe.Begin(t.Context(), []string{"udp://host.invalid:7"}),
-		false); seen != nil {
-		t.Errorf("saw %+v of no host", seen)
+	record = migrate.Record{Outcome: migrate.Stayed}
+	moves.Judge(t.Context(), guestprobe.Begin(t.Context(), []string{"udp://host.invalid:7"}), &record)
+	if record.Blackouts != nil {
+		t.Errorf("saw %+v of no host", record.Blackouts)
 	}
 	if !strings.Contains(out.String(), "not measured") {
 		t.Errorf("nobody is told that nothing was measured: %s", out.String())
