@@ -23,9 +23,6 @@ type announceTask struct {
 	log logrus.FieldLogger
 }
 
-func (announceTask) String() string         { return "announcements" }
-func (announceTask) Ready() <-chan struct{} { return atOnce() }
-
 func (t announceTask) Run(ctx context.Context) error {
 	socket, err := announce.Open()
 	if err != nil {

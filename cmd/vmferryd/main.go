@@ -28,6 +28,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/plaintext"
 	"github.com/vmferry/vmferry/migrate/version"
 	"github.com/vmferry/vmferry/resource"
+	"github.com/vmferry/vmferry/resource/agentd/admission"
 	"github.com/vmferry/vmferry/resource/hostproc/local"
 	"github.com/vmferry/vmferry/resource/notes"
 )
@@ -145,11 +146,11 @@ func live(ctx context.Context, c config.Config, log logrus.FieldLogger) error {
 	if err != nil {
 		return fmt.Errorf("read the watchdog's interval: %w", err)
 	}
-	desk, predictor := newDesk(c.GuestsDir, log), prediction.New(sources(c))
+	queue, predictor := newQueue(c.GuestsDir, log), prediction.New(sources(c))
 	loop := shutdown.New(shutdown.Options{
 		Manager:    managers.Any(managers.Configured(c)),
-		Guests:     witnesses{dir: c.GuestsDir, list: local.List},
-		System:     logind.System{},
+		Here:       here(c),
+		Stopping:   logind.System{}.Stopping,
 		Intent:     shutdown.DaemonIntent(c.StateDir),
 		Notify:     notify,
 		Log:        log,
@@ -157,7 +158,7 @@ func live(ctx context.Context, c config.Config, log logrus.FieldLogger) error {
 		StopWindow: stopWindow(ctx, c, log),
 		Poll:       c.Poll,
 		Proceed:    logind.System{}.Proceed,
-		Deadline:   deadline(c, desk),
+		Deadline:   deadline(c, queue),
 		Predict:    predictor.AtShutdown,
 		Trace:      predictor.Trace,
 		Claims:     predictor.Claims,
@@ -166,9 +167,25 @@ func live(ctx context.Context, c config.Config, log logrus.FieldLogger) error {
 	lock := &logind.DelayLock{Who: "vmferryd", Why: "moving the virtual machines off this node", Tell: loop.Tell,
 		Log: log}
 	return serve(ctx, func() { notify(daemon.SdNotifyReady) },
-		loop, lock, newMonitorTask(c.StateDir, desk, log), announceTask{c.StateDir, log}, signalTask{loop.Stop},
-		prediction.Watch{Predictor: predictor, Every: c.Forecast, Status: loop.Outlook, Busy: desk.Busy, Log: log},
-		watchdogTask{every: every / 2, alive: loop.Alive, notify: notify})
+		task{"drain", loop.Run, loop.Ready()}, task{name: "logind", run: lock.Run}, monitors(c.StateDir, queue, log),
+		task{name: "announcements", run: announceTask{c.StateDir, log}.Run}, signals(loop.Stop),
+		task{name: "prediction", run: prediction.Watch{Predictor: predictor, Every: c.Forecast, Status: loop.Outlook,
+			Busy: queue.Busy, Log: log}.Run}, watchdog(every/2, loop.Alive))
+}
+
+// here lists the guests that have a process on this node.
+func here(c config.Config) func(context.Context) ([]string, error) {
+	return func(ctx context.Context) ([]string, error) { return notes.Present(ctx, c.GuestsDir, local.List) }
+}
+
+// deadline has the queue keep the window that an operator has set: then a guest that would leave too
+// late is shut down in time and started elsewhere. Where none is set, what has not
+// left when logind waits no longer continues moving while the cluster manager stops.
+func deadline(c config.Config, queue *admission.Server) func(time.Time) {
+	if c.Window <= 0 {
+		return nil
+	}
+	return queue.SetDeadline
 }
 
 // hangingMost is how many questions to one libvirt may hang. Its daemon has 20 workers, which its own node needs.
@@ -179,7 +196,7 @@ func sources(c config.Config) prediction.Sources {
 	return prediction.Sources{
 		Managers: func() []hbplugin.Cluster { return managers.Configured(c) },
 		Notes:    func() ([]notes.Guest, error) { return notes.GuestsIn(c.GuestsDir).All() },
-		Here:     witnesses{dir: c.GuestsDir, list: local.List}.Here,
+		Here:     here(c),
 		Records: func() ([]migrate.Record, error) {
 			return history.ReadRecords(filepath.Join(notes.DefaultStateDir, history.RecordsFile))
 		},

@@ -47,27 +47,13 @@ type DelayLock struct {
 	Tell func(ctx context.Context, e Event) error // takes each event; an error ends Run
 	Log  logrus.FieldLogger
 
-	once    sync.Once
-	ready   chan struct{}
 	kind    string    // of the shutdown that was announced last
 	strange sync.Once // others than logind were heard
 }
 
-// String names the task.
-func (*DelayLock) String() string { return "logind" }
-
-// Ready is closed once a lock was taken and forwarded.
-func (d *DelayLock) Ready() <-chan struct{} {
-	d.init()
-	return d.ready
-}
-
-func (d *DelayLock) init() { d.once.Do(func() { d.ready = make(chan struct{}) }) }
-
 // Run keeps the connection until ctx ends, which is no error. Each failure is
 // logged, told as Event{Up: false}, and followed by another attempt.
 func (d *DelayLock) Run(ctx context.Context) error {
-	d.init()
 	for {
 		err := d.session(ctx)
 		if ctx.Err() != nil {
@@ -174,24 +160,11 @@ func (d *DelayLock) report(ctx context.Context, conn *dbus.Conn, h *hints) error
 		}
 		e.Lock = lock
 	}
-	if err := d.Tell(ctx, e); err != nil {
-		if e.Lock != nil {
-			e.Lock.Close()
-		}
-		return err
+	err := d.Tell(ctx, e)
+	if err != nil && e.Lock != nil {
+		e.Lock.Close()
 	}
-	if e.Lock != nil {
-		d.markReady()
-	}
-	return nil
-}
-
-func (d *DelayLock) markReady() {
-	select {
-	case <-d.ready:
-	default:
-		close(d.ready)
-	}
+	return err
 }
 
 // inhibit takes the lock. The lock is a file descriptor and outlives the

@@ -110,7 +110,6 @@ func TestTakesTheLock(t *testing.T) {
 	if event.DelayMax != 10*time.Minute {
 		t.Errorf("DelayMax %s", event.DelayMax)
 	}
-	<-e.keeper.Ready()
 	if got, want := f.Request(0), "shutdown|who|why|delay"; got != want {
 		t.Errorf("asked for %q, want %q", got, want)
 	}
@@ -187,8 +186,8 @@ func TestAnnouncedBeforeTheStart(t *testing.T) {
 	e := listen(t)
 	e.until("the announcement", func(e Event) bool { return e.Up && e.Preparing && e.Lock == nil })
 	select {
-	case <-e.keeper.Ready():
-		t.Error("ready without a lock")
+	case event := <-e.events:
+		t.Errorf("%+v after the announcement", event)
 	default:
 	}
 }

@@ -39,16 +39,6 @@ type Watch struct {
 	Log       logrus.FieldLogger
 }
 
-// String names the task.
-func (Watch) String() string { return "prediction" }
-
-// Ready is closed: the task needs no time to begin.
-func (Watch) Ready() <-chan struct{} {
-	c := make(chan struct{})
-	close(c)
-	return c
-}
-
 // Run asks until ctx ends, which is no error.
 func (w Watch) Run(ctx context.Context) error {
 	if w.Every <= 0 {

@@ -31,27 +31,16 @@ const (
 	logAgain = 30 * time.Second
 )
 
-// Guests says which guests have a process on this node, whatever the cluster
-// manager thinks. An error means "cannot tell".
-type Guests interface {
-	// Here lists their names.
-	Here(ctx context.Context) ([]string, error)
-}
-
-// System reports whether systemd is taking the system down.
-type System interface {
-	// Stopping is true from the moment at which the shutdown can no longer be called off.
-	Stopping(ctx context.Context) (bool, error)
-}
-
-// Options is what a Loop needs.
+// Options is what a Loop needs. An error of a question means "cannot tell".
 type Options struct {
 	Manager hbplugin.Manager
-	Guests  Guests
-	System  System
-	Intent  Intent
-	Notify  func(state string) // sends one sd_notify(3) assignment; must not block
-	Log     logrus.FieldLogger
+	// Here lists the guests that have a process on this node, whatever the cluster manager thinks.
+	Here func(ctx context.Context) ([]string, error)
+	// Stopping is true from the moment at which systemd's shutdown can no longer be called off.
+	Stopping func(ctx context.Context) (bool, error)
+	Intent   Intent
+	Notify   func(state string) // sends one sd_notify(3) assignment; must not block
+	Log      logrus.FieldLogger
 
 	Window     time.Duration // the longest drain before logind's limit; zero: that limit
 	StopWindow time.Duration // the longest drain once systemd has asked the daemon to stop
@@ -100,9 +89,6 @@ func New(o Options) *Loop {
 		outlooks: make(chan string), predictions: make(chan predicted), traceds: make(chan traced),
 	}
 }
-
-// String names the task.
-func (*Loop) String() string { return "drain" }
 
 // Ready is closed once a delay lock is held.
 func (l *Loop) Ready() <-chan struct{} { return l.ready }

@@ -205,7 +205,7 @@ func runAt(t *testing.T, node *fake, path string, script func(b *bench)) {
 		b := &bench{t: t, node: node, path: path, start: time.Now(), done: make(chan error, 1)}
 		log.SetOutput(b)
 		o := Options{
-			Manager: node, Guests: node, System: node, Intent: Intent{Path: path}, Log: log,
+			Manager: node, Here: node.Here, Stopping: node.Stopping, Intent: Intent{Path: path}, Log: log,
 			Notify: b.notify, StopWindow: 9 * time.Minute, Poll: time.Second, Proceed: node.Proceed,
 			Deadline: b.deadline,
 		}

@@ -55,10 +55,10 @@ func (r *round) look(ctx context.Context, what Look) {
 func lookAt(ctx context.Context, o Options, what Look) looked {
 	res := looked{all: what == LookAll}
 	var wait sync.WaitGroup
-	wait.Go(func() { res.stopping, res.sysErr = o.System.Stopping(ctx) })
+	wait.Go(func() { res.stopping, res.sysErr = o.Stopping(ctx) })
 	if res.all {
 		wait.Go(func() { res.view, res.viewErr = o.Manager.View(ctx) })
-		wait.Go(func() { res.here, res.hereErr = o.Guests.Here(ctx) })
+		wait.Go(func() { res.here, res.hereErr = o.Here(ctx) })
 	}
 	wait.Wait()
 	if extra := Beside(res.here, res.view.Guests); len(extra) > 0 && res.view.Running && res.viewErr == nil && o.Claims != nil {
