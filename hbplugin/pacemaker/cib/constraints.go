@@ -1,7 +1,7 @@
 package cib
 
 import (
-	"encoding/xml"
+	"cmp"
 	"regexp"
 	"slices"
 	"strconv"
@@ -28,10 +28,8 @@ func (c Constraint) Holds(now time.Time) bool { return c.Until.IsZero() || now.B
 
 // Rule is a rule of a location constraint.
 type Rule struct {
-	ID    string
-	Score string // empty where an attribute of the node is the score
-	Text  string // what it says, in words, such as `site ne "x"`
-	tree  *tree
+	Text string // what it says, in words, such as `site ne "x"`
+	tree *tree
 }
 
 // Colocation is a colocation constraint between two resources. A set is told as one for each pair in it.
@@ -49,10 +47,6 @@ type Order struct {
 
 // Ticket is a ticket that a resource depends on.
 type Ticket struct{ ID, Resource, Ticket string }
-
-func attrs(name, value string) []xml.Attr {
-	return []xml.Attr{{Name: xml.Name{Local: name}, Value: value}}
-}
 
 func (d *document) readConstraints(t *tree) {
 	for _, e := range t.Nodes {
@@ -91,7 +85,7 @@ func (t *tree) location() Constraint {
 	}
 	for _, r := range t.all("rule") {
 		c.Promoted = c.Promoted || r.promoted()
-		c.Rules = append(c.Rules, Rule{ID: r.attr("id"), Score: r.attr("score"), Text: r.words(), tree: r})
+		c.Rules = append(c.Rules, Rule{r.words(), r})
 	}
 	return c
 }
@@ -195,10 +189,7 @@ func truth(b bool) Truth {
 
 // ScoreOn is the score that the rule gives to a node for which it holds, as written.
 func (r Rule) ScoreOn(m Member) string {
-	if r.Score != "" {
-		return r.Score
-	}
-	return m.Attrs[r.tree.attr("score-attribute")]
+	return cmp.Or(r.tree.attr("score"), m.Attrs[r.tree.attr("score-attribute")])
 }
 
 // Eval reports whether the rule holds for a node. Dates are Untold.

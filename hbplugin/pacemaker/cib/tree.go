@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 )
 
@@ -26,10 +27,8 @@ func parse(r io.Reader, names ...string) (*tree, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, name := range names {
-		if doc.name() == name {
-			return &doc, nil
-		}
+	if slices.Contains(names, doc.name()) {
+		return &doc, nil
 	}
 	return nil, fmt.Errorf("the document is <%s>, not <%s>", doc.name(), strings.Join(names, "> or <"))
 }
