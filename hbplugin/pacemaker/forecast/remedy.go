@@ -11,8 +11,6 @@ import (
 // command is a command line that a POSIX shell reads as these very arguments.
 func command(args ...string) string { return shellword.Line(args...) }
 
-func quoted(name string) string { return fmt.Sprintf("%q", name) }
-
 func setMeta(id, name, value string) string {
 	return "type: " + command("crm_resource", "--resource", id, "--meta", "--set-parameter", name,
 		"--parameter-value", value)
