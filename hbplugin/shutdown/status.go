@@ -1,7 +1,6 @@
 package shutdown
 
 import (
-	"context"
 	"fmt"
 	"strings"
 
@@ -68,19 +67,6 @@ func (r *round) notLive() string {
 		return ""
 	}
 	return "; will not move live: " + names(list)
-}
-
-// Outlook sets what the status line says of the guests while no shutdown is going on, such as how many would not move
-// live; empty for nothing. It fails when ctx or the loop has ended.
-func (l *Loop) Outlook(ctx context.Context, line string) error {
-	select {
-	case l.outlooks <- line:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-l.ended:
-		return context.Canceled
-	}
 }
 
 // withOutlook adds the outlook to a status line.

@@ -27,12 +27,6 @@ type looked struct {
 	took     time.Duration
 }
 
-// acted is what became of an act.
-type acted struct {
-	act Act
-	err error
-}
-
 // look starts a look unless one is under way or the last is fresh. It happens
 // in a goroutine of its own: the loop answers the watchdog meanwhile.
 func (r *round) look(ctx context.Context, what Look) {
@@ -42,11 +36,11 @@ func (r *round) look(ctx context.Context, what Look) {
 	r.looking, r.lookedAt = true, r.now
 	era, begun := r.era, r.now
 	r.work.Go(func() {
-		ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+		within, cancel := context.WithTimeout(ctx, lookTimeout)
 		defer cancel()
-		res := lookAt(ctx, r.o, what)
+		res := lookAt(within, r.o, what)
 		res.era, res.took = era, time.Since(begun)
-		r.looks <- res
+		_ = r.post(ctx, func(r *round) { r.saw(res) }) // unless the loop has ended
 	})
 }
 
@@ -155,9 +149,10 @@ func (r *round) act(ctx context.Context, act Act) {
 	}
 	r.acting = true
 	r.work.Go(func() {
-		ctx, cancel := context.WithTimeout(ctx, actTimeout)
+		within, cancel := context.WithTimeout(ctx, actTimeout)
 		defer cancel()
-		r.acts <- acted{act, perform(ctx, r.o, act)}
+		err := perform(within, r.o, act)
+		_ = r.post(ctx, func(r *round) { r.did(act, err) }) // unless the loop has ended
 	})
 }
 
@@ -180,22 +175,20 @@ func perform(ctx context.Context, o Options, act Act) error {
 
 // did takes in what became of an act. A standby that was requested is ours
 // even when the asking failed: it may have been heard all the same.
-func (r *round) did(res acted) {
+func (r *round) did(act Act, err error) {
 	r.acting, r.actedAt = false, r.now
 	log := r.o.Log.WithField("manager", r.o.Manager.String())
-	switch res.act {
-	case SetStandby:
+	if act == SetStandby {
 		r.seen.Ours, r.seen.Tried = true, true
-		if res.err != nil {
-			log.WithError(res.err).Error("the node could not be put into standby")
-			return
-		}
+	}
+	switch {
+	case act == SetStandby && err != nil:
+		log.WithError(err).Error("the node could not be put into standby")
+	case act == SetStandby:
 		log.Info("the node is being put into standby")
+	case err != nil:
+		log.WithError(err).Error("standby could not be cleared")
 	default:
-		if res.err != nil {
-			log.WithError(res.err).Error("standby could not be cleared")
-			return
-		}
 		r.seen.Ours = false
 		log.Info("standby is cleared: guests may come back")
 	}
