@@ -15,7 +15,7 @@ import (
 
 var _ hbplugin.Cluster = (*Client)(nil)
 
-// Claims implements hbplugin.Forecaster: the guests of haresources, those of the other node too. Heartbeat knows
+// Claims implements hbplugin.Cluster: the guests of haresources, those of the other node too. Heartbeat knows
 // neither meta attributes nor time-outs.
 func (c *Client) Claims(context.Context) ([]hbplugin.Claim, error) {
 	entries, err := c.entries()
@@ -34,7 +34,7 @@ func (c *Client) Places(context.Context) (hbplugin.Places, error) {
 	return hbplugin.Places{}, fmt.Errorf("%s does not tell where a guest runs", c)
 }
 
-// Forecast implements hbplugin.Forecaster. Heartbeat has no scheduler: "hb_standby all" gives all that this node holds
+// Forecast implements hbplugin.Cluster. Heartbeat has no scheduler: "hb_standby all" gives all that this node holds
 // to the other one, if that is active. The stop of the resource script is then a live migration, where the guest's
 // ladder has one. It is an error where Heartbeat does not run here, or does not answer.
 func (c *Client) Forecast(ctx context.Context) ([]hbplugin.Verdict, error) {

@@ -12,7 +12,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/shellword"
 )
 
-// Claims implements hbplugin.Forecaster: the resources of our agents in the configuration, with what they inherit
+// Claims implements hbplugin.Cluster: the resources of our agents in the configuration, with what they inherit
 // from templates, groups, clones and defaults. Of what a rule decides nothing is told but its name; see
 // [hbplugin.Claim].
 func (c *Client) Claims(ctx context.Context) ([]hbplugin.Claim, error) {

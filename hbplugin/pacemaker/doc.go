@@ -1,4 +1,4 @@
-// Package pacemaker is the cluster manager contract, hbplugin.Manager and hbplugin.Forecaster, kept
+// Package pacemaker is the cluster manager contract, hbplugin.Manager and hbplugin.Cluster, kept
 // for Pacemaker 2.1 and 3.
 //
 // There is no library: Pacemaker's programs are run by argument list with a
@@ -19,4 +19,5 @@
 // What would become of the guests ([Client.Forecast]) is the scheduler's own word: crm_simulate gets a private copy
 // of the CIB in which this node is in standby, and package forecast reads and explains its answer. Nothing of the
 // cluster is changed. What is configured ([Client.Claims], [Client.Runnable]) is read from the CIB.
+
 package pacemaker

@@ -25,9 +25,7 @@ const (
 	transitions = 4
 )
 
-var _ hbplugin.Forecaster = (*Client)(nil)
-
-// Forecast implements hbplugin.Forecaster: it lets Pacemaker's scheduler simulate the cluster with this node in
+// Forecast implements hbplugin.Cluster: it lets Pacemaker's scheduler simulate the cluster with this node in
 // standby (crm_simulate(8)), on a private copy of the CIB. Operations that are under way are taken to succeed. A
 // node that is in standby already is told what happens to what is still here. The cluster is only read. It is an error
 // where Pacemaker does not run here, or where one of its programs gives no answer.

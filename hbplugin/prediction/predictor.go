@@ -14,7 +14,6 @@ import (
 	"github.com/vmferry/vmferry/hbplugin/shutdown"
 	"github.com/vmferry/vmferry/hbplugin/verdict"
 	"github.com/vmferry/vmferry/migrate"
-	"github.com/vmferry/vmferry/migrate/shellword"
 	"github.com/vmferry/vmferry/resource"
 	"github.com/vmferry/vmferry/resource/notes"
 )
@@ -121,9 +120,7 @@ func (p *Predictor) adrift(ctx context.Context, verdicts []hbplugin.Verdict) (ou
 	defer p.mu.Unlock()
 	for _, name := range shutdown.Adrift(names, claims) {
 		out = append(out, hbplugin.Verdict{Resource: name, Fate: hbplugin.Stays,
-			Why: "its resource was deleted while it ran",
-			Remedy: "before the node goes down, type: vmferry migrate " +
-				shellword.Operands(p.known[name].Guest, "NODE")})
+			Why: "its resource was deleted while it ran", Remedy: verdict.ByHand(p.known[name].Guest)})
 	}
 	return out
 }

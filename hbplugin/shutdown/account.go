@@ -93,8 +93,7 @@ func (d Departure) because(text string) string {
 	if d.Why == "" {
 		return text
 	}
-	isBreak := func(r rune) bool { return r == '\n' || r == '\r' }
-	return text + " (" + strings.Join(strings.FieldsFunc(d.Why, isBreak), "; ") + ")"
+	return text + " (" + verdict.Line(d.Why) + ")"
 }
 
 // Summary is an account in one line: how many guests were moved live, and what became of each other one.

@@ -10,16 +10,10 @@ import (
 	"github.com/vmferry/vmferry/resource/notes"
 )
 
-// Manager is a cluster manager that can be asked beforehand.
-type Manager interface {
-	hbplugin.Forecaster
-	// Peers lists the other nodes of the cluster.
-	Peers(ctx context.Context) ([]resource.Peer, error)
-}
-
 // For is the Asker of a cluster manager. open connects to the libvirt at a URI, and run runs Pacemaker's program that
-// tells a node's address; see [resource.AddressOf].
-func For(m Manager, open func(ctx context.Context, uri string) (migrate.Host, error), run resource.Command) Asker {
+// tells a node's address; see [resource.AddressOf]. The request is the move that the agent would make: where a node has
+// no address of its own its name stands for it.
+func For(m hbplugin.Cluster, open func(ctx context.Context, uri string) (migrate.Host, error), run resource.Command) Asker {
 	return Asker{
 		Forecast: m.Forecast,
 		Candidates: func(ctx context.Context) ([]string, error) {
@@ -27,22 +21,16 @@ func For(m Manager, open func(ctx context.Context, uri string) (migrate.Host, er
 			return hbplugin.Up(peers), err
 		},
 		Request: func(ctx context.Context, g Guest, node string) (migrate.Request, error) {
-			return request(ctx, g, node, run)
+			to, err := resource.RouteTo(ctx, g.Params, run, node)
+			if err != nil {
+				return migrate.Request{}, err
+			}
+			return g.Params.Move(g.Name, g.UUID, to).Request, nil
 		},
 		Examine: func(ctx context.Context, req migrate.Request) (migrate.Examination, error) {
 			return migrate.Examine(ctx, req, migrate.Deps{Open: open})
 		},
 	}
-}
-
-// request is the move that the agent would make. Where a node has no address of its own its name stands for it, as the
-// agent does it.
-func request(ctx context.Context, g Guest, node string, run resource.Command) (migrate.Request, error) {
-	to, err := resource.RouteTo(ctx, g.Params, run, node)
-	if err != nil {
-		return migrate.Request{}, err
-	}
-	return g.Params.Move(g.Name, g.UUID, to).Request, nil
 }
 
 // Foreign puts the manager's word, of said, in place of the verdicts of guests that another agent runs and of which
@@ -67,8 +55,7 @@ func Guests(claims []hbplugin.Claim, noted []notes.Guest) []Guest {
 	for _, c := range claims {
 		for _, n := range noted {
 			if n.Resource == c.Resource {
-				out = append(out, Guest{Resource: c.Resource, Name: n.Guest, UUID: n.UUID,
-					Params: c.Environ.Params, Problems: c.Environ.Problems, Ruled: c.Ruled})
+				out = append(out, GuestOf(c, n.Guest, n.UUID))
 			}
 		}
 	}

@@ -31,9 +31,15 @@ type Guest struct {
 	Ruled    []string           // what a rule of the manager's decides: see [hbplugin.Claim]
 }
 
+// GuestOf is the guest of a claim, with what libvirt calls it.
+func GuestOf(c hbplugin.Claim, name, uuid string) Guest {
+	return Guest{Resource: c.Resource, Name: name, UUID: uuid, Params: c.Environ.Params, Problems: c.Environ.Problems,
+		Ruled: c.Ruled}
+}
+
 // Asker asks for the two words that a verdict is made of.
 type Asker struct {
-	// Forecast is the manager's word; see [hbplugin.Forecaster].
+	// Forecast is the manager's word; see [hbplugin.Cluster].
 	Forecast func(ctx context.Context) ([]hbplugin.Verdict, error)
 	// Candidates are the nodes that are up besides this one; those of them that the manager has left for a guest
 	// (Verdict.Others) are examined where its first choice could not start it. nil where nobody knows them.
@@ -50,9 +56,17 @@ type Asker struct {
 func (a Asker) Ask(ctx context.Context, guests []Guest) []hbplugin.Verdict {
 	said, err := a.Forecast(ctx)
 	if err != nil {
-		return untold(guests, err)
+		said = make([]hbplugin.Verdict, len(guests))
+		for i, g := range guests {
+			said[i] = hbplugin.Verdict{Resource: g.Resource, Fate: hbplugin.Untold, Why: err.Error()}
+		}
+		return said
 	}
-	others := a.others(ctx)
+	var others []string
+	if a.Candidates != nil {
+		// Without an answer a guest that the chosen node cannot start has no place, as far as is known.
+		others, _ = a.Candidates(ctx)
+	}
 	slots := make(chan struct{}, atOnce)
 	var wait sync.WaitGroup
 	for i := range said {
@@ -66,39 +80,18 @@ func (a Asker) Ask(ctx context.Context, guests []Guest) []hbplugin.Verdict {
 	return said
 }
 
-func untold(guests []Guest, err error) []hbplugin.Verdict {
-	out := make([]hbplugin.Verdict, 0, len(guests))
-	for _, g := range guests {
-		out = append(out, hbplugin.Verdict{Resource: g.Resource, Fate: hbplugin.Untold, Why: err.Error()})
-	}
-	return out
-}
-
-func (a Asker) others(ctx context.Context) []string {
-	if a.Candidates == nil {
-		return nil
-	}
-	nodes, err := a.Candidates(ctx)
-	if err != nil {
-		return nil // a guest that the chosen node cannot start has no place then, as far as is known
-	}
-	return nodes
-}
-
 // judge asks the nodes about one guest. The others are asked only where the chosen one could not start it.
 func (a Asker) judge(ctx context.Context, said hbplugin.Verdict, guests []Guest, others []string) hbplugin.Verdict {
 	i := slices.IndexFunc(guests, func(g Guest) bool { return g.Resource == said.Resource })
+	live := said.Fate.KeepsRunning()
 	switch {
-	case said.To == "":
-		return said
-	case i < 0 && said.Fate.KeepsRunning():
-		said.Fate, said.Why = hbplugin.Untold, "libvirt on this node does not list its guest"
+	case said.To == "", i < 0 && !live:
 		return said
 	case i < 0:
+		said.Fate, said.Why = hbplugin.Untold, "libvirt on this node does not list its guest"
 		return said
 	}
 	g := guests[i]
-	live := said.Fate.KeepsRunning()
 	answers := map[string]Answer{said.To: a.ask(ctx, g, said.To, live)}
 	if v := Decide(said, g, answers); v.Fate != hbplugin.Stops {
 		return v

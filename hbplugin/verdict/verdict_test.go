@@ -218,10 +218,12 @@ func TestNoForecast(t *testing.T) {
 }
 
 // manager is a cluster manager with one peer that is up.
-type manager struct{ world }
+type manager struct {
+	hbplugin.Cluster
+	world
+}
 
 func (m *manager) Forecast(context.Context) ([]hbplugin.Verdict, error) { return m.said, m.err }
-func (m *manager) Claims(context.Context) ([]hbplugin.Claim, error)     { return nil, nil }
 func (m *manager) Peers(context.Context) ([]resource.Peer, error) {
 	return []resource.Peer{{Name: "n2", State: resource.PeerUp}, {Name: "n3", State: resource.PeerDown}}, nil
 }

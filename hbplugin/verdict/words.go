@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/vmferry/vmferry/hbplugin"
+	"github.com/vmferry/vmferry/migrate/shellword"
 )
 
 // Words is a verdict in one line that follows the guest's name, such as "is restarted on n2 because its ladder does not
@@ -28,7 +29,12 @@ func Words(v hbplugin.Verdict) string {
 	if v.Why == "" {
 		return "cannot tell"
 	}
-	return "cannot tell: " + line(v.Why)
+	return "cannot tell: " + Line(v.Why)
+}
+
+// ByHand is what moves a guest that no manager moves.
+func ByHand(name string) string {
+	return "before the node goes down, type: vmferry migrate " + shellword.Operands(name, "NODE")
 }
 
 // Past is a fate that a guest has met, in words.
@@ -53,25 +59,24 @@ func along(text string, with []string) string {
 	if len(with) == 0 {
 		return text
 	}
-	return text + " with: " + line(strings.Join(with, "; "))
+	return text + " with: " + Line(strings.Join(with, "; "))
 }
 
 func because(text, why string) string {
 	if why == "" {
 		return text
 	}
-	return text + " because " + line(why)
+	return text + " because " + Line(why)
 }
 
-// line takes the line breaks out of what somebody else has written.
-func line(text string) string { return strings.Join(strings.FieldsFunc(text, isBreak), "; ") }
-
-func isBreak(r rune) bool { return r == '\n' || r == '\r' }
+// Line takes the line breaks out of what somebody else has written.
+func Line(text string) string {
+	isBreak := func(r rune) bool { return r == '\n' || r == '\r' }
+	return strings.Join(strings.FieldsFunc(text, isBreak), "; ")
+}
 
 // OneLine is an error without the line breaks that joined errors have.
-func OneLine(err error) string {
-	return strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; ")
-}
+func OneLine(err error) string { return Line(strings.TrimSpace(err.Error())) }
 
 // Count is a number with its noun.
 func Count(n int, what string) string {
