@@ -5,8 +5,8 @@ import (
 	"context"
 	"time"
 
-	"github.com/vmferry/vmferry/migrate/drain"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/predict"
 	"github.com/vmferry/vmferry/migrate/wait"
 )
 
@@ -64,14 +64,14 @@ func (m *mover) admissionRequest() AdmissionRequest {
 }
 
 // awaitLoad is an AdmissionRequest's Measured. It has a connection of its own, and writes nothing of m's.
-func (m *mover) awaitLoad(ctx context.Context) (drain.Load, bool) {
+func (m *mover) awaitLoad(ctx context.Context) (predict.Load, bool) {
 	if m.known.Load.Dirty.Measured || m.known.Ready.IsZero() || wait.For(ctx, time.Until(m.known.Ready)) != nil {
-		return drain.Load{}, false
+		return predict.Load{}, false
 	}
 	own := separate(&m.source)
 	defer own.Close()
 	if own.Connect(ctx, lookTime) != nil {
-		return drain.Load{}, false
+		return predict.Load{}, false
 	}
 	ctx, cancel := context.WithTimeout(ctx, sampleTime)
 	defer cancel()

@@ -32,7 +32,7 @@ type Link struct {
 // Guest is one that must leave.
 type Guest struct {
 	Name     string
-	Load     Load
+	Load     predict.Load
 	Priority int           // higher goes first
 	Link     string        // the link to its target, "" for any
 	Ladder   []ladder.Rung // what may be done with it, in this order; nil for [ladder.Default]
@@ -58,9 +58,9 @@ type Step struct {
 
 	// AtOnce is how many may be on the link, this one counted, so that it keeps its budget even
 	// if all of them come to send at the same time.
-	AtOnce     int        `json:"at_once,omitempty"`
-	Prediction Prediction `json:"prediction"` // of ladder.Rung; of the first that was found wanting for a guest that leaves over no link
-	Why        string     `json:"why,omitempty"`
+	AtOnce     int                `json:"at_once,omitempty"`
+	Prediction predict.Prediction `json:"prediction"` // of ladder.Rung; of the first that was found wanting for a guest that leaves over no link
+	Why        string             `json:"why,omitempty"`
 }
 
 // IsLive reports whether the guest leaves running, over a link.

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/ladder"
+	"github.com/vmferry/vmferry/migrate/predict"
 )
 
 // bench is a queue in a bubble of fake time, and what happened there, by the second.
@@ -273,7 +274,7 @@ func TestQueueHearsOfALoad(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := turn.Update(Load{DirtyRate: -1}); err == nil {
+		if err := turn.Update(predict.Load{DirtyRate: -1}); err == nil {
 			t.Error("a negative rate was taken")
 		}
 		if err := turn.Update(tight("t", 1).Load); err != nil {
@@ -294,13 +295,13 @@ func TestQueueHearsOfALoad(t *testing.T) {
 func TestQueueHearsOfALoadUnderWay(t *testing.T) {
 	for _, c := range []struct {
 		name string
-		load Load
+		load predict.Load
 		next float64 // when a guest that waits has its turn
 	}{
 		{"as thought", idle("t", 4).Load, 4},
 		{"longer", idle("t", 6).Load, 5}, // it leaves then
 		{"tight", tight("t", 4).Load, 5},
-		{"hopeless", Load{Memory: 4 * gb, DirtyRate: 2 * gb, Budget: 100 * ms}, 5},
+		{"hopeless", predict.Load{Memory: 4 * gb, DirtyRate: 2 * gb, Budget: 100 * ms}, 5},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			onBench(t, oneLink(0), Options{}, func(b *bench) {

@@ -78,7 +78,7 @@ func (t *Turn) Copied() {
 
 // Update takes over what was learnt of the guest's load. One that moves already continues, and those that wait
 // use its present budget. The error is that of a load that makes no sense: then nothing is changed.
-func (t *Turn) Update(l Load) error {
+func (t *Turn) Update(l predict.Load) error {
 	q := t.q
 	q.mu.Lock()
 	defer q.mu.Unlock()

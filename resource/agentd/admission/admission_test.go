@@ -20,6 +20,7 @@ import (
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/drain"
 	"github.com/vmferry/vmferry/migrate/ladder"
+	"github.com/vmferry/vmferry/migrate/predict"
 	"github.com/vmferry/vmferry/resource/agentd/wire"
 )
 
@@ -166,9 +167,9 @@ func TestTurnsByWhatIsMeasured(t *testing.T) {
 	inOffice(t, 2*sec, func(o *office) {
 		r := idle("busy", 2, 1)
 		r.Budget = 300 * time.Millisecond
-		measured := func(ctx context.Context) (drain.Load, bool) {
+		measured := func(ctx context.Context) (predict.Load, bool) {
 			o.pass(sec)
-			load := drain.Load(r.Load)
+			load := predict.Load(r.Load)
 			load.DirtyRate = gb / 5
 			return load, true
 		}
@@ -389,12 +390,12 @@ func TestQueue(t *testing.T) {
 	socket := listen(t, &Server{Log: quiet()})
 	queue := Queue(socket, Request{Resource: "r", Priority: 3, Ladder: []ladder.Rung{ladder.Shutdown}})
 	w := migrate.AdmissionRequest{Guest: "a", Rate: gb, SetUp: time.Hour, Rungs: []ladder.Rung{ladder.Live}}
-	w.Load = drain.Load{Memory: gb, DirtyRate: 2 * gb, Budget: time.Millisecond} // hopeless, and so alone
+	w.Load = predict.Load{Memory: gb, DirtyRate: 2 * gb, Budget: time.Millisecond} // hopeless, and so alone
 	first, err := queue(t.Context(), w, nil)
 	if err != nil || first.AtOnce() != 1 || !first.Deadline().IsZero() {
 		t.Fatalf("%+v, %v", first, err)
 	}
-	w.Guest, w.Load = "b", drain.Load{Memory: gb}
+	w.Guest, w.Load = "b", predict.Load{Memory: gb}
 	waits, cancel := context.WithCancel(t.Context())
 	if _, err := queue(waits, w, cancel); !errors.Is(err, context.Canceled) {
 		t.Errorf("beside one that is alone: %v", err)
