@@ -204,9 +204,10 @@ func (c Config) Resource(id string) (Resource, bool) {
 	return c.Resources[i], true
 }
 
-// Fenceable reports whether any fence device is configured.
-func (c Config) Fenceable() bool {
-	return slices.ContainsFunc(c.Resources, func(r Resource) bool { return strings.HasPrefix(r.Agent, "stonith:") })
+// FenceDevices are the resources that are fence devices.
+func (c Config) FenceDevices() []Resource {
+	isOther := func(r Resource) bool { return !strings.HasPrefix(r.Agent, "stonith:") }
+	return slices.DeleteFunc(slices.Clone(c.Resources), isOther)
 }
 
 // Primitive is the id of the primitive that an instance belongs to: "web" for "web:0".

@@ -187,7 +187,7 @@ func (w world) whyStays(r cib.Resource, p cib.Place) cause {
 		return cause{"Pacemaker wants to " + a.Kind + " it and cannot: " + cmp.Or(a.Reason, "its stop is blocked"),
 			showFailures}
 	}
-	if cib.Bool(w.conf.Options["stonith-enabled"], true) && !w.conf.Fenceable() {
+	if cib.Bool(w.conf.Options["stonith-enabled"], true) && len(w.conf.FenceDevices()) == 0 {
 		return cause{
 			"fencing is enabled (stonith-enabled) and no fence device is configured: Pacemaker starts and moves " +
 				"nothing",
