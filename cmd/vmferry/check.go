@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -60,11 +61,7 @@ func (r checkReport) table(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "CHECK\tABOUT\t\tFOUND")
 	for _, f := range r.Checks {
-		about := f.About
-		if about == "" {
-			about = "-"
-		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", f.Check, about, f.Grade, f.Found)
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", f.Check, cmp.Or(f.About, "-"), f.Grade, f.Found)
 	}
 	if err := t.Flush(); err != nil {
 		return err

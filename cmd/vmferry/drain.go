@@ -137,8 +137,8 @@ func (d *drainer) standby(ctx context.Context) error {
 		return err
 	}
 	if err := managers.Request(ctx, d.manager.Standby); err != nil {
-		return fmt.Errorf("%s did not take the request for standby: %w: it may have been heard all the same, and "+
-			"vmferry undrain takes it back", d.manager, err)
+		return fmt.Errorf("%s did not take the request for standby: %w: it may be in effect all the same: to take it back, "+
+			"type vmferry undrain", d.manager, err)
 	}
 	d.asked, d.askedAt, d.seen.Tried = true, time.Now(), true
 	return nil
@@ -223,23 +223,20 @@ func (d *drainer) stays() string {
 	case !d.seen.Standby && !d.asked:
 		return "it is not in standby"
 	case d.standbyBy() == byDrain:
-		return "standby stays, and vmferry undrain takes it back"
+		return "standby stays: to take it back, type vmferry undrain"
 	}
 	return "standby stays, as it was requested by " + d.standbyBy()
 }
 
 func (d *drainer) undo(ctx context.Context) error {
 	if !d.asked {
-		return &failure{exitInterrupted,
-			errors.New("interrupted: the node's standby stays, as it was not requested here")}
+		return interrupted(": the node's standby stays, as it was not requested here")
 	}
 	if err := d.unstandby(ctx, d.manager); err != nil {
-		return &failure{exitInterrupted,
-			fmt.Errorf("interrupted, and standby could not be taken back: %w: type vmferry undrain", err)}
+		return interrupted(", and standby could not be taken back: %w: type vmferry undrain", err)
 	}
-	return &failure{exitInterrupted,
-		errors.New("interrupted: standby is taken back; guests that have left stay where they are, and migrations " +
-			"under way go on")}
+	return interrupted(": standby is taken back; guests that have left stay where they are, and migrations under way " +
+		"continue")
 }
 
 // unstandby takes back and then removes the note, so that no standby of ours is
@@ -314,7 +311,7 @@ func undrain(ctx context.Context, c *call, args []string) error {
 	switch {
 	case ours:
 		if err := c.unstandby(ctx, m); err != nil {
-			return fmt.Errorf("%s did not take it back: %w: try again", m, err)
+			return fmt.Errorf("%s did not take standby back: %w: type vmferry undrain again", m, err)
 		}
 		r.Notes = "standby is taken back: guests may come to this node again"
 	case m.Seen.Standby:

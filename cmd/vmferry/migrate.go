@@ -106,15 +106,11 @@ func (c *call) order(args []string) (o order, done bool, err error) {
 }
 
 func (o order) check() error {
-	for _, d := range []struct {
-		name  string
-		value time.Duration
-	}{{"budget", o.budget}, {"deadline", o.deadline}} {
-		if d.value < 0 {
-			return fmt.Errorf("--%s %s is below 0", d.name, d.value)
-		}
-	}
 	switch {
+	case o.budget < 0:
+		return fmt.Errorf("--budget %s is below 0", o.budget)
+	case o.deadline < 0:
+		return fmt.Errorf("--deadline %s is below 0", o.deadline)
 	case slices.ContainsFunc(o.nodes, func(n string) bool { return n == "" || strings.HasPrefix(n, "-") }):
 		return fmt.Errorf("%q is no NODE, nor NODE,NODE", strings.Join(o.nodes, ","))
 	case o.toURI != "" && len(o.nodes) > 1:
@@ -230,7 +226,7 @@ func exitOf(ctx context.Context, err error) error {
 	case errors.Is(err, migrate.ErrUnknown):
 		return &failure{exitUnknown, err}
 	case errors.Is(ctx.Err(), context.Canceled):
-		return &failure{exitInterrupted, fmt.Errorf("interrupted: %w", err)}
+		return interrupted(": %w", err)
 	}
 	return err
 }

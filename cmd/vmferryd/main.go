@@ -106,10 +106,10 @@ func run(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprint(stdout, usage)
 		return exitOK
 	case err != nil:
-		fmt.Fprintf(stderr, "vmferryd: %v; see vmferryd --help\n", err)
+		fmt.Fprintf(stderr, "vmferryd: %v: type vmferryd --help\n", err)
 		return exitUsage
 	case flags.NArg() > 0:
-		fmt.Fprintf(stderr, "vmferryd: unexpected argument %q; see vmferryd --help\n", flags.Arg(0))
+		fmt.Fprintf(stderr, "vmferryd: unexpected argument %q: type vmferryd --help\n", flags.Arg(0))
 		return exitUsage
 	case o.version:
 		fmt.Fprintln(stdout, "vmferryd", version.String())

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -54,8 +55,7 @@ type relocation struct {
 // throughPacemaker has Pacemaker move the guest.
 func (c *call) throughPacemaker(ctx context.Context, inv *inventory.Inventory, g *inventory.Guest, o order) error {
 	if name, ok := c.given("to-uri", "transport", "tls", "bandwidth", "budget", "disks"); ok {
-		return misuse("migrate: Pacemaker has guest %q, and --%s is for the resource to say: type %s VALUE", g.Name,
-			name,
+		return misuse("migrate: Pacemaker has guest %q, whose resource decides --%s: type %s VALUE", g.Name, name,
 			shellword.Line("crm_resource", "--resource", g.Claim.Resource, "--set-parameter", parameterOf[name],
 				"--parameter-value"))
 	}
@@ -91,10 +91,7 @@ func (r *relocation) check(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	err = managers.Request(ctx, func(ctx context.Context) error {
-		return r.client.CheckRunnable(ctx, r.Claim.Resource, r.node)
-	})
-	if err != nil {
+	if err := r.ask(ctx, r.client.CheckRunnable); err != nil {
 		return err
 	}
 	if err := r.examine(ctx); err != nil {
@@ -174,10 +171,7 @@ func (r *relocation) move(ctx context.Context) error {
 // hypervisor is not asked: each question would lengthen the pause. The error is pacemaker.ErrNotMoved where Pacemaker
 // does not move it.
 func (r *relocation) follow(ctx context.Context) error {
-	limit := r.deadline
-	if limit == 0 {
-		limit = followFor
-	}
+	limit := cmp.Or(r.deadline, followFor)
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	meter := r.meter()
@@ -209,14 +203,8 @@ func (r *relocation) follow(ctx context.Context) error {
 }
 
 func (r *relocation) showPlace(m *meter, p cib.Place, spent time.Duration) {
-	doing := p.Pending
-	if doing == "" {
-		doing = "waiting for Pacemaker"
-	}
-	on := strings.Join(p.Nodes, " and ")
-	if on == "" {
-		on = "no node"
-	}
+	doing := cmp.Or(p.Pending, "waiting for Pacemaker")
+	on := cmp.Or(strings.Join(p.Nodes, " and "), "no node")
 	m.show(time.Now(), doing+on, fmt.Sprintf("%s: %s, on %s, %.0f s", r.Name, doing, on, spent.Seconds()))
 }
 
@@ -274,9 +262,8 @@ func (r *relocation) conclude(ctx context.Context, ferr error) error {
 	case errors.Is(ferr, pacemaker.ErrNotMoved):
 		return r.notMoved(ctx, clearLine)
 	}
-	return fmt.Errorf("guest %q has not come to %s in time; Pacemaker may still move it: see crm_mon -1, and to "+
-		"take the request back type %s",
-		r.Name, r.node, clearLine)
+	return fmt.Errorf("guest %q has not come to %s in time; Pacemaker may still move it: type crm_mon -1, and to "+
+		"take the request back, type %s", r.Name, r.node, clearLine)
 }
 
 // restarted is the error of a guest that was stopped and started on its node, by libvirt's word there and by the
@@ -305,16 +292,15 @@ func (r *relocation) restarted(ctx context.Context) error {
 	return fmt.Errorf("%w: %s", err, why)
 }
 
-func (r *relocation) clear(ctx context.Context) error {
-	return managers.Request(ctx, func(ctx context.Context) error {
-		return r.client.ClearMove(ctx, r.Claim.Resource, r.node)
-	})
+// ask puts a question about the guest and the node to Pacemaker, or a request.
+func (r *relocation) ask(ctx context.Context, what func(ctx context.Context, resource, node string) error) error {
+	return managers.Request(ctx, func(ctx context.Context) error { return what(ctx, r.Claim.Resource, r.node) })
 }
 
 // notMoved withdraws a request that Pacemaker does not follow, and says why, as far as its forecast does.
 func (r *relocation) notMoved(ctx context.Context, clearLine string) error {
 	taken := "; the request is taken back"
-	if err := r.clear(ctx); err != nil {
+	if err := r.ask(ctx, r.client.ClearMove); err != nil {
 		taken = fmt.Sprintf("; the request could not be taken back (%s): type %s", verdict.OneLine(err), clearLine)
 	}
 	why := ": to see its scores, type crm_simulate --live-check --show-scores"
@@ -330,11 +316,9 @@ func (r *relocation) notMoved(ctx context.Context, clearLine string) error {
 // takeBack withdraws the request. A migration that Pacemaker has begun is not
 // aborted: it would take that for a failure, and restart the guest.
 func (r *relocation) takeBack(ctx context.Context, clearLine string) error {
-	if err := r.clear(context.WithoutCancel(ctx)); err != nil {
-		return &failure{exitInterrupted,
-			fmt.Errorf("interrupted, and the request could not be taken back: %w: type %s", err, clearLine)}
+	if err := r.ask(context.WithoutCancel(ctx), r.client.ClearMove); err != nil {
+		return interrupted(", and the request could not be taken back: %w: type %s", err, clearLine)
 	}
-	return &failure{exitInterrupted,
-		errors.New("interrupted: the request is taken back; a migration that Pacemaker has begun goes on, and " +
-			"crm_mon -1 shows where the guest is")}
+	return interrupted(": the request is taken back; a migration that Pacemaker has begun continues: to see where the " +
+		"guest is, type crm_mon -1")
 }
