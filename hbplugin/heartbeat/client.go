@@ -5,9 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -237,12 +239,11 @@ func (c *Client) scripts(name string) string {
 	if c.Scripts != "" {
 		return c.Scripts
 	}
-	for _, dir := range scriptDirs {
-		if _, err := os.Stat(filepath.Join(dir, name)); err == nil {
-			return dir
-		}
-	}
-	return scriptDirs[0]
+	i := slices.IndexFunc(scriptDirs, func(dir string) bool {
+		_, err := os.Stat(filepath.Join(dir, name))
+		return err == nil
+	})
+	return scriptDirs[max(i, 0)]
 }
 
 func (c *Client) run(ctx context.Context, program string, args ...string) ([]byte, error) {
@@ -250,4 +251,33 @@ func (c *Client) run(ctx context.Context, program string, args ...string) ([]byt
 		return c.Run(ctx, program, args...)
 	}
 	return pacemaker.Exec(ctx, program, args...)
+}
+
+// comm is the daemon's name in the process table.
+const comm = "heartbeat"
+
+// daemonAlive says whether the process lives that the daemon's PID file names.
+// The daemon writes the file before it does anything else and refuses to start
+// a second time next to a living one. The name, and that root runs it, tell it from whoever got its
+// number after it died.
+func daemonAlive(pidFile string, h hostproc.Host) (bool, error) {
+	text, err := os.ReadFile(pidFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("look for heartbeat's daemon: %w", err)
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil || pid <= 0 {
+		return false, fmt.Errorf("look for heartbeat's daemon: %s names no process: %.40q", pidFile, text)
+	}
+	alive, err := h.IsDaemon(pid, func(program string) bool { return program == comm }, 0)
+	if err == nil && !alive {
+		err = h.SeesAll()
+	}
+	if err != nil {
+		return false, fmt.Errorf("look for heartbeat's daemon: process %d: %w", pid, err)
+	}
+	return alive, nil
 }

@@ -178,11 +178,13 @@ func DelayMax(ctx context.Context) (time.Duration, error) {
 		return 0, err
 	}
 	defer b.close()
+	return delayMax(ctx, b.Conn)
+}
+
+func delayMax(ctx context.Context, conn *dbus.Conn) (time.Duration, error) {
 	var usec uint64
-	if err := property(ctx, b.Conn, "InhibitDelayMaxUSec", &usec); err != nil {
-		return 0, err
-	}
-	return microseconds(usec), nil
+	err := property(ctx, conn, "InhibitDelayMaxUSec", &usec)
+	return microseconds(usec), err
 }
 
 func property(ctx context.Context, conn *dbus.Conn, name string, into any) error {

@@ -142,11 +142,10 @@ func (d *DelayLock) listen(ctx context.Context, b *bus, h *hints) error {
 func (d *DelayLock) report(ctx context.Context, conn *dbus.Conn, h *hints) error {
 	e := Event{Up: true}
 	_, before := h.told()
-	var usec uint64
-	if err := property(ctx, conn, "InhibitDelayMaxUSec", &usec); err != nil {
+	var err error
+	if e.DelayMax, err = delayMax(ctx, conn); err != nil {
 		return err
 	}
-	e.DelayMax = microseconds(usec)
 	if err := property(ctx, conn, "PreparingForShutdown", &e.Preparing); err != nil {
 		return err
 	}
@@ -160,7 +159,7 @@ func (d *DelayLock) report(ctx context.Context, conn *dbus.Conn, h *hints) error
 		}
 		e.Lock = lock
 	}
-	err := d.Tell(ctx, e)
+	err = d.Tell(ctx, e)
 	if err != nil && e.Lock != nil {
 		e.Lock.Close()
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -73,7 +74,11 @@ func (c *Client) Peers(ctx context.Context) ([]resource.Peer, error) {
 	if !slices.ContainsFunc(list, suspect) {
 		return list, nil
 	}
-	erased, err := c.erased(ctx)
+	out, err := c.run(ctx, "cibadmin", "--query", "--scope=status")
+	var erased []string // the nodes of which the CIB has a state and no history of operations
+	if err == nil {
+		erased, err = cib.ParseErased(bytes.NewReader(out))
+	}
 	if err != nil {
 		return list, nil // each stays PeerDown: not known to be fenced
 	}
@@ -83,15 +88,6 @@ func (c *Client) Peers(ctx context.Context) ([]resource.Peer, error) {
 		}
 	}
 	return list, nil
-}
-
-// erased are the nodes of which the CIB has a state and no history of operations.
-func (c *Client) erased(ctx context.Context) ([]string, error) {
-	out, err := c.run(ctx, "cibadmin", "--query", "--scope=status")
-	if err != nil {
-		return nil, err
-	}
-	return cib.ParseErased(bytes.NewReader(out))
 }
 
 // Leaving reports whether Pacemaker takes everything off this node: it is in standby, whoever requested
@@ -235,3 +231,44 @@ func explain(ctx context.Context, line string, err error, stderr string) error {
 	}
 	return fmt.Errorf("%s: %w", line, command.Explain(stderr, err))
 }
+
+// daemonUser is the user of those of Pacemaker's daemons that do not run as root (CRM_DAEMON_USER of its build).
+const daemonUser = "hacluster"
+
+// daemonAlive says whether any of Pacemaker's daemons lives on this node.
+// pacemakerd may have crashed and be about to be started again while the
+// others carry on, so each counts; their names all begin alike (the kernel
+// keeps 15 characters: "pacemaker-contr"). Anybody may call a program so: they
+// are known by their users, root and hacluster, and daemons in a container,
+// such as pacemaker-remoted inside a bundle's, are not this node's.
+// A process that cannot be judged makes the question unanswerable, unless another one is a daemon for certain.
+func daemonAlive(h hostproc.Host) (bool, error) {
+	entries, err := os.ReadDir(h.ProcDir())
+	if err != nil {
+		return false, fmt.Errorf("look for pacemaker's daemons: %w", err)
+	}
+	users := []int{0}
+	if uid, ok := h.UserID(daemonUser); ok {
+		users = append(users, uid)
+	}
+	unsure := h.SeesAll()
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil || pid <= 0 {
+			continue
+		}
+		alive, err := h.IsDaemon(pid, isDaemon, users...)
+		if alive {
+			return true, nil
+		}
+		if err != nil {
+			unsure = fmt.Errorf("process %d: %w", pid, err)
+		}
+	}
+	if unsure != nil {
+		return false, fmt.Errorf("look for pacemaker's daemons: %w", unsure)
+	}
+	return false, nil
+}
+
+func isDaemon(program string) bool { return strings.HasPrefix(program, "pacemaker") }
