@@ -147,25 +147,14 @@ func (d *drainer) standby(ctx context.Context) error {
 // look counts the guests by the manager's word and by their processes.
 func (d *drainer) look(ctx context.Context) {
 	d.seen.Spent = time.Since(d.began)
-	view, err := managers.Ask(ctx, d.manager.View)
-	here, herr := notes.Present(ctx, d.path(d.config.GuestsDir), d.processes)
+	within, cancel := context.WithTimeout(ctx, managers.AnswerTime)
+	defer cancel()
+	seen := shutdown.LookAt(within, d.manager.View, func(ctx context.Context) ([]string, error) {
+		return notes.Present(ctx, d.path(d.config.GuestsDir), d.processes)
+	}, d.manager.Resources)
 	if ctx.Err() == nil { // what was cut short says nothing
-		d.seen.Update(view, err, here, herr, d.adrift(ctx, view, here))
+		d.seen.Update(seen)
 	}
-}
-
-// adrift are those of the guests with a process here that are no resource any more, of any agent: nobody moves them.
-// Where that cannot be told there are none.
-func (d *drainer) adrift(ctx context.Context, view hbplugin.View, here []string) []string {
-	beside := shutdown.Beside(here, view.Guests)
-	if len(beside) == 0 || !view.Running {
-		return nil
-	}
-	claims, err := managers.Ask(ctx, d.manager.Resources)
-	if err != nil {
-		return nil
-	}
-	return shutdown.Adrift(beside, claims)
 }
 
 // end says how it went. Standby stays where the window closed: what is left may

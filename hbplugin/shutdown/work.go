@@ -13,18 +13,32 @@ import (
 	"github.com/vmferry/vmferry/hbplugin/verdict"
 )
 
-// looked is what a look found; each part has its own error.
-type looked struct {
-	all      bool // the manager and the processes were asked too
-	stopping bool
-	sysErr   error
-	view     hbplugin.View
-	viewErr  error
-	here     []string
-	hereErr  error
-	adrift   []string // those of here that the manager is not configured to run, for certain
-	era      int      // the state of affairs in which it was begun
-	took     time.Duration
+// Seen is what the manager and the processes said in one look; each has its own error.
+type Seen struct {
+	view    hbplugin.View
+	viewErr error
+	here    []string
+	hereErr error
+	adrift  []string // those of here that the manager is not configured to run, for certain
+}
+
+// LookAt asks for what the manager has here, and for the guests that have a process here, at once, so that one who does
+// not answer takes no time from the other. claims are those of the manager, wherever they are; nil where nobody knows.
+func LookAt(
+	ctx context.Context, view func(context.Context) (hbplugin.View, error), here func(context.Context) ([]string, error),
+	claims func(context.Context) ([]hbplugin.Claim, error),
+) (s Seen) {
+	var wait sync.WaitGroup
+	wait.Go(func() { s.view, s.viewErr = view(ctx) })
+	wait.Go(func() { s.here, s.hereErr = here(ctx) })
+	wait.Wait()
+	extra := beside(s.here, s.view.Guests)
+	if len(extra) > 0 && s.view.Running && s.viewErr == nil && claims != nil {
+		if all, err := claims(ctx); err == nil {
+			s.adrift = Adrift(extra, all)
+		}
+	}
+	return s
 }
 
 // look starts a look unless one is under way or the last is fresh. It happens
@@ -38,33 +52,23 @@ func (r *round) look(ctx context.Context, what Look) {
 	r.work.Go(func() {
 		within, cancel := context.WithTimeout(ctx, lookTimeout)
 		defer cancel()
-		res := lookAt(within, r.o, what)
-		res.era, res.took = era, time.Since(begun)
-		_ = r.post(ctx, func(r *round) { r.saw(res) }) // unless the loop has ended
+		var seen *Seen // nil where systemd alone was asked
+		var stopping bool
+		var err error
+		var wait sync.WaitGroup
+		wait.Go(func() { stopping, err = r.o.Stopping(within) })
+		if what == LookAll {
+			s := LookAt(within, r.o.Manager.View, r.o.Here, r.o.Claims)
+			seen = &s
+		}
+		wait.Wait()
+		took := time.Since(begun)
+		_ = r.post(ctx, func(r *round) { r.saw(era, took, answer(stopping, err), seen) }) // unless the loop has ended
 	})
 }
 
-// lookAt asks everybody at once, so that one who does not answer takes no time
-// from the others.
-func lookAt(ctx context.Context, o Options, what Look) looked {
-	res := looked{all: what == LookAll}
-	var wait sync.WaitGroup
-	wait.Go(func() { res.stopping, res.sysErr = o.Stopping(ctx) })
-	if res.all {
-		wait.Go(func() { res.view, res.viewErr = o.Manager.View(ctx) })
-		wait.Go(func() { res.here, res.hereErr = o.Here(ctx) })
-	}
-	wait.Wait()
-	if extra := Beside(res.here, res.view.Guests); len(extra) > 0 && res.view.Running && res.viewErr == nil && o.Claims != nil {
-		if claims, err := o.Claims(ctx); err == nil {
-			res.adrift = Adrift(extra, claims)
-		}
-	}
-	return res
-}
-
-// Beside are the guests with a process here that the manager does not have here. Most are about to leave, or to end.
-func Beside(here []string, managed []hbplugin.Guest) []string {
+// beside are the guests with a process here that the manager does not have here. Most are about to leave, or to end.
+func beside(here []string, managed []hbplugin.Guest) []string {
 	return slices.DeleteFunc(slices.Clone(here), func(name string) bool {
 		return slices.ContainsFunc(managed, func(g hbplugin.Guest) bool { return g.Name == name })
 	})
@@ -85,30 +89,28 @@ func Adrift(names []string, claims []hbplugin.Claim) []string {
 
 // saw takes in a look. One that was begun before a shutdown was announced or
 // called off is stale: a new one is begun at once.
-func (r *round) saw(res looked) {
+func (r *round) saw(era int, took time.Duration, stopping Answer, seen *Seen) {
 	r.looking = false
-	if res.era != r.era {
+	if era != r.era {
 		return
 	}
-	r.took = res.took
-	s := &r.seen
-	s.Heard, s.Stopping = true, answer(res.stopping, res.sysErr)
-	if !res.all {
-		return
+	r.took = took
+	r.seen.Heard, r.seen.Stopping = true, stopping
+	if seen != nil {
+		r.seen.Update(*seen)
+		r.met(r.seen.Guests)
 	}
-	s.Update(res.view, res.viewErr, res.here, res.hereErr, res.adrift)
-	r.met(s.Guests)
 }
 
-// Update takes in what the manager and the processes say. adrift are those of here that nobody will move.
-func (s *Observed) Update(view hbplugin.View, viewErr error, here []string, hereErr error, adrift []string) {
-	s.Looked = true
-	s.Running, s.Standby = answer(view.Running, viewErr), view.Standby
-	s.Guests = union(view.Guests, here, adrift)
-	s.Most = max(s.Most, len(s.Guests))
-	s.Blind = ""
-	if err := errors.Join(viewErr, hereErr); err != nil {
-		s.Blind = verdict.OneLine(err)
+// Update takes in what the manager and the processes say.
+func (o *Observed) Update(s Seen) {
+	o.Looked = true
+	o.Running, o.Standby = answer(s.view.Running, s.viewErr), s.view.Standby
+	o.Guests = union(s.view.Guests, s.here, s.adrift)
+	o.Most = max(o.Most, len(o.Guests))
+	o.Blind = ""
+	if err := errors.Join(s.viewErr, s.hereErr); err != nil {
+		o.Blind = verdict.OneLine(err)
 	}
 }
 
