@@ -113,7 +113,7 @@ func (c *call) matched(rest, want []string) ([]string, error) {
 	}
 	for i, arg := range rest {
 		if !names(arg, want[i]) {
-			return nil, misuse("%s: %q is no %s", c.name, arg, strings.Trim(want[i], "[]"))
+			return nil, misuse("%s: %q is not a valid %s", c.name, arg, strings.Trim(want[i], "[]"))
 		}
 	}
 	return rest, nil

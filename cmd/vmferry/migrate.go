@@ -112,7 +112,7 @@ func (o order) check() error {
 	case o.deadline < 0:
 		return fmt.Errorf("--deadline %s is below 0", o.deadline)
 	case slices.ContainsFunc(o.nodes, func(n string) bool { return n == "" || strings.HasPrefix(n, "-") }):
-		return fmt.Errorf("%q is no NODE, nor NODE,NODE", strings.Join(o.nodes, ","))
+		return fmt.Errorf("%q is not a valid NODE or NODE,NODE", strings.Join(o.nodes, ","))
 	case o.toURI != "" && len(o.nodes) > 1:
 		return errors.New("--to-uri is the libvirt of one node: name one NODE, or leave it out")
 	case o.lifetime < time.Minute:
@@ -120,7 +120,7 @@ func (o order) check() error {
 	case !slices.Contains(migrate.DiskModes, o.disks):
 		return fmt.Errorf("--disks %q is unknown: use shared, copy or auto", o.disks)
 	case o.toURI != "" && !strings.Contains(o.toURI, "://"):
-		return fmt.Errorf("--to-uri %q is no URI: write it like qemu+tcp://%s/system", o.toURI, o.node)
+		return fmt.Errorf("--to-uri %q is not a URI: write it like qemu+tcp://%s/system", o.toURI, o.node)
 	case o.toURI != "" && o.transport != "":
 		return errors.New("--to-uri says the transport already: leave --transport out")
 	case len(o.watch) > 0:
@@ -170,7 +170,7 @@ func (o order) targets(g *inventory.Guest) ([]string, error) {
 	for _, node := range o.nodes {
 		to, err := resource.Params{Hypervisor: g.URI, Transport: o.transport}.Route(node, "")
 		if err != nil {
-			return nil, misuse("migrate: %w: say --to-uri URI", err)
+			return nil, misuse("migrate: %w: pass --to-uri URI", err)
 		}
 		uris = append(uris, to.URI)
 	}

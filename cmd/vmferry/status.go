@@ -214,13 +214,13 @@ func parseSince(text string, now time.Time) (time.Time, error) {
 			return t, nil
 		}
 	}
-	return time.Time{}, misuse("report: --since %q is no time: write it as 24h, 7d, 2026-11-20 or 2026-11-20T18:30:00Z", text)
+	return time.Time{}, misuse("report: --since %q is not a time: write it as 24h, 7d, 2026-11-20 or 2026-11-20T18:30:00Z", text)
 }
 
 // writePage puts the page into place whole.
 func writePage(path string, r *report.Report) error {
 	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
-		return misuse("report: --html %s is there and is no file", path)
+		return misuse("report: --html %s exists and is not a regular file", path)
 	}
 	err := atomicfile.File(path, func(f *os.File) error { return errors.Join(f.Chmod(0o644), r.WriteHTML(f)) })
 	if err != nil {

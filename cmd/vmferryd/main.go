@@ -210,8 +210,8 @@ func warnOfLibvirt(log logrus.FieldLogger) {
 	auto, err := logind.System{}.QEMUAutoShutdown()
 	switch {
 	case err != nil:
-		log.WithError(err).Warn("it cannot be told whether libvirt acts on guests at a shutdown: one that libvirt " +
-			"holds is waited for")
+		log.WithError(err).Warn("cannot tell whether libvirt stops guests at a shutdown, which waits while libvirt " +
+			"has its delay lock: check auto_shutdown_poweroff in /etc/libvirt/qemu.conf")
 	case auto.Transient:
 		log.Warnf("libvirt stops guests by itself the moment a shutdown is announced, also those that are about to "+
 			"move (%s): "+

@@ -94,7 +94,7 @@ func strays(o *Observed, f *findings) {
 				"restart libvirt's daemon, then type: virsh domstate --reason "+shellword.Operands(g.Name))
 		case g.Noted && !g.IsHere() && len(o.Mute) == 0:
 			f.add(g.Name, Warning, "was noted as running here, and is not",
-				"see the cluster manager's status; the next monitor settles it")
+				"type: crm_mon -1, or cl_status rscstatus; the next monitor action corrects it")
 		}
 	}
 	if o.Hidden != nil {

@@ -37,7 +37,7 @@ func (o *Observed) startLibvirt(uri string) string {
 		case socket.err != nil:
 			return "type: systemctl status libvirtd " + daemons[0]
 		case service.err == nil && service.value.Active:
-			return "type: systemctl restart " + name + " (guests go on running)"
+			return "type: systemctl restart " + name + " (guests keep running)"
 		case socket.value.Loaded && socket.value.Enabled:
 			return "type: systemctl start " + name + ".socket"
 		case socket.value.Loaded:

@@ -44,7 +44,7 @@ func savedState(c *inventory.Claim, d saveDir, f *findings) {
 	name, dir := saveDirOf(*c)
 	switch {
 	case d.missing:
-		f.add(c.Resource, Problem, fmt.Sprintf("its %s %q is no directory on this node", name, dir),
+		f.add(c.Resource, Problem, fmt.Sprintf("its %s %q is not a directory on this node", name, dir),
 			"mount the storage that all nodes share there, or create it")
 	case d.exposed != nil:
 		f.add(c.Resource, Problem, fmt.Sprintf("it is not saved to its %s: %v", name, d.exposed), "")

@@ -201,7 +201,7 @@ func atLeast(least time.Duration) func(text) (time.Duration, error) {
 		d, err := time.ParseDuration(string(s))
 		switch {
 		case err != nil:
-			return 0, fmt.Errorf(`%q is no duration; write it as "90s" or "10m"`, s)
+			return 0, fmt.Errorf(`%q is not a duration; write it as "90s" or "10m"`, s)
 		case d < least:
 			return 0, fmt.Errorf("%s is too short; the least is %s", d, least)
 		}
@@ -219,14 +219,14 @@ func interval(s text) (time.Duration, error) {
 
 func directory(s text) (string, error) {
 	if !strings.HasPrefix(string(s), "/") {
-		return "", fmt.Errorf("%q is no absolute path", s)
+		return "", fmt.Errorf("%q is not an absolute path", s)
 	}
 	return string(s), nil
 }
 
 func manager(s text) (string, error) {
 	if !slices.Contains(managers, string(s)) {
-		return "", fmt.Errorf("%q is no cluster manager: use one of %s", s, strings.Join(managers, ", "))
+		return "", fmt.Errorf("%q is not a cluster manager: use one of %s", s, strings.Join(managers, ", "))
 	}
 	return string(s), nil
 }
@@ -238,7 +238,7 @@ func agents(l list) ([]string, error) {
 	}
 	for _, a := range l {
 		if strings.Count(a, ":") != 2 {
-			return nil, fmt.Errorf(`%q is no agent; write it as "ocf:vmferry:Domain"`, a)
+			return nil, fmt.Errorf(`%q is not an agent; write it as "ocf:vmferry:Domain"`, a)
 		}
 	}
 	return l, nil
@@ -246,7 +246,7 @@ func agents(l list) ([]string, error) {
 
 func node(s text) (string, error) {
 	if strings.HasPrefix(string(s), "-") || strings.ContainsAny(string(s), " \t\n") {
-		return "", fmt.Errorf("%q is no node name", s)
+		return "", fmt.Errorf("%q is not a node name", s)
 	}
 	return string(s), nil
 }

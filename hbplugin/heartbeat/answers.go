@@ -38,7 +38,7 @@ func (s state) includes(own bool) bool {
 func parseState(text string) (state, error) {
 	s := state(strings.TrimSpace(text))
 	if !slices.Contains([]state{none, local, foreign, all, transition}, s) {
-		return "", fmt.Errorf("cl_status rscstatus: %q is no state of resources: is this Heartbeat in haresources "+
+		return "", fmt.Errorf("cl_status rscstatus: %q is not a state of resources: is this Heartbeat in haresources "+
 			"mode", s)
 	}
 	return s, nil
@@ -50,7 +50,7 @@ func parseNodes(text string) ([]string, error) {
 	for line := range strings.Lines(text) {
 		name := strings.TrimSpace(line)
 		if strings.ContainsAny(name, " \t") || strings.HasPrefix(name, "-") {
-			return nil, fmt.Errorf("cl_status listnodes: %q is no node name", name)
+			return nil, fmt.Errorf("cl_status listnodes: %q is not a node name", name)
 		}
 		if name != "" && !slices.Contains(nodes, name) {
 			nodes = append(nodes, name)
@@ -86,7 +86,7 @@ func parseDeadtime(text string) (time.Duration, error) {
 		d, err = time.ParseDuration(text + "s")
 	}
 	if err != nil || d <= 0 || d > maxDeadtime {
-		return 0, fmt.Errorf("cl_status hbparameter -p deadtime: %q is no time", text)
+		return 0, fmt.Errorf("cl_status hbparameter -p deadtime: %q is not a time", text)
 	}
 	return d, nil
 }

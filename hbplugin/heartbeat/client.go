@@ -195,7 +195,7 @@ func (c *Client) Alive(ctx context.Context, node string) (bool, error) {
 	case err != nil:
 		return false, err
 	}
-	return false, fmt.Errorf("cl_status nodestatus %s: %q is no status", node, strings.TrimSpace(string(out)))
+	return false, fmt.Errorf("cl_status nodestatus %s: %q is not a status", node, strings.TrimSpace(string(out)))
 }
 
 // Deadtime is how long Heartbeat continues calling a node alive of which it has heard nothing.

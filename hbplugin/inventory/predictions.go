@@ -66,7 +66,7 @@ func (inv *Inventory) verdictOf(g *Guest, verdicts map[string][]hbplugin.Verdict
 			Why:    "it is here, and " + g.Claim.Manager + " does not have it on this node",
 			Remedy: "a move may be under way: type: vmferry status"}
 	}
-	why := g.Claim.Manager + " says nothing of it"
+	why := g.Claim.Manager + " does not list it"
 	return hbplugin.Verdict{Resource: g.Claim.Resource, Fate: hbplugin.Untold, Why: why}
 }
 

@@ -73,7 +73,7 @@ func open(s settings) (*bus, error) {
 	}
 	conn, ok := c.(*net.UnixConn)
 	if !ok {
-		return nil, errors.Join(fmt.Errorf("%T is no unix socket", c), c.Close())
+		return nil, errors.Join(fmt.Errorf("%T is not a unix socket", c), c.Close())
 	}
 	// A bus that is full of others' half-made connections may not answer; nothing of ours is left waiting then.
 	_ = conn.SetDeadline(time.Now().Add(callTimeout))

@@ -94,8 +94,8 @@ func (d *DelayLock) session(ctx context.Context) error {
 // refused says once that others than logind talk to us.
 func (d *DelayLock) refused(sender string) {
 	d.strange.Do(func() {
-		d.Log.Infof("a message of %q on the system bus is ignored: only logind and the bus are heard; "+
-			"others are ignored without a word", sender)
+		d.Log.Infof("ignored a D-Bus message from %q: only logind and the bus itself are accepted; further ones are not logged",
+			sender)
 	})
 }
 
@@ -126,7 +126,7 @@ func (d *DelayLock) listen(ctx context.Context, b *bus, h *hints) error {
 		}
 		var err error
 		if *b.gate.peer.Load() == "" {
-			d.Log.Warn("logind has left the bus")
+			d.Log.Warn("logind has disconnected from the system bus")
 			err = d.Tell(ctx, Event{})
 		} else {
 			err = d.report(ctx, b.Conn, h)

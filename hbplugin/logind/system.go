@@ -31,7 +31,7 @@ func (System) Stopping(ctx context.Context) (bool, error) {
 	}
 	state, ok := p.Value.Value().(string)
 	if !ok {
-		return false, fmt.Errorf("read systemd's state: %v is no word", p.Value)
+		return false, fmt.Errorf("read systemd's state: want a string, got %v", p.Value)
 	}
 	return state == "stopping", nil
 }
@@ -55,7 +55,7 @@ func (System) StopTimeout(ctx context.Context) (time.Duration, error) {
 	}
 	usec, ok := p.Value.Value().(uint64)
 	if !ok {
-		return 0, fmt.Errorf("read TimeoutStopUSec of %q: %v is no number", unit, p.Value)
+		return 0, fmt.Errorf("read TimeoutStopUSec of %q: want a number, got %v", unit, p.Value)
 	}
 	return microseconds(usec), nil
 }

@@ -193,7 +193,7 @@ func (c *Client) NodeName(ctx context.Context) (string, error) {
 	}
 	name := strings.TrimSpace(string(out))
 	if name == "" || strings.ContainsAny(name, " \t\n") {
-		return "", fmt.Errorf("crm_node --name: %q is no node name", name)
+		return "", fmt.Errorf("crm_node --name: %q is not a node name", name)
 	}
 	c.name = name
 	return name, nil

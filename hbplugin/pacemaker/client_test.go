@@ -192,8 +192,8 @@ func TestViewFails(t *testing.T) {
 		want   string
 	}{
 		{"no node name", nil, map[string]error{"crm_node": refused}, "refused"},
-		{"empty node name", map[string]string{"crm_node": "\n"}, nil, `"" is no node name`},
-		{"chatter for a node name", map[string]string{"crm_node": "a warning\nn1\n"}, nil, "is no node name"},
+		{"empty node name", map[string]string{"crm_node": "\n"}, nil, `"" is not a node name`},
+		{"chatter for a node name", map[string]string{"crm_node": "a warning\nn1\n"}, nil, "is not a node name"},
 		{"no status", map[string]string{"crm_node": "n1"}, map[string]error{"crm_mon": refused}, "refused"},
 		{"empty status", map[string]string{"crm_node": "n1"}, nil, "cut short"},
 	} {

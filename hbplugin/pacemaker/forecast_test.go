@@ -389,7 +389,7 @@ var forecasts = map[string][]string{
 		`a | stopped, no place |  | n2: it has failed there: its fail-count is INFINITY | type: crm_resource --cleanup --resource a --node n2`,
 	},
 	"not-installed-on-peer": {
-		`a | stopped, no place |  | n2: its agent answered 5 there (not installed) | mend it there, then type: crm_resource --cleanup --resource a --node n2`,
+		`a | stopped, no place |  | n2: its agent answered 5 there (not installed) | repair it there, then type: crm_resource --cleanup --resource a --node n2`,
 	},
 	"odd-name": {
 		`Web_1.x | restarted elsewhere | n2 | allow-migrate is not set | type: crm_resource --resource Web_1.x --meta --set-parameter allow-migrate --parameter-value true`,
@@ -448,7 +448,7 @@ var forecasts = map[string][]string{
 		`a | stopped, no place |  | n2: it is unclean, or still joining; n3: it is offline | type: crm_mon -1`,
 	},
 	"peer-unhealthy": {
-		`a | stopped, no place |  | n2: its health is bad: #health-smart is red | mend it, then type: crm_attribute --node n2 --name '#health-smart' --update green`,
+		`a | stopped, no place |  | n2: its health is bad: #health-smart is red | repair it, then type: crm_attribute --node n2 --name '#health-smart' --update green`,
 	},
 	"permanent-standby": {
 		`a | stopped, no place |  | n2: location constraint "loc-a-n2" forbids it (-INFINITY) | if that is not what you want, type: cibadmin --delete --xml-text '<rsc_location id="loc-a-n2"/>'`,

@@ -78,7 +78,7 @@ func contradiction(constraints []cib.Constraint, id, node string, now time.Time)
 		move := l.ID == "cli-prefer-"+id && l.Until.IsZero()
 		ban := l.ID == "cli-ban-"+id+"-on-"+node && l.Holds(now)
 		if move || ban {
-			return fmt.Errorf("an earlier move or ban of %q still holds (%s): type %s", id, l.ID,
+			return fmt.Errorf("an earlier move or ban of %q is still in effect (%s): type %s", id, l.ID,
 				shellword.Line("crm_resource", "--resource", id, "--clear"))
 		}
 	}

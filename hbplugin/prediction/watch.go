@@ -85,10 +85,10 @@ func (w Watch) Run(ctx context.Context) error {
 func (w Watch) cannotTell(err error) {
 	log := w.Log.WithError(err)
 	if errors.Is(err, managers.ErrNone) {
-		log.Info("it cannot be told which guests would move live")
+		log.Info("cannot predict which guests would move live")
 		return
 	}
-	log.Warn("it cannot be told which guests would move live")
+	log.Warn("cannot predict which guests would move live")
 }
 
 // errStandby is why nothing is asked: the node is being emptied, or is empty.
@@ -180,10 +180,10 @@ func (l latest) line() string {
 		parts = append(parts, fmt.Sprintf("%d of %d guests would not move live", not, len(l)))
 	}
 	if unknown > 0 {
-		parts = append(parts, fmt.Sprintf("of %d of %d guests it cannot be told", unknown, len(l)))
+		parts = append(parts, fmt.Sprintf("%d of %d guests cannot be predicted", unknown, len(l)))
 	}
 	if len(parts) == 0 {
 		return ""
 	}
-	return strings.Join(parts, ", ") + ": see journalctl -u vmferryd"
+	return strings.Join(parts, ", ") + ": type journalctl -u vmferryd"
 }

@@ -81,9 +81,9 @@ func (d Departure) String() string {
 	case d.Fate == hbplugin.Stays:
 		return d.because("is still here")
 	case d.To != "":
-		return d.because("has left, nobody knows how, and runs on " + d.To)
+		return d.because("has left in an unknown way, and runs on " + d.To)
 	}
-	return d.because("cannot be told of")
+	return d.because("has an unknown fate")
 }
 
 func (d Departure) because(text string) string {

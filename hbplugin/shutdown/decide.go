@@ -149,7 +149,7 @@ func undo(o Observed) Decision {
 // down decides while the system is going down.
 func down(o Observed) Decision {
 	if o.Released {
-		return Decision{Phase: Released, Exit: o.Asked, Why: "the shutdown goes on"}
+		return Decision{Phase: Released, Exit: o.Asked, Why: "the shutdown continues"}
 	}
 	d := drain(o)
 	if !d.Hold {

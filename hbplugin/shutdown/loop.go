@@ -334,7 +334,7 @@ func (r *round) letGo(ctx context.Context) {
 			case err != nil && ctx.Err() == nil:
 				r.o.Log.WithError(err).Warn("the shutdown may wait for logind's whole limit")
 			case started:
-				r.o.Log.Info("the shutdown goes on: only libvirt held it, for what will not leave")
+				r.o.Log.Info("the shutdown continues: only libvirt delayed it, for guests that do not move")
 			}
 		})
 	}

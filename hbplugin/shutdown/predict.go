@@ -81,7 +81,7 @@ func (r *round) takePrediction(since time.Time, said []hbplugin.Verdict, err err
 	r.seen.Predicting = false
 	r.record.said = said
 	if err != nil {
-		r.o.Log.WithError(err).Warn("it cannot be told which guests will move live")
+		r.o.Log.WithError(err).Warn("cannot predict which guests will move live")
 	}
 	for _, v := range said {
 		switch {

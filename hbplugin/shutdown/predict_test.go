@@ -154,7 +154,7 @@ func TestDeletedResource(t *testing.T) {
 				}
 				b.released(5 * time.Second)
 				b.wantStatus("released: what is left will not move: old: no longer a resource of the cluster; " +
-					"old is still here (no longer a resource of the cluster), web cannot be told of (nothing is known of it)")
+					"old is still here (no longer a resource of the cluster), web has an unknown fate (nothing is known of it)")
 			})
 		})
 	}

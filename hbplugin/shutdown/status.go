@@ -50,7 +50,7 @@ func (r *round) watchingLine() string {
 	case r.lock == nil:
 		return "watching: waiting for logind's shutdown delay lock"
 	case r.advised != "":
-		return "watching: a shutdown can be held for too short a time: " + r.advised
+		return "watching: a shutdown waits for too short a time: " + r.advised
 	}
 	return fmt.Sprintf("watching: a shutdown will wait up to %d s for guests to leave", int(r.window().Seconds()))
 }

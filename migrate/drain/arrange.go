@@ -202,7 +202,7 @@ func (c *candidate) why() string {
 	case !c.mayTry():
 		return "its ladder has no live means"
 	case len(c.options) > 0:
-		return fmt.Sprintf("it needs %v on a link, and they are taken until too late", c.length.Round(100*time.Millisecond))
+		return fmt.Sprintf("it needs %v on a link, and every link is busy until too late", c.length.Round(100*time.Millisecond))
 	case n != nil && n.Throttle > 0:
 		return fmt.Sprintf("the budget is kept only when the guest is slowed down by %d %%", n.Throttle)
 	case n != nil && n.PostCopy:

@@ -108,7 +108,7 @@ func Plan(n Node, guests []Guest) (Schedule, error) {
 
 func (n Node) check() error {
 	if len(n.Links) == 0 {
-		return fmt.Errorf("the node has no link to leave on; give at least one")
+		return fmt.Errorf("the node has no link to migrate over: give at least one")
 	}
 	if n.Window < 0 || !(n.StoreRate >= 0) {
 		return fmt.Errorf("the node's window or store rate is negative")
@@ -132,7 +132,7 @@ func (n Node) checkGuest(g Guest) error {
 	case g.Name == "":
 		return fmt.Errorf("a guest has no name")
 	case g.Link != "" && !slices.ContainsFunc(n.Links, func(l Link) bool { return l.Name == g.Link }):
-		return fmt.Errorf("guest %q is to leave on link %q, which the node does not have", g.Name, g.Link)
+		return fmt.Errorf("guest %q is to migrate over link %q, which the node does not have", g.Name, g.Link)
 	case !(l.DirtyRate >= 0) || l.Limit < 0 || l.Budget < 0 || l.HandOver < 0 || g.Shutdown < 0 || g.Patience < 0 || !(g.Most >= 0):
 		return fmt.Errorf("guest %q has a negative rate or time", g.Name)
 	}

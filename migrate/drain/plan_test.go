@@ -139,7 +139,7 @@ func TestPlanRefuses(t *testing.T) {
 		guests []Guest
 		want   string
 	}{
-		{Node{}, nil, "no link to leave on"},
+		{Node{}, nil, "no link to migrate over"},
 		{Node{Links: []Link{{Name: "x", Rate: 1}, {Name: "x", Rate: 1}}}, nil, `link "x" is listed twice`},
 		{link(func(l *Link) { l.Rate = 0 }), nil, `link "lan" carries 0`},
 		{link(func(l *Link) { l.Rate = math.NaN() }), nil, `link "lan" carries NaN`},
@@ -147,7 +147,7 @@ func TestPlanRefuses(t *testing.T) {
 		{oneLink(-1), nil, "window"},
 		{oneLink(0), []Guest{{}}, "a guest has no name"},
 		{oneLink(0), []Guest{a, a}, `guest "a" is listed twice`},
-		{oneLink(0), []Guest{with(a, onLink("wan"))}, `on link "wan", which the node does not have`},
+		{oneLink(0), []Guest{with(a, onLink("wan"))}, `over link "wan", which the node does not have`},
 		{oneLink(0), []Guest{with(a, func(g *Guest) { g.Load.DirtyRate = math.NaN() })}, `guest "a" has a negative rate`},
 		{oneLink(0), []Guest{with(a, rungs(ladder.Live, "prayer"))}, `guest "a": unknown ladder rung "prayer"`},
 	} {

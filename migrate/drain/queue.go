@@ -32,7 +32,7 @@ func (e *TooLate) Error() string {
 	if e.Rung != "" {
 		what = fmt.Sprintf("use %q instead", e.Rung)
 	}
-	return fmt.Sprintf("guest %q cannot leave in the %v that are left: %s; %s", e.Guest, e.Left.Round(time.Second), e.Why, what)
+	return fmt.Sprintf("guest %q cannot be migrated in the %v that remain: %s; %s", e.Guest, e.Left.Round(time.Second), e.Why, what)
 }
 
 // Clock tells the time and wakes.

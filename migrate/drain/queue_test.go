@@ -165,7 +165,7 @@ func TestQueueRefusesInTime(t *testing.T) {
 			"11 b live",
 			"11.5 c left",
 			// b leaves at 61.5, too late for a to follow; the last moment for a shutdown of a minute is now.
-			`40 a: guest "a" cannot leave in the 1m0s that are left: it needs 1m0s on a link, and they are taken until too late; use "shutdown" instead`,
+			`40 a: guest "a" cannot be migrated in the 1m0s that remain: it needs 1m0s on a link, and every link is busy until too late; use "shutdown" instead`,
 			"61.5 b left",
 		)
 	})
@@ -185,9 +185,9 @@ func TestQueueMindsTheCallers(t *testing.T) {
 		{"one has not, after the other", []Guest{with(idle("a", 20), patience(100*sec)), with(idle("b", 10), patience(25*sec))},
 			[]string{"1 b live", "11 a live", "11.5 b left", "31.5 a left"}},
 		{"one has not, whoever goes first", []Guest{with(idle("a", 60), prio(1)), with(idle("b", 10), patience(30*sec))},
-			[]string{"1 a live", `30 b: guest "b" cannot leave in the 0s that are left: it needs 10s on a link, and they are taken until too late; use "shutdown" instead`, "61.5 a left"}},
+			[]string{"1 a live", `30 b: guest "b" cannot be migrated in the 0s that remain: it needs 10s on a link, and every link is busy until too late; use "shutdown" instead`, "61.5 a left"}},
 		{"with nothing to fall back on", []Guest{with(idle("a", 60), prio(1)), with(idle("b", 10), patience(30*sec), rungs(ladder.Live))},
-			[]string{"1 a live", `30 b: guest "b" cannot leave in the 0s that are left: it needs 10s on a link, and they are taken until too late; nothing else that it allows can be done in time`, "61.5 a left"}},
+			[]string{"1 a live", `30 b: guest "b" cannot be migrated in the 0s that remain: it needs 10s on a link, and every link is busy until too late; nothing else that it allows can be done in time`, "61.5 a left"}},
 		{"not by the prediction, but the link is idle", []Guest{with(idle("a", 60), patience(50*sec))},
 			[]string{"1 a live", "61.5 a left"}},
 	} {
@@ -223,9 +223,9 @@ func TestQueueWindowShortened(t *testing.T) {
 		b.check(
 			"1 a live",
 			// a needs 50 s more, and there is no time for a clean shutdown of anybody.
-			`13 c: guest "c" cannot leave in the 17s that are left: it needs 5s on a link, and they are taken until too late; use "destroy" instead`,
-			`30 a gives up: guest "a" cannot leave in the 0s that are left: its move takes longer than predicted; nothing else that it allows can be done in time`,
-			`30 b: guest "b" cannot leave in the 0s that are left: it needs 50s on a link, and they are taken until too late; nothing else that it allows can be done in time`,
+			`13 c: guest "c" cannot be migrated in the 17s that remain: it needs 5s on a link, and every link is busy until too late; use "destroy" instead`,
+			`30 a gives up: guest "a" cannot be migrated in the 0s that remain: its move takes longer than predicted; nothing else that it allows can be done in time`,
+			`30 b: guest "b" cannot be migrated in the 0s that remain: it needs 50s on a link, and every link is busy until too late; nothing else that it allows can be done in time`,
 		)
 	})
 }
@@ -236,7 +236,7 @@ func TestQueueGivesUpForTheFallback(t *testing.T) {
 		wg.Go(func() { b.move(b.Context(), idle("stuck", 30), time.Hour) })
 		wg.Wait()
 		// It should be gone by 30.5, and is put off to 38.1 and 47.7; at 40 it is the last moment for a shutdown.
-		b.check("0 stuck live", `40 stuck gives up: guest "stuck" cannot leave in the 1m0s that are left: its move takes longer than predicted; use "shutdown" instead`)
+		b.check("0 stuck live", `40 stuck gives up: guest "stuck" cannot be migrated in the 1m0s that remain: its move takes longer than predicted; use "shutdown" instead`)
 	})
 }
 
@@ -248,8 +248,8 @@ func TestQueueDoesNotCountOnTheStuck(t *testing.T) {
 		b.moveAll(idle("a", 2))()
 		wg.Wait()
 		b.check("0 stuck live",
-			`40 a: guest "a" cannot leave in the 1m0s that are left: it needs 2s on a link, and they are taken until too late; use "shutdown" instead`,
-			`40 stuck gives up: guest "stuck" cannot leave in the 1m0s that are left: its move takes longer than predicted; use "shutdown" instead`)
+			`40 a: guest "a" cannot be migrated in the 1m0s that remain: it needs 2s on a link, and every link is busy until too late; use "shutdown" instead`,
+			`40 stuck gives up: guest "stuck" cannot be migrated in the 1m0s that remain: its move takes longer than predicted; use "shutdown" instead`)
 	})
 }
 
@@ -263,7 +263,7 @@ func TestQueueTriesTheHopelessOnAnIdleLink(t *testing.T) {
 		b.moveAll(idle("a", 2))()
 		wg.Wait()
 		b.check("1 a live", "3.5 a left", "3.5 hot live",
-			`40 hot gives up: guest "hot" cannot leave in the 1m0s that are left: its move takes longer than predicted; use "shutdown" instead`)
+			`40 hot gives up: guest "hot" cannot be migrated in the 1m0s that remain: its move takes longer than predicted; use "shutdown" instead`)
 	})
 }
 

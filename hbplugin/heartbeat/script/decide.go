@@ -186,7 +186,7 @@ func watch(k observed, move time.Duration, shutdown step) step {
 	case k.IsLeaving:
 		return shutdown
 	case errors.Is(k.PeersErr, errNobodyUp):
-		return step{Do: doFinish, Why: "the other node has died, which makes the standby void: the guest stays"}
+		return step{Do: doFinish, Why: "the other node is dead, which cancels the standby: the guest stays"}
 	case k.PeersErr != nil, k.Spent >= k.TriedAt+min(k.Deadtime, move-k.TriedAt):
 		return shutdown
 	}

@@ -71,7 +71,7 @@ func (n stopNote) fail() error {
 func (n stopNote) clear() error {
 	for _, path := range []string{n.begun, n.failed} {
 		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("forget a stop: %w", err)
+			return fmt.Errorf("remove the note of a stop: %w", err)
 		}
 	}
 	return nil

@@ -85,7 +85,7 @@ func (c candidate) failed() cause {
 			cleanup(id, c.host)}
 	case text != "":
 		return cause{fmt.Sprintf("its agent answered %d there (%s)", m.Answers[id], text),
-			"mend it there, then " + cleanup(id, c.host)}
+			"repair it there, then " + cleanup(id, c.host)}
 	}
 	for _, m := range c.conf.Nodes {
 		if m.Answers[id] == 6 {

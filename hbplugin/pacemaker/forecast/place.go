@@ -107,7 +107,7 @@ func (w world) unusable(n cib.Node) cause {
 		if strings.HasPrefix(name, "#health") && m.Attrs[name] == "red" {
 			return cause{
 				fmt.Sprintf("its health is bad: %s is %s", name, m.Attrs[name]),
-				"mend it, then type: " + command("crm_attribute", "--node", n.Name, "--name", name, "--update",
+				"repair it, then type: " + command("crm_attribute", "--node", n.Name, "--name", name, "--update",
 					"green"),
 			}
 		}

@@ -246,7 +246,7 @@ func TestTurnsUntilADeadline(t *testing.T) {
 		o.check("0 a waits", "0 b waits", "0 stuck waits", "1 stuck has its turn",
 			"4 a has its turn", // set up while stuck should still be copying
 			// What else can be done takes a minute.
-			`40 b: guest "b" cannot leave in the 1m0s that are left: it needs 50s on a link, and they are taken until too late; use "shutdown" instead`,
+			`40 b: guest "b" cannot be migrated in the 1m0s that remain: it needs 50s on a link, and every link is busy until too late; use "shutdown" instead`,
 			"40 stuck gives up", "64.5 a left")
 	})
 }
@@ -261,7 +261,7 @@ func TestTurnsMindTheCallersTime(t *testing.T) {
 		o.move(o.Context(), short, 40*sec) // much longer than predicted
 		o.check("0 late waits", "0 long waits", "0 short waits", "1 short has its turn",
 			"11 long has its turn", // late would not be done in time
-			`40 late: guest "late" cannot leave in the 0s that are left: it needs 30s on a link, and they are taken until too late; use "shutdown" instead`,
+			`40 late: guest "late" cannot be migrated in the 0s that remain: it needs 30s on a link, and every link is busy until too late; use "shutdown" instead`,
 			"41.5 short left", "71.5 long left")
 	})
 }
