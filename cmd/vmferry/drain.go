@@ -130,18 +130,19 @@ func (d *drainer) run(ctx context.Context) error {
 	return d.end(ctx, step)
 }
 
-// standby notes first and asks second, so that undrain knows whose it is even
-// if this process is killed in between.
+// standby requests it, and notes that this program has.
 func (d *drainer) standby(ctx context.Context) error {
-	if err := d.drained().Set(); err != nil {
-		return err
-	}
-	if err := managers.Request(ctx, d.manager.Standby); err != nil {
-		return fmt.Errorf("%s did not take the request for standby: %w: it may be in effect all the same: to take it back, "+
-			"type vmferry undrain", d.manager, err)
+	if err := d.perform(ctx, d.manager, shutdown.SetStandby); err != nil {
+		return fmt.Errorf("%s did not take the request for standby: %w: it may be in effect all the same: to take it "+
+			"back, type vmferry undrain", d.manager, err)
 	}
 	d.asked, d.askedAt, d.seen.Tried = true, time.Now(), true
 	return nil
+}
+
+// perform is shutdown.Perform with the note of this program.
+func (c *call) perform(ctx context.Context, m hbplugin.Manager, act shutdown.Act) error {
+	return managers.Request(ctx, func(ctx context.Context) error { return shutdown.Perform(ctx, m, c.drained(), act) })
 }
 
 // look counts the guests by the manager's word and by their processes.
@@ -221,20 +222,11 @@ func (d *drainer) undo(ctx context.Context) error {
 	if !d.asked {
 		return interrupted(": the node's standby stays, as it was not requested here")
 	}
-	if err := d.unstandby(ctx, d.manager); err != nil {
+	if err := d.perform(context.WithoutCancel(ctx), d.manager, shutdown.ClearStandby); err != nil {
 		return interrupted(", and standby could not be taken back: %w: type vmferry undrain", err)
 	}
 	return interrupted(": standby is taken back; guests that have left stay where they are, and migrations under way " +
 		"continue")
-}
-
-// unstandby takes back and then removes the note, so that no standby of ours is
-// ever without one.
-func (c *call) unstandby(ctx context.Context, m hbplugin.Manager) error {
-	if err := managers.Request(context.WithoutCancel(ctx), m.Unstandby); err != nil {
-		return err
-	}
-	return c.drained().Clear()
 }
 
 func (r drainResult) table(w io.Writer) error {
@@ -299,7 +291,7 @@ func undrain(ctx context.Context, c *call, args []string) error {
 	r := drainResult{Schema: schema, Node: node, Manager: m.String(), Left: []leftGuest{}, Moves: []migrate.Record{}}
 	switch {
 	case ours:
-		if err := c.unstandby(ctx, m); err != nil {
+		if err := c.perform(context.WithoutCancel(ctx), m, shutdown.ClearStandby); err != nil {
 			return fmt.Errorf("%s did not take standby back: %w: type vmferry undrain again", m, err)
 		}
 		r.Notes = "standby is taken back: guests may come to this node again"

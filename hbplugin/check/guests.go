@@ -7,6 +7,7 @@ import (
 	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/hbplugin/config"
 	"github.com/vmferry/vmferry/hbplugin/inventory"
+	"github.com/vmferry/vmferry/hbplugin/pacemaker/cib"
 	"github.com/vmferry/vmferry/hbplugin/verdict"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/shellword"
@@ -54,11 +55,9 @@ func unstick(c *inventory.Claim, why string) string {
 	case c.Manager != config.Pacemaker:
 		return "start heartbeat on the other node"
 	case why == "blocked":
-		return "type: " + shellword.Line("crm_resource", "--resource", c.Resource, "--cleanup")
+		return "type: " + cib.Cleanup(c.Resource, "")
 	}
-	return "see that maintenance-mode is off, then type: " +
-		shellword.Line("crm_resource", "--resource", c.Resource, "--meta", "--set-parameter", "is-managed",
-			"--parameter-value", "true")
+	return "see that maintenance-mode is off, then type: " + cib.SetMeta(c.Resource, "is-managed", "true")
 }
 
 // autostart: does libvirt start a guest that is the cluster's? Then it may run on two nodes after a boot.

@@ -9,7 +9,6 @@ import (
 
 	"github.com/vmferry/vmferry/hbplugin/config"
 	"github.com/vmferry/vmferry/hbplugin/inventory"
-	"github.com/vmferry/vmferry/hbplugin/pacemaker"
 	"github.com/vmferry/vmferry/hbplugin/pacemaker/cib"
 	"github.com/vmferry/vmferry/migrate/ladder"
 )
@@ -66,10 +65,10 @@ func metaAttributes(c *inventory.Claim, f *findings) {
 			"add live to its ladder, or set its meta attribute allow-migrate to false")
 	case c.IsPinned() && live:
 		f.add(c.Resource, Warning, "is never moved live: allow-migrate is false",
-			"if that is not meant, type: "+pacemaker.AllowMigrate(c.Resource))
+			"if that is not meant, type: "+cib.SetMeta(c.Resource, "allow-migrate", "true"))
 	case !migrates && live && known:
 		f.add(c.Resource, Problem, "is stopped and started elsewhere, and not moved live: allow-migrate is not set",
-			"type: "+pacemaker.AllowMigrate(c.Resource))
+			"type: "+cib.SetMeta(c.Resource, "allow-migrate", "true"))
 	}
 	limit, known := pacemakerTime(cmp.Or(c.Timeouts["migrate_to"], "20s"))
 	if known && limit < leastMove && !c.IsRuled("migrate_to") {

@@ -9,7 +9,6 @@ import (
 
 	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/hbplugin/pacemaker/cib"
-	"github.com/vmferry/vmferry/migrate/shellword"
 )
 
 // Claims implements hbplugin.Cluster: the resources of our agents in the configuration, with what they inherit
@@ -109,10 +108,4 @@ func runnable(conf cib.Config, r cib.Resource) []string {
 func bans(l cib.Constraint) bool {
 	lasting := !strings.HasPrefix(l.ID, "cli-ban-") && l.Until.IsZero()
 	return lasting && !l.Promoted && cib.Score(l.Score) <= -cib.Infinity
-}
-
-// AllowMigrate is what to type so that Pacemaker migrates a resource.
-func AllowMigrate(resource string) string {
-	return shellword.Line("crm_resource", "--resource", resource, "--meta", "--set-parameter", "allow-migrate",
-		"--parameter-value", "true")
 }

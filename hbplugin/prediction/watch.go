@@ -123,12 +123,7 @@ func jitter(d time.Duration) time.Duration { return rand.N(d/jitterShare + 1) }
 
 // logChange tells an operator of a verdict.
 func logChange(log logrus.FieldLogger, v hbplugin.Verdict) {
-	log = log.WithFields(logrus.Fields{"guest": v.Resource, "verdict": string(v.Fate)})
-	for name, text := range map[string]string{"why": v.Why, "remedy": v.Remedy} {
-		if text != "" {
-			log = log.WithField(name, text)
-		}
-	}
+	log = log.WithFields(verdict.Fields(v))
 	switch {
 	case v.Fate.KeepsRunning():
 		log.Infof("guest %s would move live again at a shutdown of this node", v.Resource)

@@ -86,23 +86,12 @@ func (r *round) takePrediction(since time.Time, said []hbplugin.Verdict, err err
 	for _, v := range said {
 		switch {
 		case v.Fate == hbplugin.Untold:
-			logVerdict(r.o.Log, v).Warn("guest " + v.Resource + ": cannot tell whether it will move live (" + v.Why +
+			r.o.Log.WithFields(verdict.Fields(v)).Warn("guest " + v.Resource + ": cannot tell whether it will move live (" + v.Why +
 				")")
 		case !v.Fate.KeepsRunning():
-			logVerdict(r.o.Log, v).Warn("guest " + v.Resource + " will not move live: it " + verdict.Words(v))
+			r.o.Log.WithFields(verdict.Fields(v)).Warn("guest " + v.Resource + " will not move live: it " + verdict.Words(v))
 		}
 	}
-}
-
-// logVerdict adds the fields of a verdict to a log.
-func logVerdict(log logrus.FieldLogger, v hbplugin.Verdict) logrus.FieldLogger {
-	fields := logrus.Fields{"guest": v.Resource}
-	for name, text := range map[string]string{"verdict": string(v.Fate), "remedy": v.Remedy} {
-		if text != "" {
-			fields[name] = text
-		}
-	}
-	return log.WithFields(fields)
 }
 
 // met notes the guests that are seen in a drain.
@@ -141,7 +130,7 @@ func (r *round) accounted(since time.Time, traces map[string]verdict.Trace) {
 	account := Account(r.record.here, r.seen.Guests, r.record.said, traces)
 	for _, d := range account {
 		if !d.Fate.KeepsRunning() {
-			log := logVerdict(r.o.Log, d.Said).WithFields(logrus.Fields{"guest": d.Guest, "became": string(d.Fate)})
+			log := r.o.Log.WithFields(verdict.Fields(d.Said)).WithFields(logrus.Fields{"guest": d.Guest, "became": string(d.Fate)})
 			log.Warn("guest " + d.Guest + " " + d.String())
 		}
 	}

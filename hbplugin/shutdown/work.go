@@ -153,26 +153,26 @@ func (r *round) act(ctx context.Context, act Act) {
 	r.work.Go(func() {
 		within, cancel := context.WithTimeout(ctx, actTimeout)
 		defer cancel()
-		err := perform(within, r.o, act)
+		err := Perform(within, r.o.Manager, r.o.Intent, act)
 		_ = r.post(ctx, func(r *round) { r.did(act, err) }) // unless the loop has ended
 	})
 }
 
-// perform notes first and asks second, and takes back in the other order, so
+// Perform notes first and asks second, and takes back in the other order, so
 // that no standby of ours is ever without its note.
-func perform(ctx context.Context, o Options, act Act) error {
+func Perform(ctx context.Context, m hbplugin.Manager, note Intent, act Act) error {
 	switch act {
 	case SetStandby:
-		if err := o.Intent.Set(); err != nil {
+		if err := note.Set(); err != nil {
 			return err
 		}
-		return o.Manager.Standby(ctx)
+		return m.Standby(ctx)
 	case ClearStandby:
-		if err := o.Manager.Unstandby(ctx); err != nil {
+		if err := m.Unstandby(ctx); err != nil {
 			return err
 		}
 	}
-	return o.Intent.Clear()
+	return note.Clear()
 }
 
 // did takes in what became of an act. A standby that was requested is ours

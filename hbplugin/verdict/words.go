@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/sirupsen/logrus"
+
 	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/migrate/shellword"
 )
@@ -35,6 +37,17 @@ func Words(v hbplugin.Verdict) string {
 // ByHand is what moves a guest that no manager moves.
 func ByHand(name string) string {
 	return "before the node goes down, type: vmferry migrate " + shellword.Operands(name, "NODE")
+}
+
+// Fields are those of a verdict in a log.
+func Fields(v hbplugin.Verdict) logrus.Fields {
+	fields := logrus.Fields{"guest": v.Resource}
+	for name, text := range map[string]string{"verdict": string(v.Fate), "why": v.Why, "remedy": v.Remedy} {
+		if text != "" {
+			fields[name] = text
+		}
+	}
+	return fields
 }
 
 // Past is a fate that a guest has met, in words.
