@@ -24,5 +24,4 @@
 //
 // vmferry never chooses where a guest goes: that is the manager's work. What
 // it adds is that the machine waits until the manager is done.
-
 package hbplugin

@@ -20,5 +20,4 @@
 // /etc/ha.d/resource.d/vmferry: see package script. It asks the Client for
 // the nodes that a guest can move to ([Client.Peers]) or may be on
 // ([Client.Nodes]).
-
 package heartbeat

@@ -19,5 +19,4 @@
 // What would become of the guests ([Client.Forecast]) is the scheduler's own word: crm_simulate gets a private copy
 // of the CIB in which this node is in standby, and package forecast reads and explains its answer. Nothing of the
 // cluster is changed. What is configured ([Client.Claims], [Client.Runnable]) is read from the CIB.
-
 package pacemaker

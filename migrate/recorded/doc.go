@@ -2,5 +2,4 @@
 // records, and what the link carries and the guest writes (package history).
 //
 // A migration never fails for any of that: what goes wrong with it is logged. Start with [Moves].
-
 package recorded
