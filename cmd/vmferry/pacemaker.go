@@ -125,13 +125,12 @@ func (r *relocation) examine(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("cannot tell whether %s takes guest %q: %w", r.node, r.Name, err)
 	}
-	errs := make([]error, len(x.Refusals))
-	for i, refusal := range x.Refusals {
-		errs[i] = refusal
+	var refused error
+	for _, refusal := range x.Refusals {
+		refused = errors.Join(refused, refusal)
 	}
-	if len(errs) > 0 {
-		return fmt.Errorf("pacemaker would stop %q and start it on %s, not move it: %w", r.Claim.Resource, r.node,
-			errors.Join(errs...))
+	if refused != nil {
+		return fmt.Errorf("pacemaker would stop %q and start it on %s, not move it: %w", r.Claim.Resource, r.node, refused)
 	}
 	for _, with := range x.With {
 		r.printf("%s", with)

@@ -47,31 +47,26 @@ func arrange(n Node, under []busy, cands []*candidate) []Step {
 }
 
 func byRank(a, b *candidate) int {
-	if x := compareBool(len(a.options) == 0, len(b.options) == 0); x != 0 {
-		return x
-	}
-	return cmp.Compare(b.guest.Priority, a.guest.Priority)
+	return cmp.Or(cmp.Compare(rank(len(a.options) == 0), rank(len(b.options) == 0)),
+		cmp.Compare(b.guest.Priority, a.guest.Priority))
 }
 
 // longFirst evens out the ends of several lanes, and leaves the most time to those that may
-// go wrong. Those that bear no company stand together, so that the lanes are emptied for them once.
+// go wrong. Those that must migrate alone come one after the other, so that the lanes are emptied for them once.
 func longFirst(a, b *candidate) int {
-	return cmp.Or(byRank(a, b), compareBool(b.alone, a.alone), cmp.Compare(b.length, a.length), cmp.Compare(a.guest.Name, b.guest.Name))
+	return cmp.Or(byRank(a, b), cmp.Compare(rank(b.alone), rank(a.alone)), cmp.Compare(b.length, a.length), cmp.Compare(a.guest.Name, b.guest.Name))
 }
 
 func shortFirst(a, b *candidate) int {
 	return cmp.Or(byRank(a, b), cmp.Compare(a.length, b.length), cmp.Compare(a.guest.Name, b.guest.Name))
 }
 
-// compareBool puts false before true.
-func compareBool(a, b bool) int {
-	switch {
-	case a == b:
-		return 0
-	case b:
-		return -1
+// rank puts false before true.
+func rank(b bool) int {
+	if b {
+		return 1
 	}
-	return 1
+	return 0
 }
 
 func newPlanner(n Node, under []busy) *planner {

@@ -195,8 +195,7 @@ func (w world) whyStays(r cib.Resource, p cib.Place) cause {
 				"--update false",
 		}
 	}
-	return cause{"Pacemaker's scheduler leaves it here and gives no reason",
-		showScores}
+	return cause{"Pacemaker's scheduler leaves it here and gives no reason", showScores}
 }
 
 func (w world) whyRestarts(r cib.Resource, p cib.Place) cause {
