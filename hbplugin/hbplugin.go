@@ -54,7 +54,7 @@ const (
 	Restarts  Fate = "restarted elsewhere" // it is stopped here and started on another node
 	Stops     Fate = "stopped, no place"   // it is stopped here, and no other node takes it
 	Stays     Fate = "stays"               // the manager leaves it on this node
-	Untold    Fate = "cannot tell"         // nobody could say: Verdict.Why has the reason
+	Unknown   Fate = "cannot tell"         // nobody could say: Verdict.Why has the reason
 )
 
 // KeepsRunning reports whether clients keep their guest: it is moved live.

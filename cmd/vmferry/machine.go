@@ -109,7 +109,7 @@ const (
 )
 
 // predict asks what becomes of each guest of this node when the node goes into standby, and says so meanwhile.
-// Nothing is changed. Who gives no answer in time is Untold, as is everybody when ctx ends.
+// Nothing is changed. Who gives no answer in time is Unknown, as is everybody when ctx ends.
 func (c *call) predict(ctx context.Context, inv *inventory.Inventory) []inventory.Prediction {
 	ctx, cancel := context.WithTimeoutCause(ctx, predictTime, fmt.Errorf("not all was answered within %v", predictTime))
 	defer cancel()

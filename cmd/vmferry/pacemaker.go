@@ -112,7 +112,7 @@ func (r *relocation) examine(ctx context.Context) error {
 	asker, subject := verdict.For(r.manager, r.open.Host, r.program), r.Subject()
 	asked := hbplugin.Verdict{Resource: r.Claim.Resource, Fate: hbplugin.MovesLive, To: r.node}
 	switch v := verdict.Decide(asked, subject, map[string]verdict.Answer{r.node: {}}); {
-	case v.Fate == hbplugin.Untold:
+	case v.Fate == hbplugin.Unknown:
 		r.printf("%s", v.Why)
 	case !v.Fate.KeepsRunning():
 		return fmt.Errorf("guest %q would not be moved live: it %s: %s", r.Name, verdict.Words(v), v.Remedy)
@@ -275,7 +275,7 @@ func (r *relocation) restarted(ctx context.Context) error {
 	t.There, _ = outcome.StatusOn(context.WithoutCancel(ctx), r.open, r.program, r.Guest,
 		r.where[0]) // else the record tells
 	fate, why := verdict.Became(t)
-	if fate == hbplugin.Untold {
+	if fate == hbplugin.Unknown {
 		r.printf("how guest %s came to %s is not known: %s", r.Name, r.where[0], why)
 	}
 	if fate != hbplugin.Restarts {

@@ -163,7 +163,7 @@ func TestPlanCells(t *testing.T) {
 		{hbplugin.Restarts, ladder.Save, "n2", "save", "broken"},
 		{hbplugin.Stops, ladder.Shutdown, "nowhere", "shutdown", "broken"},
 		{hbplugin.Stays, "", "-", "stays", "-"},
-		{hbplugin.Untold, "", "-", "cannot tell", "-"},
+		{hbplugin.Unknown, "", "-", "cannot tell", "-"},
 		{hbplugin.Stays, ladder.Live, "-", "by hand", "kept"},
 	} {
 		s := plan.Step{Guest: "g", Rung: test.means, Kept: true, Verdict: hbplugin.Verdict{Fate: test.fate}}

@@ -116,7 +116,7 @@ func planCells(s plan.Step) []string {
 	case "":
 		how := "stays"
 		if s.Verdict.Fate != hbplugin.Stays {
-			how = string(hbplugin.Untold)
+			how = string(hbplugin.Unknown)
 		}
 		return []string{"-", s.Guest, planTarget(s), how, "-", "-", "-", "-"}
 	case ladder.Live, ladder.Converge, ladder.PostCopy:
@@ -148,7 +148,7 @@ func planTarget(s plan.Step) string {
 	switch s.Verdict.Fate {
 	case hbplugin.Stops:
 		return "nowhere"
-	case hbplugin.Stays, hbplugin.Untold:
+	case hbplugin.Stays, hbplugin.Unknown:
 		return cmp.Or(s.To, "-")
 	}
 	return cmp.Or(s.To, "any")

@@ -164,7 +164,7 @@ func live(ctx context.Context, c config.Config, log logrus.FieldLogger) error {
 		Claims:     predictor.Claims,
 	})
 	warnOfLibvirt(log)
-	lock := &logind.DelayLock{Who: "vmferryd", Why: "moving the virtual machines off this node", Tell: loop.Tell,
+	lock := &logind.DelayLock{Who: "vmferryd", Why: "moving the virtual machines off this node", Report: loop.Handle,
 		Log: log}
 	return serve(ctx, func() { notify(daemon.SdNotifyReady) },
 		task{"drain", loop.Run, loop.Ready()}, task{name: "logind", run: lock.Run}, monitors(c.StateDir, queue, log),

@@ -91,7 +91,7 @@ func strays(o *Observed, f *findings) {
 		case g.IsActive() && g.Process == 0 && o.Hidden == nil && strings.HasPrefix(g.URI, "qemu"):
 			f.add(g.Name, Problem, "libvirt says that it is active, and it has no process here",
 				"restart libvirt's daemon, then type: virsh domstate --reason "+shellword.Operands(g.Name))
-		case g.Noted && !g.IsHere() && len(o.Mute) == 0:
+		case g.Noted && !g.IsHere() && len(o.Unanswered) == 0:
 			f.add(g.Name, Warning, "was noted as running here, and is not",
 				"type: crm_mon -1, or cl_status rscstatus; the next monitor action corrects it")
 		}

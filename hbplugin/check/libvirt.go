@@ -12,7 +12,7 @@ import (
 // libvirts: does each libvirt of this node that is in use answer?
 func libvirts(o *Observed, f *findings) {
 	for _, uri := range o.URIs {
-		if err := o.Mute[uri]; err != nil {
+		if err := o.Unanswered[uri]; err != nil {
 			f.add(uri, Problem, "does not answer: "+verdict.OneLine(err), o.startLibvirt(uri))
 			continue
 		}

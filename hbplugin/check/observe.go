@@ -86,7 +86,7 @@ func (o *Observed) unitNames() []string {
 			names = append(names, remoteUnit)
 		}
 	}
-	for uri := range o.Mute {
+	for uri := range o.Unanswered {
 		for _, daemon := range daemonsOf(uri) {
 			names = append(names, daemon+".socket", daemon+".service")
 		}

@@ -78,7 +78,7 @@ func verdict(e Entry, s state, peers []resource.Peer) hbplugin.Verdict {
 	params := hbplugin.EnvironOf(e.Name, e.Params).Params
 	switch {
 	case s == transition:
-		v.Fate, v.To, v.Why = hbplugin.Untold, "", "heartbeat is moving resources between the nodes"
+		v.Fate, v.To, v.Why = hbplugin.Unknown, "", "heartbeat is moving resources between the nodes"
 		v.Remedy = "ask again when cl_status rscstatus no longer says transition"
 	case e.Stuck != "":
 		v.Fate, v.To, v.Why = hbplugin.Stays, "", e.Stuck

@@ -52,7 +52,7 @@ func (inv *Inventory) verdictOf(g *Guest, verdicts map[string][]hbplugin.Verdict
 	switch {
 	case g.Claim == nil && inv.Unsure != nil:
 		why := "it is not known whether a cluster manager has it: " + verdict.OneLine(inv.Unsure)
-		return hbplugin.Verdict{Fate: hbplugin.Untold, Why: why}
+		return hbplugin.Verdict{Fate: hbplugin.Unknown, Why: why}
 	case g.Claim == nil:
 		return hbplugin.Verdict{Fate: hbplugin.Stays, Why: "no cluster manager has it", Remedy: verdict.ByHand(g.Name)}
 	}
@@ -62,12 +62,12 @@ func (inv *Inventory) verdictOf(g *Guest, verdicts map[string][]hbplugin.Verdict
 	case i >= 0:
 		return list[i]
 	case g.View == nil:
-		return hbplugin.Verdict{Resource: g.Claim.Resource, Fate: hbplugin.Untold,
+		return hbplugin.Verdict{Resource: g.Claim.Resource, Fate: hbplugin.Unknown,
 			Why:    "it is here, and " + g.Claim.Manager + " does not have it on this node",
 			Remedy: "a move may be under way: type: vmferry status"}
 	}
 	why := g.Claim.Manager + " does not list it"
-	return hbplugin.Verdict{Resource: g.Claim.Resource, Fate: hbplugin.Untold, Why: why}
+	return hbplugin.Verdict{Resource: g.Claim.Resource, Fate: hbplugin.Unknown, Why: why}
 }
 
 // NotLive names the guests that would not be moved live, with why; nil where there is none.

@@ -146,7 +146,7 @@ func socketOf(address string) (string, error) {
 }
 
 // find asks the bus who owns a name, has it started where nobody does, and hears that one from now on. Where the owner
-// changed since, and somebody has called gate.hear, that holds.
+// changed since, and somebody has called gate.trust, that holds.
 func (b *bus) find(ctx context.Context, name string) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()

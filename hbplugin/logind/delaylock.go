@@ -42,10 +42,10 @@ type Event struct {
 
 // DelayLock is the task that stays connected to logind. Set the fields before Run.
 type DelayLock struct {
-	Who  string                                   // who holds the lock, as "systemd-inhibit --list" shows it
-	Why  string                                   // and what for
-	Tell func(ctx context.Context, e Event) error // takes each event; an error ends Run
-	Log  logrus.FieldLogger
+	Who    string                                   // who holds the lock, as "systemd-inhibit --list" shows it
+	Why    string                                   // and what for
+	Report func(ctx context.Context, e Event) error // takes each event; an error ends Run
+	Log    logrus.FieldLogger
 
 	kind    string    // of the shutdown that was announced last
 	strange sync.Once // others than logind were heard
@@ -60,7 +60,7 @@ func (d *DelayLock) Run(ctx context.Context) error {
 			return nil
 		}
 		d.Log.WithError(err).Warn("logind does not answer, trying again")
-		if err := d.Tell(ctx, Event{}); err != nil {
+		if err := d.Report(ctx, Event{}); err != nil {
 			return err
 		}
 		if wait.For(ctx, retryAfter) != nil {
@@ -77,8 +77,8 @@ func (d *DelayLock) session(ctx context.Context) error {
 		return err
 	}
 	defer b.close()
-	defer func() { d.kind, _ = h.told() }()
-	h.moved = b.gate.hear
+	defer func() { d.kind, _ = h.last() }()
+	h.moved = b.gate.trust
 	if err := subscribe(ctx, b.Conn); err != nil {
 		return fmt.Errorf("subscribe to logind's signals: %w", err)
 	}
@@ -127,7 +127,7 @@ func (d *DelayLock) listen(ctx context.Context, b *bus, h *hints) error {
 		var err error
 		if *b.gate.peer.Load() == "" {
 			d.Log.Warn("logind has disconnected from the system bus")
-			err = d.Tell(ctx, Event{})
+			err = d.Report(ctx, Event{})
 		} else {
 			err = d.report(ctx, b.Conn, h)
 		}
@@ -141,7 +141,7 @@ func (d *DelayLock) listen(ctx context.Context, b *bus, h *hints) error {
 // hands both on.
 func (d *DelayLock) report(ctx context.Context, conn *dbus.Conn, h *hints) error {
 	e := Event{Up: true}
-	_, before := h.told()
+	_, before := h.last()
 	var err error
 	if e.DelayMax, err = delayMax(ctx, conn); err != nil {
 		return err
@@ -150,7 +150,7 @@ func (d *DelayLock) report(ctx context.Context, conn *dbus.Conn, h *hints) error
 		return err
 	}
 	if e.Preparing {
-		e.Kind, _ = h.told()
+		e.Kind, _ = h.last()
 	} else {
 		h.forget(before)
 		lock, err := d.inhibit(ctx)
@@ -159,7 +159,7 @@ func (d *DelayLock) report(ctx context.Context, conn *dbus.Conn, h *hints) error
 		}
 		e.Lock = lock
 	}
-	err = d.Tell(ctx, e)
+	err = d.Report(ctx, e)
 	if err != nil && e.Lock != nil {
 		e.Lock.Close()
 	}
@@ -213,12 +213,12 @@ func (h *hints) DeliverSignal(_, _ string, s *dbus.Signal) {
 		}
 		h.moved(owner)
 	case s.Name == manager+".PrepareForShutdownWithMetadata": // comes before the other one
-		h.tell(kindOf(s))
+		h.set(kindOf(s))
 		return
 	case s.Name != manager+".PrepareForShutdown":
 		return
 	case len(s.Body) == 1 && s.Body[0] == false:
-		h.tell("")
+		h.set("")
 	}
 	select {
 	case h.wake <- struct{}{}:
@@ -229,15 +229,15 @@ func (h *hints) DeliverSignal(_, _ string, s *dbus.Signal) {
 // Terminate implements dbus.Terminator.
 func (h *hints) Terminate() { h.once.Do(func() { close(h.closed) }) }
 
-func (h *hints) tell(kind string) {
+func (h *hints) set(kind string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.kind = kind
 	h.news++
 }
 
-// told is the kind of the shutdown that was announced last, and a number that changes when another is told.
-func (h *hints) told() (kind string, news int) {
+// last is the kind of the shutdown that was announced last, and a number that changes when another is told.
+func (h *hints) last() (kind string, news int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.kind, h.news

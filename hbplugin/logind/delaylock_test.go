@@ -40,7 +40,7 @@ func listenTo(t *testing.T, log *logrus.Logger) *ear {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	e := &ear{t: t, events: make(chan Event), done: make(chan error, 1), cancel: cancel}
-	e.keeper = &DelayLock{Who: "who", Why: "why", Log: log, Tell: e.take}
+	e.keeper = &DelayLock{Who: "who", Why: "why", Log: log, Report: e.take}
 	go func() { e.done <- e.keeper.Run(ctx) }()
 	t.Cleanup(func() { e.stop(t) })
 	return e
@@ -253,7 +253,7 @@ func TestReceiverEnds(t *testing.T) {
 	log := logrus.New()
 	log.SetOutput(io.Discard)
 	full := errors.New("nobody listens")
-	k := &DelayLock{Log: log, Tell: func(context.Context, Event) error { return full }}
+	k := &DelayLock{Log: log, Report: func(context.Context, Event) error { return full }}
 	if err := k.Run(t.Context()); !errors.Is(err, full) {
 		t.Errorf("Run: %v", err)
 	}

@@ -50,8 +50,8 @@ type gate struct {
 	rest  []byte // of the message that is being read
 }
 
-// hear makes a unique name the one that is heard.
-func (g *gate) hear(name string) { g.peer.Store(&name) }
+// trust makes a unique name the one that is heard.
+func (g *gate) trust(name string) { g.peer.Store(&name) }
 
 // trusts reports whether a sender is heard.
 func (g *gate) trusts(sender string) bool {

@@ -127,8 +127,8 @@ func logChange(log logrus.FieldLogger, v hbplugin.Verdict) {
 	switch {
 	case v.Fate.KeepsRunning():
 		log.Infof("guest %s would move live again at a shutdown of this node", v.Resource)
-	case v.Fate == hbplugin.Untold:
-		log.Warnf("guest %s: %s whether it would move live at a shutdown of this node", v.Resource, hbplugin.Untold)
+	case v.Fate == hbplugin.Unknown:
+		log.Warnf("guest %s: %s whether it would move live at a shutdown of this node", v.Resource, hbplugin.Unknown)
 	default:
 		log.Warnf("guest %s would not move live at a shutdown of this node: it %s", v.Resource, verdict.Words(v))
 	}
@@ -147,7 +147,7 @@ func (l latest) update(verdicts []hbplugin.Verdict) []hbplugin.Verdict {
 		before, known := old[v.Resource]
 		switch {
 		case v.Fate.KeepsRunning() && (!known || before.Fate.KeepsRunning()):
-		case v.Fate == hbplugin.Untold && before.Fate == hbplugin.Untold: // the words of an error may differ each time
+		case v.Fate == hbplugin.Unknown && before.Fate == hbplugin.Unknown: // the words of an error may differ each time
 		case !v.Fate.KeepsRunning() && before.Fate == v.Fate && before.Why == v.Why && before.Remedy == v.Remedy:
 		default:
 			changed = append(changed, v)
@@ -164,7 +164,7 @@ func (l latest) line() string {
 	for _, v := range l {
 		switch {
 		case v.Fate.KeepsRunning():
-		case v.Fate == hbplugin.Untold:
+		case v.Fate == hbplugin.Unknown:
 			unknown++
 		default:
 			not++

@@ -107,7 +107,7 @@ func restarts(name, why string) hbplugin.Verdict {
 }
 
 func untold(name, why string) hbplugin.Verdict {
-	return hbplugin.Verdict{Resource: name, Fate: hbplugin.Untold, Why: why}
+	return hbplugin.Verdict{Resource: name, Fate: hbplugin.Unknown, Why: why}
 }
 
 func TestChanges(t *testing.T) {

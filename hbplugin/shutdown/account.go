@@ -35,7 +35,7 @@ func Account(
 		case i >= 0:
 			d.Fate, d.Why = hbplugin.Stays, left[i].Stuck
 		case !traced:
-			d.Fate, d.Why = hbplugin.Untold, "nothing is known of it"
+			d.Fate, d.Why = hbplugin.Unknown, "nothing is known of it"
 		default:
 			d.Fate, d.Why = verdict.Became(trace)
 			d.To = otherNode(trace)
@@ -87,7 +87,7 @@ func (d Departure) String() string {
 }
 
 func (d Departure) because(text string) string {
-	if d.Said.Fate.KeepsRunning() && d.Fate != hbplugin.Untold {
+	if d.Said.Fate.KeepsRunning() && d.Fate != hbplugin.Unknown {
 		text = "was to move live, and " + text
 	}
 	if d.Why == "" {

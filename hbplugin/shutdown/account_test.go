@@ -37,7 +37,7 @@ func TestAccount(t *testing.T) {
 			"g was to move live, and was stopped and started again on n2 (it was shut down; requested no migration)"},
 		{"without a word before", hbplugin.Verdict{}, "", traceOf("n2", down),
 			"g was stopped and started again on n2 (it was shut down; requested no migration)"},
-		{"nobody could tell before", said(hbplugin.Untold, "no answer"), "", traceOf("n2", down),
+		{"nobody could tell before", said(hbplugin.Unknown, "no answer"), "", traceOf("n2", down),
 			"g was stopped and started again on n2 (it was shut down; requested no migration)"},
 		{"pinned", said(hbplugin.Stops, "location constraint pin-a"), "", traceOf("", down),
 			"g was stopped and runs nowhere (location constraint pin-a)"},

@@ -97,9 +97,9 @@ func (l *Loop) post(ctx context.Context, take func(*round)) error {
 	}
 }
 
-// Tell hands over what logind said. It fails when ctx or the loop has ended;
+// Handle takes in what logind said. It fails when ctx or the loop has ended;
 // the lock in e is then still the caller's.
-func (l *Loop) Tell(ctx context.Context, e logind.Event) error {
+func (l *Loop) Handle(ctx context.Context, e logind.Event) error {
 	return l.post(ctx, func(r *round) { r.heard(e) })
 }
 

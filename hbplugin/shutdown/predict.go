@@ -85,7 +85,7 @@ func (r *round) takePrediction(since time.Time, said []hbplugin.Verdict, err err
 	}
 	for _, v := range said {
 		switch {
-		case v.Fate == hbplugin.Untold:
+		case v.Fate == hbplugin.Unknown:
 			r.o.Log.WithFields(verdict.Fields(v)).Warn("guest " + v.Resource + ": cannot tell whether it will move live (" + v.Why +
 				")")
 		case !v.Fate.KeepsRunning():

@@ -66,7 +66,7 @@ func TestGuestsAreNamed(t *testing.T) {
 // A guest of which nobody can tell is not said to stop.
 func TestUntoldIsNotStopped(t *testing.T) {
 	node := teller()
-	node.said = []hbplugin.Verdict{{Resource: "db", Fate: hbplugin.Untold, To: "n2",
+	node.said = []hbplugin.Verdict{{Resource: "db", Fate: hbplugin.Unknown, To: "n2",
 		Why: "node n2 was not examined: no answer"}}
 	run(t, node, func(b *bench) {
 		b.say(true)

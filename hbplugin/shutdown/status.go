@@ -59,7 +59,7 @@ func (r *round) watchingLine() string {
 func (r *round) notLive() string {
 	var list []hbplugin.Guest
 	for _, v := range r.record.said {
-		if !v.Fate.KeepsRunning() && v.Fate != hbplugin.Untold {
+		if !v.Fate.KeepsRunning() && v.Fate != hbplugin.Unknown {
 			list = append(list, hbplugin.Guest{Name: v.Resource})
 		}
 	}

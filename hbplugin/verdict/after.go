@@ -35,7 +35,7 @@ func Became(t Trace) (fate hbplugin.Fate, why string) {
 	case t.There != nil && !t.There.State.Active():
 		why = fmt.Sprintf("the cluster manager has it on %s, and libvirt there says %s", t.Nodes[0], t.There.State)
 		if t.Busy || len(t.Nodes) > 1 {
-			return hbplugin.Untold, why
+			return hbplugin.Unknown, why
 		}
 		return hbplugin.Stops, join(ended(last), why) // its start there has failed
 	}
@@ -45,7 +45,7 @@ func Became(t Trace) (fate hbplugin.Fate, why string) {
 	case arrival != "" || recorded:
 		return hbplugin.Restarts, ended(last)
 	}
-	return hbplugin.Untold, "no record on this node says how it left"
+	return hbplugin.Unknown, "no record on this node says how it left"
 }
 
 // unplaced is the fate of a guest of which nobody knows where it is now.
@@ -57,7 +57,7 @@ func unplaced(t Trace, last migrate.Record, recorded bool) (hbplugin.Fate, strin
 	if recorded {
 		why += "; " + ended(last)
 	}
-	return hbplugin.Untold, strings.TrimSuffix(why, "; ")
+	return hbplugin.Unknown, strings.TrimSuffix(why, "; ")
 }
 
 // last is the record of how the guest left, or was to leave. A state that was restored says nothing of that.
@@ -92,5 +92,5 @@ func ended(r migrate.Record) string {
 
 // Agrees reports whether what was said before is what happened. Who could not tell has not said it.
 func Agrees(said, happened hbplugin.Fate) bool {
-	return said == happened && said != hbplugin.Untold || said.KeepsRunning() && happened.KeepsRunning()
+	return said == happened && said != hbplugin.Unknown || said.KeepsRunning() && happened.KeepsRunning()
 }

@@ -38,7 +38,7 @@ func Decide(said hbplugin.Verdict, g Guest, answers map[string]Answer) hbplugin.
 	switch said.Fate {
 	case hbplugin.MovesLive, hbplugin.MovesWith:
 		if i := slices.IndexFunc(g.Ruled, decides); i >= 0 {
-			v.Fate, v.Why = hbplugin.Untold,
+			v.Fate, v.Why = hbplugin.Unknown,
 				"a rule decides its parameter "+g.Ruled[i]+", and rules are not evaluated here"
 			return v
 		}
@@ -83,7 +83,7 @@ func move(v hbplugin.Verdict, g Guest, answers map[string]Answer) hbplugin.Verdi
 	there, asked := answers[v.To]
 	switch {
 	case !asked || there.Err != nil:
-		v.Fate = hbplugin.Untold
+		v.Fate = hbplugin.Unknown
 		v.Why = fmt.Sprintf("node %s was not examined: %v", v.To, cmp.Or(there.Err, errNotAsked))
 	case len(there.Refusals) > 0:
 		v.Fate = hbplugin.Restarts

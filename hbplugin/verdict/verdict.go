@@ -52,14 +52,14 @@ type Asker struct {
 }
 
 // Ask returns a verdict for each guest that the manager has here, in the manager's order. guests says what
-// libvirt calls them; the verdict of a resource that is not among them, or that nobody could tell of, is Untold and
+// libvirt calls them; the verdict of a resource that is not among them, or that nobody could tell of, is Unknown and
 // says why. So is each guest's when ctx ends.
 func (a Asker) Ask(ctx context.Context, guests []Guest) []hbplugin.Verdict {
 	said, err := a.Forecast(ctx)
 	if err != nil {
 		said = make([]hbplugin.Verdict, len(guests))
 		for i, g := range guests {
-			said[i] = hbplugin.Verdict{Resource: g.Resource, Fate: hbplugin.Untold, Why: err.Error()}
+			said[i] = hbplugin.Verdict{Resource: g.Resource, Fate: hbplugin.Unknown, Why: err.Error()}
 		}
 		return said
 	}
@@ -89,7 +89,7 @@ func (a Asker) judge(ctx context.Context, said hbplugin.Verdict, guests []Guest,
 	case said.To == "", i < 0 && !live:
 		return said
 	case i < 0:
-		said.Fate, said.Why = hbplugin.Untold, "libvirt on this node does not list its guest"
+		said.Fate, said.Why = hbplugin.Unknown, "libvirt on this node does not list its guest"
 		return said
 	}
 	g := guests[i]

@@ -60,7 +60,7 @@ func (c candidate) located() (maybe cause) {
 			switch rule.Eval(m) {
 			case cib.True:
 				return found
-			case cib.Untold:
+			case cib.Unknown:
 				maybe = found
 			}
 		}
