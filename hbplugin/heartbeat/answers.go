@@ -24,15 +24,7 @@ const (
 // includes reports whether a node in this state may hold its own resources, or
 // those of the other node.
 func (s state) includes(own bool) bool {
-	switch s {
-	case none:
-		return false
-	case local:
-		return own
-	case foreign:
-		return !own
-	}
-	return true
+	return s != none && (s != local || own) && (s != foreign || !own)
 }
 
 func parseState(text string) (state, error) {
@@ -65,13 +57,8 @@ func parseNodes(text string) ([]string, error) {
 // parseNodeStatus reads the answer of "cl_status nodestatus". A node is init
 // before it is heard of, up once it is, active when it takes part, and dead.
 func parseNodeStatus(text string) (alive, known bool) {
-	switch strings.TrimSpace(text) {
-	case "active":
-		return true, true
-	case "init", "up", "dead":
-		return false, true
-	}
-	return false, false
+	alive, known = map[string]bool{"active": true, "init": false, "up": false, "dead": false}[strings.TrimSpace(text)]
+	return alive, known
 }
 
 // maxDeadtime is far above any that makes sense.

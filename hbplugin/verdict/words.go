@@ -13,25 +13,29 @@ import (
 // Words is a verdict in one line that follows the guest's name, such as "is restarted on n2 because its ladder does not
 // name live". The remedy is not in it.
 func Words(v hbplugin.Verdict) string {
-	switch v.Fate {
-	case hbplugin.MovesLive:
-		return along("moves live"+to(" to ", v.To), v.With)
-	case hbplugin.MovesWith:
-		return along("moves"+to(" to ", v.To), v.With)
-	case hbplugin.Restarts:
-		if v.To == "" {
-			return because(along("is restarted elsewhere", v.With), v.Why)
-		}
-		return because(along("is restarted on "+v.To, v.With), v.Why)
-	case hbplugin.Stops:
-		return because("is stopped and has no place", v.Why)
-	case hbplugin.Stays:
-		return because("stays", v.Why)
-	}
-	if v.Why == "" {
+	text := map[hbplugin.Fate]string{
+		hbplugin.MovesLive: "moves live", hbplugin.MovesWith: "moves", hbplugin.Restarts: "is restarted",
+		hbplugin.Stops: "is stopped and has no place", hbplugin.Stays: "stays",
+	}[v.Fate]
+	switch {
+	case text == "" && v.Why == "":
 		return "cannot tell"
+	case text == "":
+		return "cannot tell: " + Line(v.Why)
+	case v.Fate.KeepsRunning() && v.To != "":
+		text += " to " + v.To
+	case v.Fate == hbplugin.Restarts && v.To != "":
+		text += " on " + v.To
+	case v.Fate == hbplugin.Restarts:
+		text += " elsewhere"
 	}
-	return "cannot tell: " + Line(v.Why)
+	if len(v.With) > 0 && (v.Fate.KeepsRunning() || v.Fate == hbplugin.Restarts) {
+		text += " with: " + Line(strings.Join(v.With, "; "))
+	}
+	if v.Why != "" && !v.Fate.KeepsRunning() {
+		text += " because " + Line(v.Why)
+	}
+	return text
 }
 
 // ByHand is what moves a guest that no manager moves.
@@ -59,27 +63,6 @@ func Past(f hbplugin.Fate) string {
 		return "stayed"
 	}
 	return string(f)
-}
-
-func to(word, node string) string {
-	if node == "" {
-		return ""
-	}
-	return word + node
-}
-
-func along(text string, with []string) string {
-	if len(with) == 0 {
-		return text
-	}
-	return text + " with: " + Line(strings.Join(with, "; "))
-}
-
-func because(text, why string) string {
-	if why == "" {
-		return text
-	}
-	return text + " because " + Line(why)
 }
 
 // Line takes the line breaks out of what somebody else has written.
