@@ -32,8 +32,7 @@ func checkNode(ctx context.Context, c *call, args []string) error {
 	o := &check.Observed{Inventory: c.survey(ctx), ConfigPath: c.configPath, StandbyBy: c.standbyBy(),
 		Window: c.config.Window}
 	check.Sources{
-		Path: c.path, Open: c.open, Units: c.units, Run: c.program, DelayMax: c.delayMax,
-		Cmap: func(ctx context.Context) ([]byte, error) { return c.run(ctx, "corosync-cmapctl") },
+		Path: c.path, Open: c.open, Units: c.units, Run: c.run, DelayMax: c.delayMax,
 	}.Observe(ctx, o)
 	if len(o.Managers) > 0 {
 		o.Predictions = c.predict(ctx, o.Inventory)

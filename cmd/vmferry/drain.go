@@ -198,7 +198,7 @@ func (d *drainer) end(ctx context.Context, step shutdown.Decision) error {
 
 // outcome is what became of each guest that was here.
 func (d *drainer) outcome(ctx context.Context, r drainResult) []outcome.Guest {
-	places := outcome.Sources{Node: d.node, Manager: d.manager, Open: d.open, Run: d.program, Poll: d.poll,
+	places := outcome.Sources{Node: d.node, Manager: d.manager, Open: d.open, Run: d.call.run, Poll: d.poll,
 		Guests: d.predicted, Held: d.seen.Guests, Report: d.printf}.Wait(ctx, r.Empty)
 	guests := make([]outcome.Guest, 0, len(d.predicted))
 	for _, p := range d.predicted {

@@ -21,6 +21,7 @@ import (
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/history"
 	"github.com/vmferry/vmferry/migrate/libvirt/client"
+	"github.com/vmferry/vmferry/resource"
 	"github.com/vmferry/vmferry/resource/agentd/admission"
 	"github.com/vmferry/vmferry/resource/agentd/wire"
 	"github.com/vmferry/vmferry/resource/hostproc"
@@ -35,7 +36,7 @@ type machine struct {
 	stateDir  string // where the records are
 	slots     migrate.Slots
 	queue     migrate.Queue // of the node daemon; nil for none
-	run       pacemaker.Runner
+	run       resource.Command
 	open      inventory.Opener
 	processes func(ctx context.Context, uris ...string) ([]hostproc.Process, error) // of the guests of these libvirts
 	witness   func(uri string) local.Processes                                      // of the guests of this node's libvirt
@@ -75,12 +76,6 @@ func (m *machine) links() string { return filepath.Join(m.stateDir, history.Link
 
 // profiles is the file of what migrations have taught of the guests.
 func (m *machine) profiles() string { return filepath.Join(m.stateDir, history.GuestsFile) }
-
-// program runs a program of the cluster manager's.
-func (m *machine) program(ctx context.Context, name string, args ...string) (string, error) {
-	out, err := m.run(ctx, name, args...)
-	return string(out), err
-}
 
 // candidates are the managers that the configuration allows.
 func (c *call) candidates() []hbplugin.Cluster {
@@ -127,7 +122,7 @@ func (c *call) predict(ctx context.Context, inv *inventory.Inventory) []inventor
 func (c *call) ask(ctx context.Context, m inventory.Manager, guests []verdict.Guest) []hbplugin.Verdict {
 	meter := c.meter()
 	defer meter.end()
-	asker := verdict.For(m, c.open.Host, c.program)
+	asker := verdict.For(m, c.open.Host, c.run)
 	asker.Forecast = func(ctx context.Context) ([]hbplugin.Verdict, error) { return c.managersForecast(ctx, m) }
 	examine := asker.Examine
 	asker.Examine = func(ctx context.Context, req migrate.Request) (migrate.Examination, error) {

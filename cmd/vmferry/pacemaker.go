@@ -109,7 +109,7 @@ func (r *relocation) examine(ctx context.Context) error {
 	r.printf("asking node %s about guest %s", r.node, r.Name)
 	ctx, cancel := context.WithTimeout(ctx, examineTime)
 	defer cancel()
-	asker, subject := verdict.For(r.manager, r.open.Host, r.program), r.Subject()
+	asker, subject := verdict.For(r.manager, r.open.Host, r.call.run), r.Subject()
 	asked := hbplugin.Verdict{Resource: r.Claim.Resource, Fate: hbplugin.MovesLive, To: r.node}
 	switch v := verdict.Decide(asked, subject, map[string]verdict.Answer{r.node: {}}); {
 	case v.Fate == hbplugin.Unknown:
@@ -272,7 +272,7 @@ func (r *relocation) restarted(ctx context.Context) error {
 	if r.record != nil {
 		t.Records = append(t.Records, *r.record)
 	}
-	t.There, _ = outcome.StatusOn(context.WithoutCancel(ctx), r.open, r.program, r.Guest,
+	t.There, _ = outcome.StatusOn(context.WithoutCancel(ctx), r.open, r.call.run, r.Guest,
 		r.where[0]) // else the record tells
 	fate, why := verdict.Became(t)
 	if fate == hbplugin.Unknown {

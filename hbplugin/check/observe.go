@@ -36,7 +36,6 @@ type Sources struct {
 	Open     inventory.Opener
 	Units    Units
 	Run      resource.Command                                 // runs a program of the cluster manager's
-	Cmap     func(ctx context.Context) ([]byte, error)        // runs corosync-cmapctl
 	DelayMax func(ctx context.Context) (time.Duration, error) // logind's limit
 }
 
@@ -70,9 +69,9 @@ func (s Sources) pacemaker(ctx context.Context,
 	if c, err := managers.Ask(ctx, configuration); err == nil { // else it does not answer, which is found elsewhere
 		conf = &c
 	}
-	if out, err := managers.Ask(ctx, s.Cmap); err == nil { // on a remote node there is no Corosync
-		text := string(out)
-		cmap = &text
+	ask := func(ctx context.Context) (string, error) { return s.Run(ctx, "corosync-cmapctl") }
+	if out, err := managers.Ask(ctx, ask); err == nil { // on a remote node there is no Corosync
+		cmap = &out
 	}
 	return conf, cmap
 }

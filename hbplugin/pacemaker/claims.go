@@ -1,7 +1,6 @@
 package pacemaker
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"slices"
@@ -55,7 +54,7 @@ func (c *Client) query(ctx context.Context, scope ...string) (cib.Config, error)
 	if err != nil {
 		return cib.Config{}, err
 	}
-	return cib.ParseConfig(bytes.NewReader(out))
+	return cib.ParseConfig(strings.NewReader(out))
 }
 
 // Runnable lists the nodes, this one included, that may run a resource as far as the configuration says for certain:

@@ -1,7 +1,6 @@
 package pacemaker
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -24,18 +23,16 @@ import (
 // once its deadline has passed, before it is killed.
 const killAfter = 2 * time.Second
 
-// A Runner runs one program and returns what it wrote to its standard output.
-// An error names the program and carries the last line of its standard error.
-type Runner func(ctx context.Context, program string, args ...string) ([]byte, error)
-
 // Client speaks to the Pacemaker of this node. The zero value of each field
 // but Agents is useful.
 type Client struct {
 	Agents []string // the agents whose resources are guests, such as "ocf:vmferry:Domain"
 	Node   string   // this node's name in the cluster; empty: ask crm_node
-	Run    Runner   // nil: Exec
-	Proc   string   // where procfs is; empty: /proc
-	Etc    string   // where passwd is; empty: /etc
+	// Run runs one program and returns what it wrote to its standard output. An error names the program and carries the
+	// last line of its standard error. nil: Exec.
+	Run  resource.Command
+	Proc string // where procfs is; empty: /proc
+	Etc  string // where passwd is; empty: /etc
 
 	mu   sync.Mutex
 	name string // the answer of crm_node, once known
@@ -77,7 +74,7 @@ func (c *Client) Peers(ctx context.Context) ([]resource.Peer, error) {
 	out, err := c.run(ctx, "cibadmin", "--query", "--scope=status")
 	var erased []string // the nodes of which the CIB has a state and no history of operations
 	if err == nil {
-		erased, err = cib.ParseErased(bytes.NewReader(out))
+		erased, err = cib.ParseErased(strings.NewReader(out))
 	}
 	if err != nil {
 		return list, nil // each stays PeerDown: not known to be fenced
@@ -116,7 +113,7 @@ func (c *Client) status(ctx context.Context, sections string) (cib.Status, error
 	if err != nil {
 		return cib.Status{}, err
 	}
-	return cib.ParseStatus(bytes.NewReader(out))
+	return cib.ParseStatus(strings.NewReader(out))
 }
 
 // Status is crm_mon's view of all nodes and resources.
@@ -191,7 +188,7 @@ func (c *Client) NodeName(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	name := strings.TrimSpace(string(out))
+	name := strings.TrimSpace(out)
 	if name == "" || strings.ContainsAny(name, " \t\n") {
 		return "", fmt.Errorf("crm_node --name: %q is not a node name", name)
 	}
@@ -199,19 +196,19 @@ func (c *Client) NodeName(ctx context.Context) (string, error) {
 	return name, nil
 }
 
-func (c *Client) run(ctx context.Context, program string, args ...string) ([]byte, error) {
+func (c *Client) run(ctx context.Context, program string, args ...string) (string, error) {
 	if c.Run != nil {
 		return c.Run(ctx, program, args...)
 	}
 	return Exec(ctx, program, args...)
 }
 
-// Exec is the Runner that really runs a program, found on PATH. When ctx ends
+// Exec is the command that really runs a program, found on PATH. When ctx ends
 // it is told to stop with SIGTERM, then killed.
-func Exec(ctx context.Context, name string, args ...string) ([]byte, error) {
+func Exec(ctx context.Context, name string, args ...string) (string, error) {
 	environ := append(slices.DeleteFunc(os.Environ(), misleads), "LC_ALL=C")
 	out, errs, err := command.How{Environ: environ, Grace: killAfter}.Run(ctx, name, args...)
-	return out, explain(ctx, strings.Join(append([]string{name}, args...), " "), err, string(errs))
+	return string(out), explain(ctx, strings.Join(append([]string{name}, args...), " "), err, string(errs))
 }
 
 // misleads reports whether a variable lets Pacemaker's programs read or write another CIB than the cluster's:

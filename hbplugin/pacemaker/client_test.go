@@ -25,9 +25,9 @@ type programs struct {
 	ran    []string
 }
 
-func (p *programs) run(_ context.Context, program string, args ...string) ([]byte, error) {
+func (p *programs) run(_ context.Context, program string, args ...string) (string, error) {
 	p.ran = append(p.ran, strings.Join(append([]string{program}, args...), " "))
-	return []byte(p.answer[program]), p.fail[program]
+	return p.answer[program], p.fail[program]
 }
 
 // proc makes a procfs of these processes, with numbers from 100 on.

@@ -1,7 +1,6 @@
 package pacemaker
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -9,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/vmferry/vmferry/hbplugin"
@@ -40,11 +40,11 @@ func (c *Client) Forecast(ctx context.Context) ([]hbplugin.Verdict, error) {
 	if err != nil {
 		return nil, err
 	}
-	conf, err := cib.ParseConfig(bytes.NewReader(live))
+	conf, err := cib.ParseConfig(strings.NewReader(live))
 	if err != nil {
 		return nil, err
 	}
-	doc, err := cib.WithStandby(live, node)
+	doc, err := cib.WithStandby([]byte(live), node)
 	if err != nil {
 		return nil, err
 	}
@@ -72,7 +72,7 @@ func (c *Client) simulate(ctx context.Context, doc []byte) ([]cib.Simulation, er
 		// Without --save-output the result would go to a file beside the cluster's own CIB.
 		out, err := c.run(ctx, "crm_simulate", "--xml-file", file(i), "--save-output", file(i+1),
 			"--simulate", "--show-scores", "--show-utilization", "--output-as=xml")
-		s, perr := cib.ParseSimulation(bytes.NewReader(out))
+		s, perr := cib.ParseSimulation(strings.NewReader(out))
 		if errors.Is(err, exec.ErrNotFound) {
 			return nil, fmt.Errorf("%w: type apt-get install pacemaker-cli-utils", err)
 		}
