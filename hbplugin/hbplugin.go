@@ -9,7 +9,7 @@ import (
 
 // Manager is the cluster manager of this node. Implementations must be safe
 // for use by one goroutine at a time, must obey the context's deadline, and
-// must return an error where they cannot tell: a guess would let the machine
+// must return an error where they do not know: a guess would let the machine
 // go down under a guest.
 type Manager interface {
 	fmt.Stringer
@@ -54,7 +54,7 @@ const (
 	Restarts  Fate = "restarted elsewhere" // it is stopped here and started on another node
 	Stops     Fate = "stopped, no place"   // it is stopped here, and no other node takes it
 	Stays     Fate = "stays"               // the manager leaves it on this node
-	Unknown   Fate = "cannot tell"         // nobody could say: Verdict.Why has the reason
+	Unknown   Fate = "cannot tell"         // Verdict.Why has the reason
 )
 
 // KeepsRunning reports whether clients keep their guest: it is moved live.

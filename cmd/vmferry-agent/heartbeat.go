@@ -47,7 +47,7 @@ func runForHeartbeat(ctx context.Context, args, environ []string, stdout, stderr
 // isEmptied is the answer whether Heartbeat empties this node: it stops a guest for no other reason.
 func isEmptied(context.Context) (bool, error) { return true, nil }
 
-// isLeaving asks systemd whether Heartbeat is being stopped on this node. Where nobody can tell,
+// isLeaving asks systemd whether Heartbeat is being stopped on this node. Where that is not known,
 // it is not: that is so where Heartbeat is no unit of systemd's.
 func isLeaving(ctx context.Context) (since time.Time, leaving bool) {
 	ctx, cancel := context.WithTimeout(ctx, heartbeatAsk)

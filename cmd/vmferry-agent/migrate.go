@@ -22,7 +22,7 @@ var (
 	openHost = client.Opener(func(c *client.Conn) migrate.Host { return c })
 )
 
-// migrator makes the real move. step, where not nil, is told each of its phases. A guest that leaves this node asks
+// migrator makes the real move. step, where not nil, gets each of its phases. A guest that leaves this node asks
 // queue for its turn.
 func migrator(moves recorded.Moves, sees local.Processes, queue migrate.Queue,
 	step func(string)) func(context.Context, resource.Move) error {

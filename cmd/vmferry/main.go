@@ -76,22 +76,22 @@ const usage = `usage: vmferry check
 
 Move virtual machines off this node, and see how that goes.
 
-check tells whether this node can be drained, and if not, what to type.
+check reports whether this node can be drained, and if not, what to type.
 status lists the guests of this node, as libvirt, their processes and the
 cluster manager see them.
-plan tells who would leave in what order, and what clients would notice.
+plan shows who would leave in what order, and what clients would notice.
 Both say what becomes of each guest, and drain names those that do not move live.
 migrate moves one guest; where a cluster manager has it, through the manager. A GUEST
 that begins with a dash follows "--".
 drain empties this node through the cluster manager; undrain takes that back.
-report tells how past migrations went.
+report shows how past migrations went.
 
 All commands:
   --json             the result as JSON, with a schema number
   --config FILE      vmferryd's configuration (default /etc/vmferry/vmferryd.toml)
 
 plan:
-  --bandwidth N      MiB/s that the link carries (default: as migrations have told)
+  --bandwidth N      MiB/s that the link carries (default: as past migrations measured)
   --no-measure       do not measure how fast the guests write
   --window D         the time that there is (default: what a shutdown waits)
 
@@ -114,8 +114,8 @@ report:
   --since WHEN       24h, 7d, 2026-11-20 or 2026-11-20T18:30:00Z (default: all)
   --html FILE        write a page with plots
 
-Exit status: 0 done, 1 not done or a problem was found, 2 wrong usage, 3 it cannot
-be told where the guest runs, 4 interrupted, and taken back as far as possible.
+Exit status: 0 done, 1 not done or a problem was found, 2 wrong usage, 3 it is not
+known where the guest runs, 4 interrupted, and taken back as far as possible.
 `
 
 // guestsBash completes the names of guests.

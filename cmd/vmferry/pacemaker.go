@@ -29,7 +29,7 @@ const (
 	// followFor is how long a move through the manager is followed without --deadline.
 	followFor = 10 * time.Minute
 	// examineTime bounds the pre-flight of one guest. A libvirtd that was just started takes most of a minute to
-	// tell its capabilities.
+	// report its capabilities.
 	examineTime = time.Minute
 )
 
@@ -220,8 +220,8 @@ func (r *relocation) readRecord(began time.Time) {
 	}
 }
 
-// strangersRecord is for a move that another agent made: what can be told of it
-// from here.
+// strangersRecord is for a move that another agent made: what is known of it
+// here.
 func (r *relocation) strangersRecord(began time.Time, err error) *migrate.Record {
 	rec := &migrate.Record{Schema: migrate.RecordSchema, Guest: r.Name, UUID: r.UUID, From: r.URI, To: r.node,
 		Started: began, Ended: time.Now(), Outcome: migrate.Unknown}

@@ -235,7 +235,7 @@ func stopWindow(ctx context.Context, c config.Config, log logrus.FieldLogger) ti
 	return max(limit-stopMargin, limit/2)
 }
 
-// notify tells systemd one thing, whatever the text in it holds; where there is none to tell, nothing is lost.
+// notify tells systemd one thing, whatever the text in it holds; where there is no systemd, nothing is lost.
 func notify(state string) { _, _ = daemon.SdNotify(false, plaintext.Line(state)) }
 
 // newLogger writes lines without a time, which the journal adds. Where the

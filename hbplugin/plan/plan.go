@@ -32,7 +32,7 @@ type Report struct {
 type Step struct {
 	Guest     string      `json:"guest"`
 	Resource  string      `json:"resource,omitempty"`
-	Rung      ladder.Rung `json:"means,omitempty"` // empty: it stays, or nobody could tell
+	Rung      ladder.Rung `json:"means,omitempty"` // empty: it stays, or that is not known
 	To        string      `json:"to,omitempty"`    // empty: nowhere, or not known
 	Start     float64     `json:"start_s"`
 	End       float64     `json:"end_s"`

@@ -103,7 +103,7 @@ func (p *Predictor) predict(ctx context.Context, from []hbplugin.Cluster) (now p
 }
 
 // adrift are the verdicts of guests that run here without a resource, beside those that the managers have. Where that
-// cannot be told there are none: a drain takes them for guests that may move.
+// is not known there are none: a drain takes them for guests that may move.
 func (p *Predictor) adrift(ctx context.Context, verdicts []hbplugin.Verdict) (out []hbplugin.Verdict) {
 	names, err := p.from.Here(ctx)
 	names = slices.DeleteFunc(names, func(name string) bool {
@@ -233,7 +233,7 @@ func recordsOf(name string, note notes.Guest, records []migrate.Record, since ti
 	return out
 }
 
-// places is where the resources are, by the first manager that knows. Heartbeat does not tell.
+// places is where the resources are, by the first manager that knows. Heartbeat does not know.
 func (p *Predictor) places(ctx context.Context) (none hbplugin.Places, err error) {
 	seen, err := managers.Look(ctx, p.from.Managers())
 	if err != nil {

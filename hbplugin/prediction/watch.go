@@ -137,7 +137,7 @@ func logChange(log logrus.FieldLogger, v hbplugin.Verdict) {
 // latest is the last verdict of each guest.
 type latest map[string]hbplugin.Verdict
 
-// update replaces the verdicts, and returns those that an operator has not been told yet, by guest: a guest would not
+// update replaces the verdicts, and returns those that are not logged yet, by guest: a guest would not
 // move live, or for another reason than before, or it would again.
 func (l latest) update(verdicts []hbplugin.Verdict) []hbplugin.Verdict {
 	var changed []hbplugin.Verdict

@@ -60,7 +60,7 @@ type Options struct {
 	// them is nobody's to move. An error means "cannot tell".
 	Claims func(ctx context.Context) ([]hbplugin.Claim, error)
 
-	// Deadline, when not nil, is told by when the node is to be empty, whenever that changes: the end of the
+	// Deadline, when not nil, gets the time by which the node is to be empty, whenever that changes: the end of the
 	// window while a drain is under way, and the zero time when none is. It must not block.
 	Deadline func(until time.Time)
 }
@@ -100,7 +100,7 @@ func (l *Loop) post(ctx context.Context, take func(*round)) error {
 // Handle takes in what logind said. It fails when ctx or the loop has ended;
 // the lock in e is then still the caller's.
 func (l *Loop) Handle(ctx context.Context, e logind.Event) error {
-	return l.post(ctx, func(r *round) { r.heard(e) })
+	return l.post(ctx, func(r *round) { r.handle(e) })
 }
 
 // Outlook sets what the status line says of the guests while no shutdown is going on, such as how many would not move
@@ -167,7 +167,7 @@ type round struct {
 	asks     int       // calls of Stop
 	began    time.Time // of what is going on: drain, undo or stop
 	era      int       // counts what has been going on
-	until    time.Time // what Deadline was told
+	until    time.Time // what Deadline got
 
 	seen      Observed // all of it but Spent and Window
 	looking   bool
@@ -272,8 +272,8 @@ func Every(poll, took time.Duration) time.Duration {
 	return max(poll, min(lookShare*took, lookMost))
 }
 
-// heard takes in what logind says.
-func (r *round) heard(e logind.Event) {
+// handle takes in what logind says.
+func (r *round) handle(e logind.Event) {
 	if !e.Up {
 		return
 	}

@@ -186,7 +186,7 @@ type bench struct {
 	mu     sync.Mutex
 	log    strings.Builder
 	states []string
-	untils []time.Duration // what Deadline was told, from the start on; -1 for none
+	untils []time.Duration // what Deadline got, from the start on; -1 for none
 }
 
 const delayMax = 10 * time.Minute

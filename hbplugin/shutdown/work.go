@@ -176,7 +176,7 @@ func Perform(ctx context.Context, m hbplugin.Manager, note Intent, act Act) erro
 }
 
 // did takes in what became of an act. A standby that was requested is ours
-// even when the asking failed: it may have been heard all the same.
+// even when the asking failed: the request may be in effect all the same.
 func (r *round) did(act Act, err error) {
 	r.acting, r.actedAt = false, r.now
 	log := r.o.Log.WithField("manager", r.o.Manager.String())

@@ -11,7 +11,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
 
-// Trace is what can be told of one guest after the drain of the node that it was on.
+// Trace is what is known of one guest after the drain of the node that it was on.
 type Trace struct {
 	Node    string           // the node that was drained
 	Records []migrate.Record // of the guest, since the drain began, in the order in which they were written
@@ -22,7 +22,7 @@ type Trace struct {
 }
 
 // Became is what has become of the guest: the fate that it met, and why where it was not moved live. Where it runs
-// decides; how it came there is told by libvirt on that node, and by the records where that does not say.
+// decides; how it came there is known from libvirt on that node, and by the records where that does not say.
 func Became(t Trace) (fate hbplugin.Fate, why string) {
 	last, recorded := t.last()
 	switch {
@@ -90,7 +90,7 @@ func ended(r migrate.Record) string {
 	return join(how[r.Rung], r.Error)
 }
 
-// Agrees reports whether what was said before is what happened. Who could not tell has not said it.
+// Agrees reports whether what was said before is what happened. Unknown agrees with nothing.
 func Agrees(said, happened hbplugin.Fate) bool {
 	return said == happened && said != hbplugin.Unknown || said.KeepsRunning() && happened.KeepsRunning()
 }

@@ -125,7 +125,7 @@ func restart(v hbplugin.Verdict, answers map[string]Answer) hbplugin.Verdict {
 	return v
 }
 
-// hindrance is why a guest cannot be started on a node, as far as the node told.
+// hindrance is why a guest cannot be started on a node, as far as the node answered.
 func hindrance(a Answer) (why, remedy string) {
 	var found []*migrate.Refusal
 	for _, r := range a.Refusals {

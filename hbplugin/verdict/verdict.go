@@ -17,7 +17,7 @@ import (
 const (
 	// atOnce is how many guests are examined at the same time: each has a connection to both ends.
 	atOnce = 4
-	// examineTime bounds one examination. A libvirtd that was just started takes most of a minute to tell its
+	// examineTime bounds one examination. A libvirtd that was just started takes most of a minute to report its
 	// capabilities.
 	examineTime = time.Minute
 )
@@ -52,7 +52,7 @@ type Asker struct {
 }
 
 // Ask returns a verdict for each guest that the manager has here, in the manager's order. guests says what
-// libvirt calls them; the verdict of a resource that is not among them, or that nobody could tell of, is Unknown and
+// libvirt calls them; the verdict of a resource that is not among them, or that nobody knows, is Unknown and
 // says why. So is each guest's when ctx ends.
 func (a Asker) Ask(ctx context.Context, guests []Guest) []hbplugin.Verdict {
 	said, err := a.Forecast(ctx)
