@@ -64,11 +64,11 @@ func bashCompletion() string {
 
 // caller is what the agent must know of the cluster manager that called.
 type caller struct {
-	peers    func(ctx context.Context) ([]resource.Peer, error)
-	runnable func(ctx context.Context, resource string) ([]string,
-		error) // the nodes that may run one; nil where it cannot be asked
-	leaving func(context.Context) (bool, error) // it empties this node; nil where it cannot be asked
-	fetch   bool                                // it never looks where a guest runs: a start brings one here that runs elsewhere
+	peers func(ctx context.Context) ([]resource.Peer, error)
+	// runnable lists the nodes that may run one; nil where it cannot be asked
+	runnable func(ctx context.Context, resource string) ([]string, error)
+	leaving  func(context.Context) (bool, error) // it empties this node; nil where it cannot be asked
+	fetch    bool                                // it never looks where a guest runs: a start brings one here that runs elsewhere
 }
 
 // act does one action of the agent's.

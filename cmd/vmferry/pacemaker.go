@@ -130,7 +130,8 @@ func (r *relocation) examine(ctx context.Context) error {
 		refused = errors.Join(refused, refusal)
 	}
 	if refused != nil {
-		return fmt.Errorf("pacemaker would stop %q and start it on %s, not move it: %w", r.Claim.Resource, r.node, refused)
+		return fmt.Errorf("pacemaker would stop %q and start it on %s, not move it: %w", r.Claim.Resource, r.node,
+			refused)
 	}
 	for _, with := range x.With {
 		r.printf("%s", with)
@@ -318,6 +319,6 @@ func (r *relocation) takeBack(ctx context.Context, clearLine string) error {
 	if err := r.ask(context.WithoutCancel(ctx), r.client.ClearMove); err != nil {
 		return interrupted(", and the request could not be taken back: %w: type %s", err, clearLine)
 	}
-	return interrupted(": the request is taken back; a migration that Pacemaker has begun continues: to see where the " +
-		"guest is, type crm_mon -1")
+	return interrupted(": the request is taken back; a migration that Pacemaker has begun continues: to see where " +
+		"the guest is, type crm_mon -1")
 }

@@ -103,7 +103,8 @@ func planTable(w io.Writer, r plan.Report) error {
 	}
 	fmt.Fprintf(w, "\nempty after %.1f s of %.0f s; the link alone needs %.1f s\n", r.Makespan, r.Window, r.Bound)
 	if !r.Measured {
-		fmt.Fprintln(w, "a guest that was never migrated counts as idle, as no dirty rate was measured: leave --no-measure out")
+		fmt.Fprintln(w, "a guest that was never migrated counts as idle, as no dirty rate was measured: "+
+			"leave --no-measure out")
 	}
 	return nil
 }

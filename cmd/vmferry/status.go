@@ -152,7 +152,8 @@ func (s statusReport) table(w io.Writer) error {
 		t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 		fmt.Fprintln(t, "GUEST\tRESOURCE\tLIBVIRT\tPROCESS\tMANAGER\tLAST MIGRATION")
 		for _, g := range s.Guests {
-			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", g.Guest, cmp.Or(g.Resource, "-"), g.Libvirt, g.Process, g.Manager, g.Last)
+			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", g.Guest, cmp.Or(g.Resource, "-"), g.Libvirt, g.Process, g.Manager,
+				g.Last)
 		}
 		if err := t.Flush(); err != nil {
 			return err
@@ -209,12 +210,14 @@ func parseSince(text string, now time.Time) (time.Time, error) {
 	if d, err := time.ParseDuration(text); err == nil && d >= 0 {
 		return now.Add(-d), nil
 	}
-	for _, form := range []string{time.RFC3339, "2006-01-02T15:04:05", "2006-01-02 15:04:05", "2006-01-02 15:04", time.DateOnly} {
+	for _, form := range []string{time.RFC3339, "2006-01-02T15:04:05",
+		"2006-01-02 15:04:05", "2006-01-02 15:04", time.DateOnly} {
 		if t, err := time.ParseInLocation(form, text, now.Location()); err == nil {
 			return t, nil
 		}
 	}
-	return time.Time{}, misuse("report: --since %q is not a time: write it as 24h, 7d, 2026-11-20 or 2026-11-20T18:30:00Z", text)
+	return time.Time{}, misuse("report: --since %q is not a time: write it as 24h, 7d, 2026-11-20 or "+
+		"2026-11-20T18:30:00Z", text)
 }
 
 // writePage puts the page into place whole.

@@ -29,7 +29,8 @@ func monitors(dir string, queue *admission.Server, log logrus.FieldLogger) task 
 			Open: pool.Open, Processes: hostproc.Host{System: true}, // others' guests are declined
 			RunDir: dir, StateDir: notes.DefaultStateDir, Log: log,
 		}
-		server := agentd.Server{Socket: filepath.Join(dir, wire.Socket), Look: monitor.Look, Turn: queue.Serve, Log: log}
+		server := agentd.Server{Socket: filepath.Join(dir, wire.Socket), Look: monitor.Look, Turn: queue.Serve,
+			Log: log}
 		if err := server.Run(ctx, func() { close(ready) }); err != nil {
 			log.WithError(err).Error("monitors are not answered: the agent looks without vmferryd, which costs more")
 			close(ready)

@@ -94,8 +94,8 @@ func (d *DelayLock) session(ctx context.Context) error {
 // refused says once that others than logind talk to us.
 func (d *DelayLock) refused(sender string) {
 	d.strange.Do(func() {
-		d.Log.Infof("ignored a D-Bus message from %q: only logind and the bus itself are accepted; further ones are not logged",
-			sender)
+		d.Log.Infof("ignored a D-Bus message from %q: only logind and the bus itself are accepted; "+
+			"further ones are not logged", sender)
 	})
 }
 

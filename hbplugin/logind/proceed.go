@@ -30,8 +30,8 @@ var targets = map[string]string{
 }
 
 // errKind is why a shutdown has to wait although nobody needs that.
-var errKind = errors.New("libvirt delays the shutdown for the guests that it runs, and logind did not report what kind of " +
-	"shutdown it is (systemd before 255 does not)")
+var errKind = errors.New("libvirt delays the shutdown for the guests that it runs, and logind did not report what kind " +
+	"of shutdown it is (systemd before 255 does not)")
 
 const (
 	// othersAgain is how often it is looked who still holds the shutdown.

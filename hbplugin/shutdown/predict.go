@@ -86,10 +86,11 @@ func (r *round) takePrediction(since time.Time, said []hbplugin.Verdict, err err
 	for _, v := range said {
 		switch {
 		case v.Fate == hbplugin.Unknown:
-			r.o.Log.WithFields(verdict.Fields(v)).Warn("guest " + v.Resource + ": cannot tell whether it will move live (" + v.Why +
-				")")
+			r.o.Log.WithFields(verdict.Fields(v)).
+				Warn("guest " + v.Resource + ": cannot tell whether it will move live (" + v.Why + ")")
 		case !v.Fate.KeepsRunning():
-			r.o.Log.WithFields(verdict.Fields(v)).Warn("guest " + v.Resource + " will not move live: it " + verdict.Words(v))
+			r.o.Log.WithFields(verdict.Fields(v)).
+				Warn("guest " + v.Resource + " will not move live: it " + verdict.Words(v))
 		}
 	}
 }
@@ -130,7 +131,8 @@ func (r *round) accounted(since time.Time, traces map[string]verdict.Trace) {
 	account := Account(r.record.here, r.seen.Guests, r.record.said, traces)
 	for _, d := range account {
 		if !d.Fate.KeepsRunning() {
-			log := r.o.Log.WithFields(verdict.Fields(d.Said)).WithFields(logrus.Fields{"guest": d.Guest, "became": string(d.Fate)})
+			log := r.o.Log.WithFields(verdict.Fields(d.Said)).WithFields(logrus.Fields{
+				"guest": d.Guest, "became": string(d.Fate)})
 			log.Warn("guest " + d.Guest + " " + d.String())
 		}
 	}

@@ -25,7 +25,8 @@ type Seen struct {
 // LookAt asks for what the manager has here, and for the guests that have a process here, at once, so that one who does
 // not answer takes no time from the other. claims are those of the manager, wherever they are; nil where nobody knows.
 func LookAt(
-	ctx context.Context, view func(context.Context) (hbplugin.View, error), here func(context.Context) ([]string, error),
+	ctx context.Context, view func(context.Context) (hbplugin.View, error),
+	here func(context.Context) ([]string, error),
 	claims func(context.Context) ([]hbplugin.Claim, error),
 ) (s Seen) {
 	var wait sync.WaitGroup

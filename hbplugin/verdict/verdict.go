@@ -128,7 +128,9 @@ func (g Guest) saves() bool {
 // For is the Asker of a cluster manager. open connects to the libvirt at a URI, and run runs Pacemaker's program that
 // tells a node's address; see [resource.AddressOf]. The request is the move that the agent would make: where a node has
 // no address of its own its name stands for it.
-func For(m hbplugin.Cluster, open func(ctx context.Context, uri string) (migrate.Host, error), run resource.Command) Asker {
+func For(
+	m hbplugin.Cluster, open func(ctx context.Context, uri string) (migrate.Host, error), run resource.Command,
+) Asker {
 	return Asker{
 		Forecast: m.Forecast,
 		Candidates: func(ctx context.Context) ([]string, error) {

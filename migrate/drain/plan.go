@@ -59,7 +59,7 @@ type Step struct {
 	// AtOnce is how many may be on the link, this one counted, so that it keeps its budget even
 	// if all of them come to send at the same time.
 	AtOnce     int                `json:"at_once,omitempty"`
-	Prediction predict.Prediction `json:"prediction"` // of ladder.Rung; of the first that was found wanting for a guest that leaves over no link
+	Prediction predict.Prediction `json:"prediction"` // of Rung; of the first rung for a guest that is not live
 	Why        string             `json:"why,omitempty"`
 }
 
@@ -133,7 +133,8 @@ func (n Node) checkGuest(g Guest) error {
 		return fmt.Errorf("a guest has no name")
 	case g.Link != "" && !slices.ContainsFunc(n.Links, func(l Link) bool { return l.Name == g.Link }):
 		return fmt.Errorf("guest %q is to migrate over link %q, which the node does not have", g.Name, g.Link)
-	case !(l.DirtyRate >= 0) || l.Limit < 0 || l.Budget < 0 || l.HandOver < 0 || g.Shutdown < 0 || g.Patience < 0 || !(g.Most >= 0):
+	case !(l.DirtyRate >= 0) || l.Limit < 0 || l.Budget < 0 || l.HandOver < 0 ||
+		g.Shutdown < 0 || g.Patience < 0 || !(g.Most >= 0):
 		return fmt.Errorf("guest %q has a negative rate or time", g.Name)
 	}
 	for _, m := range g.Ladder {

@@ -32,7 +32,8 @@ func (e *TooLate) Error() string {
 	if e.Rung != "" {
 		what = fmt.Sprintf("use %q instead", e.Rung)
 	}
-	return fmt.Sprintf("guest %q cannot be migrated in the %v that remain: %s; %s", e.Guest, e.Left.Round(time.Second), e.Why, what)
+	return fmt.Sprintf("guest %q cannot be migrated in the %v that remain: %s; %s", e.Guest, e.Left.Round(time.Second),
+		e.Why, what)
 }
 
 // Clock tells the time and wakes.
@@ -87,7 +88,8 @@ func NewQueue(n Node, o Options) (*Queue, error) {
 		return nil, err
 	}
 	n.Links = slices.Clone(n.Links)
-	q := &Queue{clock: o.Clock, gather: o.Gather, explore: o.Explore, node: n, links: slices.Clone(n.Links), turns: make(map[string]*Turn), stop: func() bool { return false }}
+	q := &Queue{clock: o.Clock, gather: o.Gather, explore: o.Explore, node: n, links: slices.Clone(n.Links),
+		turns: make(map[string]*Turn), stop: func() bool { return false }}
 	if q.clock == nil {
 		q.clock = systemClock{}
 	}

@@ -24,7 +24,9 @@ type Moves struct {
 
 // Move is migrate.Move, with a probe of the targets watch from the first phase after the queue on. The record of a
 // failed migration is kept, too.
-func (m Moves) Move(ctx context.Context, req migrate.Request, deps migrate.Deps, watch []string) (migrate.Record, error) {
+func (m Moves) Move(
+	ctx context.Context, req migrate.Request, deps migrate.Deps, watch []string,
+) (migrate.Record, error) {
 	deps.Log, deps.Links, deps.Guests = m.Log, m.path(history.LinksFile), m.path(history.GuestsFile)
 	var probe *guestprobe.Probe
 	progress := req.Progress
@@ -78,7 +80,8 @@ func (m Moves) Judge(ctx context.Context, probe *guestprobe.Probe, record *migra
 		m.Log.Warnf("watch: %s never answered: in the guest, type blackout serve", target)
 	}
 	for _, b := range seen.Blackouts {
-		m.Log.Infof("clients of %s were without an answer for %.1f ms (give or take %.1f ms)", b.Target, b.MS, b.ErrorMS)
+		m.Log.Infof("clients of %s were without an answer for %.1f ms (give or take %.1f ms)", b.Target, b.MS,
+			b.ErrorMS)
 	}
 	record.Judge(seen.Blackouts)
 }

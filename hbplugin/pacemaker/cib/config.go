@@ -167,8 +167,8 @@ func (t *tree) agent() string {
 // timed are the actions of which the time-out is told.
 var timed = []string{"start", "stop", "monitor", "migrate_to", "migrate_from"}
 
-// timeouts are those of the operations of a primitive and its template, by action. One is taken from the operation's own
-// attribute, then from its meta attributes, then from the operation defaults (pcmk__unpack_action_meta).
+// timeouts are those of the operations of a primitive and its template, by action. One is taken from the operation's
+// own attribute, then from its meta attributes, then from the operation defaults (pcmk__unpack_action_meta).
 func (d *document) timeouts(p, template *tree) (timeouts map[string]string, ruled []string) {
 	limits := choices{}
 	for _, list := range append(p.all("operations"), template.all("operations")...) {
@@ -251,7 +251,8 @@ func (d *document) readNodes() {
 		states[s.attr("uname")] = s
 	}
 	add := func(name string) {
-		d.out.Nodes = append(d.out.Nodes, d.member(name, cmp.Or(configured[name], &tree{}), cmp.Or(states[name], &tree{})))
+		m := d.member(name, cmp.Or(configured[name], &tree{}), cmp.Or(states[name], &tree{}))
+		d.out.Nodes = append(d.out.Nodes, m)
 	}
 	for _, n := range d.conf.at("nodes").all("node") {
 		configured[n.attr("uname")] = n

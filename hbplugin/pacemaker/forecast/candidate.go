@@ -81,8 +81,8 @@ func (c candidate) failed() cause {
 	case count >= cib.Infinity:
 		return cause{"it has failed there: its fail-count is INFINITY", cleanup(id, c.host)}
 	case limit > 0 && count >= limit:
-		return cause{fmt.Sprintf("it has failed there: its fail-count is %d, and migration-threshold is %d", count, limit),
-			cleanup(id, c.host)}
+		return cause{fmt.Sprintf("it has failed there: its fail-count is %d, and migration-threshold is %d", count,
+			limit), cleanup(id, c.host)}
 	case text != "":
 		return cause{fmt.Sprintf("its agent answered %d there (%s)", m.Answers[id], text),
 			"repair it there, then " + cleanup(id, c.host)}
@@ -138,8 +138,8 @@ func (c candidate) colocated() cause {
 		case l.Score <= -cib.Infinity && there:
 			return cause{fmt.Sprintf("colocation %q keeps it away from %q, which runs there", l.ID, l.With), ""}
 		case l.Score >= cib.Infinity && (!there || role != ""):
-			return c.because(fmt.Sprintf("colocation %q keeps it with %q, which does not run there%s", l.ID, l.With, role),
-				l.With)
+			return c.because(fmt.Sprintf("colocation %q keeps it with %q, which does not run there%s", l.ID, l.With,
+				role), l.With)
 		}
 	}
 	return cause{}

@@ -276,7 +276,8 @@ func about(reason string) (name, task string) {
 // follows explains a restart by a resource that must be started before and stopped after this one.
 func (w world) follows(r cib.Resource, name, task, reason string) cause {
 	other, known := w.conf.Resource(name)
-	remedy := fmt.Sprintf("run %q on all nodes as a clone with interleave=true, or, if its agent can, move it live too", name)
+	remedy := fmt.Sprintf("run %q on all nodes as a clone with interleave=true, or, if its agent can, move it live too",
+		name)
 	why := reason + w.link(r, name)
 	if task == "demote" || task == "promote" {
 		return cause{why, "move the promoted role at a time when the guest may stop"}
