@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/drain"
+	"github.com/vmferry/vmferry/migrate/predict"
 	"github.com/vmferry/vmferry/migrate/qmp"
 	"github.com/vmferry/vmferry/migrate/slot"
 )
@@ -125,7 +126,7 @@ func timedOut(ctx context.Context, waited time.Duration) error {
 }
 
 // update reports to the queue, where there is one, what was learnt of the guest's load since.
-func (a *admitter) update(l drain.Load) {
+func (a *admitter) update(l predict.Load) {
 	if a.granted != nil {
 		a.granted.Update(l)
 	}

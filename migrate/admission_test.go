@@ -16,6 +16,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/history"
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/predict"
 	"github.com/vmferry/vmferry/migrate/record"
 	"github.com/vmferry/vmferry/migrate/slot"
 	"github.com/vmferry/vmferry/migrate/wait"
@@ -35,7 +36,7 @@ type fakeAdmission struct {
 func (f *fakeAdmission) AtOnce() int             { return f.atOnce }
 func (f *fakeAdmission) Deadline() time.Time     { return f.deadline }
 func (f *fakeAdmission) GiveUp() <-chan struct{} { return f.giveUp }
-func (f *fakeAdmission) Update(l drain.Load)     { f.note(fmt.Sprintf("dirties %v", l.DirtyRate)) }
+func (f *fakeAdmission) Update(l predict.Load)   { f.note(fmt.Sprintf("dirties %v", l.DirtyRate)) }
 func (f *fakeAdmission) Copied(pause time.Duration) {
 	slot, _ := freeSlot(f.pair)
 	f.note(fmt.Sprintf("copied, pause %v, slot free: %v", pause, slot != nil))

@@ -8,7 +8,6 @@ import (
 	"libvirt.org/go/libvirtxml"
 
 	"github.com/vmferry/vmferry/migrate/convergence"
-	"github.com/vmferry/vmferry/migrate/drain"
 	"github.com/vmferry/vmferry/migrate/endpoint"
 	"github.com/vmferry/vmferry/migrate/history"
 	"github.com/vmferry/vmferry/migrate/ladder"
@@ -67,7 +66,7 @@ func (p *planner) beginMeasuring(ctx context.Context) {
 
 // predict puts into the record what is known of the guest, and how the move should go. It waits for the
 // end of a measurement only where there is time for that, and it shows more than the first pass will.
-func (p *planner) predict(ctx context.Context, update func(drain.Load)) {
+func (p *planner) predict(ctx context.Context, update func(predict.Load)) {
 	defer p.step("predict")()
 	ctx, cancel := p.before(ctx)
 	defer cancel()
@@ -226,14 +225,14 @@ func (p *planner) admissionRequest() AdmissionRequest {
 }
 
 // awaitLoad is an AdmissionRequest's Measured. It has a connection of its own, and writes nothing of p's.
-func (p *planner) awaitLoad(ctx context.Context) (drain.Load, bool) {
+func (p *planner) awaitLoad(ctx context.Context) (predict.Load, bool) {
 	if p.known.Load.Dirty.Measured || p.known.Ready.IsZero() || wait.For(ctx, time.Until(p.known.Ready)) != nil {
-		return drain.Load{}, false
+		return predict.Load{}, false
 	}
 	own := separate(&p.source)
 	defer own.Close()
 	if own.Connect(ctx, endpoint.LookTime) != nil {
-		return drain.Load{}, false
+		return predict.Load{}, false
 	}
 	ctx, cancel := context.WithTimeout(ctx, sampleTime)
 	defer cancel()

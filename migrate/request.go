@@ -12,11 +12,11 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/vmferry/vmferry/migrate/convergence"
-	"github.com/vmferry/vmferry/migrate/drain"
 	"github.com/vmferry/vmferry/migrate/endpoint"
 	"github.com/vmferry/vmferry/migrate/events"
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/predict"
 	"github.com/vmferry/vmferry/migrate/preflight"
 	"github.com/vmferry/vmferry/migrate/slot"
 )
@@ -268,10 +268,10 @@ type Relay interface {
 type AdmissionRequest struct {
 	Guest, UUID, Target string
 
-	Load drain.Load
+	Load predict.Load
 	// Measured waits until the dirty rate was measured, and gives the load again; not ok where there is
 	// nothing new. It may be called from another goroutine, until the queue has answered.
-	Measured func(ctx context.Context) (_ drain.Load, ok bool)
+	Measured func(ctx context.Context) (_ predict.Load, ok bool)
 
 	Rate     float64       // bytes per second that the link to the target carries, 0 where that is not known
 	Most     float64       // bytes per second that this move may take of it, 0 for all
@@ -289,7 +289,7 @@ type Admission interface {
 	// GiveUp is closed when the move should be aborted, as this is the last moment for something else.
 	GiveUp() <-chan struct{}
 	// Update says what was learnt of the guest's load since.
-	Update(l drain.Load)
+	Update(l predict.Load)
 	// Copied reports that the guest has left, and the next one may begin. pause is for how long it was stopped, 0
 	// where that is not known.
 	Copied(pause time.Duration)

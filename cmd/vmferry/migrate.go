@@ -17,11 +17,10 @@ import (
 	"github.com/vmferry/vmferry/hbplugin/verdict"
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/blackout"
-	"github.com/vmferry/vmferry/migrate/guestprobe"
-	"github.com/vmferry/vmferry/migrate/history"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/preflight"
 	"github.com/vmferry/vmferry/migrate/record"
+	"github.com/vmferry/vmferry/migrate/recorded"
 	"github.com/vmferry/vmferry/migrate/relay"
 	"github.com/vmferry/vmferry/resource"
 	"github.com/vmferry/vmferry/resource/hostproc/local"
@@ -109,17 +108,13 @@ func (c *call) order(args []string) (o order, done bool, err error) {
 }
 
 func (o order) check() error {
-	for _, d := range []struct {
-		name  string
-		value time.Duration
-	}{{"budget", o.budget}, {"deadline", o.deadline}} {
-		if d.value < 0 {
-			return fmt.Errorf("--%s %s is below 0", d.name, d.value)
-		}
-	}
 	switch {
+	case o.budget < 0:
+		return fmt.Errorf("--budget %s is below 0", o.budget)
+	case o.deadline < 0:
+		return fmt.Errorf("--deadline %s is below 0", o.deadline)
 	case slices.ContainsFunc(o.nodes, func(n string) bool { return n == "" || strings.HasPrefix(n, "-") }):
-		return fmt.Errorf("%q is no NODE, nor NODE,NODE", strings.Join(o.nodes, ","))
+		return fmt.Errorf("%q is not a valid NODE or NODE,NODE", strings.Join(o.nodes, ","))
 	case o.toURI != "" && len(o.nodes) > 1:
 		return errors.New("--to-uri is the libvirt of one node: name one NODE, or leave it out")
 	case o.lifetime < time.Minute:
@@ -127,7 +122,7 @@ func (o order) check() error {
 	case !slices.Contains(preflight.DiskModes, o.disks):
 		return fmt.Errorf("--disks %q is unknown: use shared, copy or auto", o.disks)
 	case o.toURI != "" && !strings.Contains(o.toURI, "://"):
-		return fmt.Errorf("--to-uri %q is no URI: write it like qemu+tcp://%s/system", o.toURI, o.node)
+		return fmt.Errorf("--to-uri %q is not a URI: write it like qemu+tcp://%s/system", o.toURI, o.node)
 	case o.toURI != "" && o.transport != "":
 		return errors.New("--to-uri says the transport already: leave --transport out")
 	case len(o.watch) > 0:
@@ -154,7 +149,6 @@ func (c *call) byHand(ctx context.Context, inv *inventory.Inventory, g *inventor
 		o.node = o.nodes[i]
 		c.printf("moving guest %q to %s (%s)", g.Name, o.node, target)
 		rec, err = c.move(ctx, g, target, o)
-		c.keep(rec)
 		if ctx.Err() != nil || i+1 == len(targets) || !migrate.MayTryNext(err) {
 			break
 		}
@@ -178,74 +172,36 @@ func (o order) targets(g *inventory.Guest) ([]string, error) {
 	for _, node := range o.nodes {
 		to, err := resource.Params{Hypervisor: g.URI, Transport: o.transport}.Route(node, "")
 		if err != nil {
-			return nil, misuse("migrate: %w: say --to-uri URI", err)
+			return nil, misuse("migrate: %w: pass --to-uri URI", err)
 		}
 		uris = append(uris, to.URI)
 	}
 	return uris, nil
 }
 
-// keep puts the record beside the agent's, and learns from it what the link
-// carries and what the guest does. The guest has moved or not, whatever becomes of that.
-func (c *call) keep(rec record.Record) {
-	if err := history.AppendRecord(c.records(), rec); err != nil {
-		c.printf("the migration is not on record: %s", verdict.OneLine(err))
-	}
-	if err := history.LearnLink(c.links(), rec); err != nil {
-		c.printf("what the migration told of the link is lost: %s", verdict.OneLine(err))
-	}
-	if err := history.LearnGuest(c.profiles(), rec); err != nil {
-		c.printf("what the migration told of the guest is lost: %s", verdict.OneLine(err))
-	}
-}
-
-// move is Move with what an operator sees of it.
+// move is one try, with what an operator sees of it.
 func (c *call) move(ctx context.Context, g *inventory.Guest, target string, o order) (record.Record, error) {
-	meter := c.meter()
-	var v *guestprobe.Probe
 	if lack := migrate.BudgetHeld(g.URI); lack != nil {
 		c.printf("the blackout budget of %s cannot be held: %s", g.Name, verdict.OneLine(lack))
 	}
-	deps := migrate.Deps{Open: c.open.Host, Slots: c.slots, Queue: c.queue,
-		Links: c.links(), Guests: c.profiles(), Log: c.log()}
+	meter := c.meter()
+	defer meter.end()
+	moves := recorded.Moves{StateDir: c.stateDir, Log: logTo(meter)}
+	deps := migrate.Deps{Open: c.open.Host, Slots: c.slots, Queue: c.queue}
 	local.SetDeps(&deps, c.witness(g.URI))
-	deps.Relay = func(guest, domainXML string) (migrate.Relay, error) { return relay.Open(guest, domainXML, c.log()) }
-	rec, err := migrate.Move(ctx, migrate.Request{
+	deps.Relay = func(guest, domainXML string) (migrate.Relay, error) { return relay.Open(guest, domainXML, moves.Log) }
+	return moves.Move(ctx, migrate.Request{
 		Guest: g.Name, UUID: g.UUID, SourceURI: g.URI, Target: o.node, TargetURI: target,
 		Bandwidth: o.bandwidth, BlackoutBudget: o.budget, Disks: o.disks,
 		Options: libvirt.MigrateOptions{TLS: o.tls}, Rest: migrate.RestTime,
-		Progress: func(p migrate.Progress) {
-			if v == nil && len(o.watch) > 0 &&
-				p.Phase != migrate.PhaseSlot { // a guest that waits for its turn needs no probe
-				v = guestprobe.Begin(ctx, o.watch)
-			}
-			meter.show(time.Now(), p.Phase, g.Name+": "+describe(p))
-		},
-	}, deps)
-	meter.end()
-	if v != nil {
-		c.judge(context.WithoutCancel(ctx), &rec, v)
-	}
-	return rec, err
+		Progress: func(p migrate.Progress) { meter.show(time.Now(), p.Phase, g.Name+": "+describe(p)) },
+	}, deps, o.watch)
 }
 
-// judge joins what the probe saw to the record.
-func (c *call) judge(ctx context.Context, rec *record.Record, v *guestprobe.Probe) {
-	seen, err := v.End(ctx, rec.Outcome == record.Moved)
-	if err != nil {
-		c.printf("the blackout was not measured: %s", verdict.OneLine(err))
-		return
-	}
-	rec.Judge(seen.Blackouts)
-	for _, target := range seen.Mute {
-		c.printf("%s never answered: does 'blackout serve' run in the guest?", target)
-	}
-}
-
-// log takes warnings only: the rest is in the progress and in the record.
-func (c *call) log() logrus.FieldLogger {
+// logTo takes warnings only: the rest is in the progress and in the record.
+func logTo(w io.Writer) logrus.FieldLogger {
 	log := logrus.New()
-	log.SetOutput(c.stderr)
+	log.SetOutput(w)
 	log.SetLevel(logrus.WarnLevel)
 	log.SetFormatter(&logrus.TextFormatter{DisableTimestamp: true, DisableColors: true})
 	return log
@@ -272,7 +228,7 @@ func exitOf(ctx context.Context, err error) error {
 	case errors.Is(err, migrate.ErrUnknown):
 		return &failure{exitUnknown, err}
 	case errors.Is(ctx.Err(), context.Canceled):
-		return &failure{exitInterrupted, fmt.Errorf("interrupted: %w", err)}
+		return interrupted(": %w", err)
 	}
 	return err
 }

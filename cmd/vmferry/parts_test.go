@@ -171,7 +171,7 @@ func TestPlanCells(t *testing.T) {
 		{hbplugin.MovesLive, "nudge", "n2", "nudge", "kept"}, // of a new rung, by its spec
 		{hbplugin.Restarts, "hibernate", "n2", "hibernate", "broken"},
 		{hbplugin.Stays, "", "-", "stays", "-"},
-		{hbplugin.Untold, "", "-", "cannot tell", "-"},
+		{hbplugin.Unknown, "", "-", "cannot tell", "-"},
 		{hbplugin.Stays, ladder.Live, "-", "by hand", "kept"},
 	} {
 		s := plan.Step{Guest: "g", Rung: test.means, Kept: true, Verdict: hbplugin.Verdict{Fate: test.fate}}

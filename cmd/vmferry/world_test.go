@@ -98,7 +98,12 @@ func (w world) lines(name string) [][]string {
 }
 
 // run is every program of the cluster managers.
-func (w world) run(ctx context.Context, program string, args ...string) ([]byte, error) {
+func (w world) run(ctx context.Context, program string, args ...string) (string, error) {
+	out, err := w.answer(ctx, program, args)
+	return string(out), err
+}
+
+func (w world) answer(ctx context.Context, program string, args []string) ([]byte, error) {
 	name := filepath.Base(program)
 	w.note(name + " " + strings.Join(args, " "))
 	switch name {

@@ -2,7 +2,6 @@ package outcome
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -84,7 +83,7 @@ func (g Guest) Line() string {
 		why = cmp.Or(g.Said.Why, g.Why)
 	}
 	if why != "" && !g.Happened.KeepsRunning() {
-		text += ": " + verdict.OneLine(errors.New(why))
+		text += ": " + verdict.Line(why)
 	}
 	if !g.AsSaid {
 		text += "; predicted: " + verdict.Words(g.Said)

@@ -103,7 +103,7 @@ func (s Sources) load(ctx context.Context, g *inventory.Guest, dirty bool) (load
 	return load, disks, err
 }
 
-// defaultStoreRate is what shared storage takes of which no saved guest has told, in bytes per second.
+// defaultStoreRate is what shared storage takes where no guest was saved yet, in bytes per second.
 const defaultStoreRate = 64 << 20
 
 // storeRate is how fast the last guest was saved from here.

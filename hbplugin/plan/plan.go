@@ -32,7 +32,7 @@ type Report struct {
 type Step struct {
 	Guest     string      `json:"guest"`
 	Resource  string      `json:"resource,omitempty"`
-	Rung      ladder.Rung `json:"means,omitempty"` // empty: it stays, or nobody could tell
+	Rung      ladder.Rung `json:"means,omitempty"` // empty: it stays, or that is not known
 	To        string      `json:"to,omitempty"`    // empty: nowhere, or not known
 	Start     float64     `json:"start_s"`
 	End       float64     `json:"end_s"`
@@ -111,7 +111,7 @@ func stepOf(p inventory.Prediction) Step {
 // leaves reports whether the guest is off the node when the drain is over. Without a cluster manager it is reckoned how
 // long its operator's own moves take.
 func (o Observed) leaves(p inventory.Prediction) bool {
-	return p.Fate != hbplugin.Stays && p.Fate != hbplugin.Untold || !o.Managed && p.Guest.IsActive()
+	return p.Fate != hbplugin.Stays && p.Fate != hbplugin.Unknown || !o.Managed && p.Guest.IsActive()
 }
 
 // candidate is the guest as the planner sees it: by its verdict, and by what its resource allows.

@@ -15,7 +15,6 @@ import (
 	"github.com/vmferry/vmferry/hbplugin/verdict"
 	"github.com/vmferry/vmferry/migrate/endpoint"
 	"github.com/vmferry/vmferry/migrate/record"
-	"github.com/vmferry/vmferry/migrate/shellword"
 	"github.com/vmferry/vmferry/resource"
 	"github.com/vmferry/vmferry/resource/notes"
 )
@@ -105,7 +104,7 @@ func (p *Predictor) predict(ctx context.Context, from []hbplugin.Cluster) (now p
 }
 
 // adrift are the verdicts of guests that run here without a resource, beside those that the managers have. Where that
-// cannot be told there are none: a drain takes them for guests that may move.
+// is not known there are none: a drain takes them for guests that may move.
 func (p *Predictor) adrift(ctx context.Context, verdicts []hbplugin.Verdict) (out []hbplugin.Verdict) {
 	names, err := p.from.Here(ctx)
 	names = slices.DeleteFunc(names, func(name string) bool {
@@ -122,9 +121,7 @@ func (p *Predictor) adrift(ctx context.Context, verdicts []hbplugin.Verdict) (ou
 	defer p.mu.Unlock()
 	for _, name := range shutdown.Adrift(names, claims) {
 		out = append(out, hbplugin.Verdict{Resource: name, Fate: hbplugin.Stays,
-			Why: "its resource was deleted while it ran",
-			Remedy: "before the node goes down, type: vmferry migrate " +
-				shellword.Operands(p.known[name].Guest, "NODE")})
+			Why: "its resource was deleted while it ran", Remedy: verdict.ByHand(p.known[name].Guest)})
 	}
 	return out
 }
@@ -237,7 +234,7 @@ func recordsOf(name string, note notes.Guest, records []record.Record, since tim
 	return out
 }
 
-// places is where the resources are, by the first manager that knows. Heartbeat does not tell.
+// places is where the resources are, by the first manager that knows. Heartbeat does not know.
 func (p *Predictor) places(ctx context.Context) (none hbplugin.Places, err error) {
 	seen, err := managers.Look(ctx, p.from.Managers())
 	if err != nil {

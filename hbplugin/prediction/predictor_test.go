@@ -104,7 +104,7 @@ func TestNotesFollowTheForecast(t *testing.T) {
 		return []notes.Guest{{Resource: "web", Guest: "web"}}, nil
 	}
 	got, err := p.Predict(t.Context(), []hbplugin.Cluster{o})
-	if err != nil || len(got) != 1 || got[0].Fate == hbplugin.Untold {
+	if err != nil || len(got) != 1 || got[0].Fate == hbplugin.Unknown {
 		t.Errorf("%+v, %v", got, err)
 	}
 }
@@ -120,7 +120,7 @@ func TestAskOfAnotherAgent(t *testing.T) {
 		},
 	}
 	got, err := predictorOf(o).Predict(t.Context(), []hbplugin.Cluster{o})
-	if err != nil || len(got) != 2 || got[0].Fate != hbplugin.MovesLive || got[1].Fate != hbplugin.Untold {
+	if err != nil || len(got) != 2 || got[0].Fate != hbplugin.MovesLive || got[1].Fate != hbplugin.Unknown {
 		t.Errorf("%+v, %v", got, err)
 	}
 }

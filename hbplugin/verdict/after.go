@@ -10,7 +10,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/record"
 )
 
-// Trace is what can be told of one guest after the drain of the node that it was on.
+// Trace is what is known of one guest after the drain of the node that it was on.
 type Trace struct {
 	Node    string          // the node that was drained
 	Records []record.Record // of the guest, since the drain began, in the order in which they were written
@@ -21,7 +21,7 @@ type Trace struct {
 }
 
 // Became is what has become of the guest: the fate that it met, and why where it was not moved live. Where it runs
-// decides; how it came there is told by libvirt on that node, and by the records where that does not say.
+// decides; how it came there is known from libvirt on that node, and by the records where that does not say.
 func Became(t Trace) (fate hbplugin.Fate, why string) {
 	last, recorded := t.last()
 	switch {
@@ -34,7 +34,7 @@ func Became(t Trace) (fate hbplugin.Fate, why string) {
 	case t.There != nil && !t.There.State.Active():
 		why = fmt.Sprintf("the cluster manager has it on %s, and libvirt there says %s", t.Nodes[0], t.There.State)
 		if t.Busy || len(t.Nodes) > 1 {
-			return hbplugin.Untold, why
+			return hbplugin.Unknown, why
 		}
 		return hbplugin.Stops, join(ended(last), why) // its start there has failed
 	}
@@ -44,7 +44,7 @@ func Became(t Trace) (fate hbplugin.Fate, why string) {
 	case arrival != "" || recorded:
 		return hbplugin.Restarts, ended(last)
 	}
-	return hbplugin.Untold, "no record on this node says how it left"
+	return hbplugin.Unknown, "no record on this node says how it left"
 }
 
 // unplaced is the fate of a guest of which nobody knows where it is now.
@@ -56,7 +56,7 @@ func unplaced(t Trace, last record.Record, recorded bool) (hbplugin.Fate, string
 	if recorded {
 		why += "; " + ended(last)
 	}
-	return hbplugin.Untold, strings.TrimSuffix(why, "; ")
+	return hbplugin.Unknown, strings.TrimSuffix(why, "; ")
 }
 
 // last is the record of how the guest left, or was to leave. A state that was restored says nothing of that.
@@ -86,7 +86,7 @@ func ended(r record.Record) string {
 	return join(r.Rung.Spec().Ended, r.Error)
 }
 
-// Agrees reports whether what was said before is what happened. Who could not tell has not said it.
+// Agrees reports whether what was said before is what happened. Unknown agrees with nothing.
 func Agrees(said, happened hbplugin.Fate) bool {
-	return said == happened && said != hbplugin.Untold || said.KeepsRunning() && happened.KeepsRunning()
+	return said == happened && said != hbplugin.Unknown || said.KeepsRunning() && happened.KeepsRunning()
 }

@@ -43,17 +43,17 @@ func TestBecame(t *testing.T) {
 		{"saved, and restored there", Trace{Nodes: []string{"n2"}, There: running("restored")}, hbplugin.Restarts, ""},
 		{"restored here before it moved", Trace{Nodes: []string{"n2"}, Records: []record.Record{moved, restored}},
 			hbplugin.MovesLive, ""},
-		{"no word of how", Trace{Nodes: []string{"n2"}, There: running("unpaused")}, hbplugin.Untold,
+		{"no word of how", Trace{Nodes: []string{"n2"}, There: running("unpaused")}, hbplugin.Unknown,
 			"no record on this node says how it left"},
 		{"its start there has failed", Trace{Nodes: []string{"n2"}, Records: []record.Record{down},
 			There: &libvirt.Status{State: libvirt.ShutOff}},
 			hbplugin.Stops, "it was shut down; no place; the cluster manager has it on n2, and libvirt there says shut off"},
 		{"it is still started there", Trace{Nodes: []string{"n2"}, Busy: true,
 			There: &libvirt.Status{State: libvirt.ShutOff}},
-			hbplugin.Untold, "the cluster manager has it on n2, and libvirt there says shut off"},
+			hbplugin.Unknown, "the cluster manager has it on n2, and libvirt there says shut off"},
 		{"two nodes, and the first says no",
 			Trace{Nodes: []string{"n2", "n3"}, There: &libvirt.Status{State: libvirt.ShutOff}},
-			hbplugin.Untold, "the cluster manager has it on n2, and libvirt there says shut off"},
+			hbplugin.Unknown, "the cluster manager has it on n2, and libvirt there says shut off"},
 		{"nowhere", Trace{Records: []record.Record{refused, down}}, hbplugin.Stops, "it was shut down; no place"},
 		{"nowhere without a record", Trace{}, hbplugin.Stops, ""},
 		{"moved, and lost there", Trace{Records: []record.Record{moved}}, hbplugin.Stops, ""},
@@ -62,9 +62,9 @@ func TestBecame(t *testing.T) {
 		{"mute manager, moved", Trace{Lost: errors.New("no answer"), Records: []record.Record{moved}},
 			hbplugin.MovesLive, ""},
 		{"mute manager, shut down", Trace{Lost: errors.New("no answer"), Records: []record.Record{down}},
-			hbplugin.Untold,
+			hbplugin.Unknown,
 			"where it is now is not known: no answer; it was shut down; no place"},
-		{"mute manager", Trace{Lost: errors.New("no answer")}, hbplugin.Untold,
+		{"mute manager", Trace{Lost: errors.New("no answer")}, hbplugin.Unknown,
 			"where it is now is not known: no answer"},
 	} {
 		test.t.Node = "n1"
@@ -76,7 +76,7 @@ func TestBecame(t *testing.T) {
 
 func TestAgrees(t *testing.T) {
 	fates := []hbplugin.Fate{hbplugin.MovesLive, hbplugin.MovesWith, hbplugin.Restarts, hbplugin.Stops,
-		hbplugin.Stays, hbplugin.Untold}
+		hbplugin.Stays, hbplugin.Unknown}
 	for i, said := range fates {
 		for j, happened := range fates {
 			want := i == j && i != 5 || i < 2 && j < 2
@@ -103,7 +103,7 @@ func TestWords(t *testing.T) {
 		{hbplugin.Verdict{Fate: hbplugin.Restarts}, "is restarted elsewhere"},
 		{hbplugin.Verdict{Fate: hbplugin.Stops, Why: "fail-count"}, "is stopped and has no place because fail-count"},
 		{hbplugin.Verdict{Fate: hbplugin.Stays, Why: "it is blocked"}, "stays because it is blocked"},
-		{hbplugin.Verdict{Fate: hbplugin.Untold, Why: "n2 was not examined"}, "cannot tell: n2 was not examined"},
+		{hbplugin.Verdict{Fate: hbplugin.Unknown, Why: "n2 was not examined"}, "cannot tell: n2 was not examined"},
 		{hbplugin.Verdict{}, "cannot tell"},
 	} {
 		if got := Words(test.v); got != test.want {

@@ -107,16 +107,16 @@ func TestDecide(t *testing.T) {
 				Problems: []resource.Problem{{Param: "config", Err: &resource.Error{Reason: "config is not set"}}},
 				Ruled:    []string{"config", "target-role"}},
 			map[string]Answer{"n2": {}},
-			hbplugin.Verdict{Resource: "web", Fate: hbplugin.Untold, To: "n2",
+			hbplugin.Verdict{Resource: "web", Fate: hbplugin.Unknown, To: "n2",
 				Why: "a rule decides its parameter config, and rules are not evaluated here"}},
 		{"one that matters to no move", live,
 			Guest{Resource: "web", Params: usualParams, Ruled: []string{"blackout_budget", "start"}},
 			map[string]Answer{"n2": {}}, live},
 		{"nobody asked the target", live, usual, nil,
-			hbplugin.Verdict{Resource: "web", Fate: hbplugin.Untold, To: "n2",
+			hbplugin.Verdict{Resource: "web", Fate: hbplugin.Unknown, To: "n2",
 				Why: "node n2 was not examined: it was not asked"}},
 		{"the examination failed", live, usual, map[string]Answer{"n2": {Err: errors.New("time is up")}},
-			hbplugin.Verdict{Resource: "web", Fate: hbplugin.Untold, To: "n2",
+			hbplugin.Verdict{Resource: "web", Fate: hbplugin.Unknown, To: "n2",
 				Why: "node n2 was not examined: time is up"}},
 		{"no place by the manager's word", banned, usual, nil, banned},
 		{"restarted by the manager's word", restarts, usual, map[string]Answer{"n2": refused(snapshot)}, restarts},
@@ -213,17 +213,19 @@ func TestAsk(t *testing.T) {
 func TestNoForecast(t *testing.T) {
 	w := &world{err: errors.New("crm_simulate: no answer")}
 	got := w.asker().Ask(t.Context(), []Guest{{Resource: "a", Name: "ga"}})
-	want := []hbplugin.Verdict{{Resource: "a", Fate: hbplugin.Untold, Why: "crm_simulate: no answer"}}
+	want := []hbplugin.Verdict{{Resource: "a", Fate: hbplugin.Unknown, Why: "crm_simulate: no answer"}}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v", got)
 	}
 }
 
 // manager is a cluster manager with one peer that is up.
-type manager struct{ world }
+type manager struct {
+	hbplugin.Cluster
+	world
+}
 
 func (m *manager) Forecast(context.Context) ([]hbplugin.Verdict, error) { return m.said, m.err }
-func (m *manager) Claims(context.Context) ([]hbplugin.Claim, error)     { return nil, nil }
 func (m *manager) Peers(context.Context) ([]resource.Peer, error) {
 	return []resource.Peer{{Name: "n2", State: resource.PeerUp}, {Name: "n3", State: resource.PeerDown}}, nil
 }

@@ -79,20 +79,13 @@ func summarize(records []record.Record) Summary {
 		if rec.BudgetKept != nil && !*rec.BudgetKept {
 			s.BudgetBroken++
 		}
-		switch rec.Outcome {
-		case record.Moved:
-			s.Moved++
-		case record.Stayed:
-			s.Stayed++
-			continue
-		case record.Ended:
-			s.Ended++
-			continue
-		case record.Restored:
-			s.Restored++
-			continue
-		default:
-			s.Unknown++
+		count := map[record.Outcome]*int{record.Moved: &s.Moved, record.Stayed: &s.Stayed, record.Ended: &s.Ended,
+			record.Restored: &s.Restored}[rec.Outcome]
+		if count == nil {
+			count = &s.Unknown
+		}
+		*count++
+		if rec.Outcome != record.Moved {
 			continue
 		}
 		durations = append(durations, rec.DurationMS)
@@ -140,7 +133,7 @@ func Worst(rec record.Record) *record.Blackout {
 	if len(rec.Blackouts) == 0 {
 		return nil
 	}
-	b := slices.MaxFunc(rec.Blackouts, func(a, b record.Blackout) int { return int(math.Copysign(1, a.MS-b.MS)) })
+	b := slices.MaxFunc(rec.Blackouts, func(a, b record.Blackout) int { return cmp.Compare(a.MS, b.MS) })
 	return &b
 }
 
@@ -308,22 +301,18 @@ func (s Summary) lines() []string {
 	if s.BudgetBroken > 0 {
 		lines[0] += fmt.Sprintf("; the blackout budget was broken %d times", s.BudgetBroken)
 	}
+	const measured = "%s: median %.1f ms, 99 %% within %.1f ms, longest %.1f ms (%d measured)"
+	const predicted = "%s, measured over predicted: median %.2f, 99 %% within %.2f, worst %.2f (%d predicted)"
 	for _, row := range []struct {
-		name string
-		of   *Spread
-	}{{"duration", s.Duration}, {"pause", s.Pause}, {"blackout", s.Blackout}} {
+		form, name string
+		of         *Spread
+	}{
+		{measured, "duration", s.Duration}, {measured, "pause", s.Pause}, {measured, "blackout", s.Blackout},
+		{predicted, "duration", s.Prediction.Duration}, {predicted, "pause", s.Prediction.Pause},
+		{predicted, "blackout", s.Prediction.Blackout},
+	} {
 		if row.of != nil {
-			lines = append(lines, fmt.Sprintf("%s: median %.1f ms, 99 %% within %.1f ms, longest %.1f ms (%d measured)",
-				row.name, row.of.P50, row.of.P99, row.of.Max, row.of.N))
-		}
-	}
-	for _, row := range []struct {
-		name string
-		of   *Spread
-	}{{"duration", s.Prediction.Duration}, {"pause", s.Prediction.Pause}, {"blackout", s.Prediction.Blackout}} {
-		if row.of != nil {
-			lines = append(lines, fmt.Sprintf("%s, measured over predicted: median %.2f, 99 %% within %.2f, worst %.2f (%d predicted)",
-				row.name, row.of.P50, row.of.P99, row.of.Max, row.of.N))
+			lines = append(lines, fmt.Sprintf(row.form, row.name, row.of.P50, row.of.P99, row.of.Max, row.of.N))
 		}
 	}
 	return lines

@@ -1,4 +1,4 @@
-package main
+package recorded
 
 import (
 	"bytes"
@@ -10,6 +10,7 @@ import (
 
 	"github.com/vmferry/vmferry/migrate/blackout"
 	"github.com/vmferry/vmferry/migrate/guestprobe"
+	"github.com/vmferry/vmferry/migrate/record"
 )
 
 // What a probe saw is told, and so is what it could not see.
@@ -28,16 +29,19 @@ func TestBlackouts(t *testing.T) {
 	defer func() { cancel(); <-done }()
 	target := "udp://" + udp.LocalAddr().String()
 
-	if seen := blackouts(t.Context(), log, guestprobe.Begin(t.Context(), []string{target}), true); len(seen) != 1 ||
-		seen[0].Target != target {
+	moves := Moves{Log: log}
+	rec := record.Record{Outcome: record.Moved}
+	moves.Judge(t.Context(), guestprobe.Begin(t.Context(), []string{target}), &rec)
+	if seen := rec.Blackouts; len(seen) != 1 || seen[0].Target != target {
 		t.Errorf("saw %+v", seen)
 	}
 	if !strings.Contains(out.String(), "clients of "+target) {
 		t.Errorf("nobody is told what clients saw: %s", out.String())
 	}
-	if seen := blackouts(t.Context(), log, guestprobe.Begin(t.Context(), []string{"udp://host.invalid:7"}),
-		false); seen != nil {
-		t.Errorf("saw %+v of no host", seen)
+	rec = record.Record{Outcome: record.Stayed}
+	moves.Judge(t.Context(), guestprobe.Begin(t.Context(), []string{"udp://host.invalid:7"}), &rec)
+	if rec.Blackouts != nil {
+		t.Errorf("saw %+v of no host", rec.Blackouts)
 	}
 	if !strings.Contains(out.String(), "not measured") {
 		t.Errorf("nobody is told that nothing was measured: %s", out.String())

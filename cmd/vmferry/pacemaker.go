@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,6 +20,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/guestprobe"
 	"github.com/vmferry/vmferry/migrate/history"
 	"github.com/vmferry/vmferry/migrate/record"
+	"github.com/vmferry/vmferry/migrate/recorded"
 	"github.com/vmferry/vmferry/migrate/shellword"
 )
 
@@ -26,7 +28,7 @@ const (
 	// followFor is how long a move through the manager is followed without --deadline.
 	followFor = 10 * time.Minute
 	// examineTime bounds the pre-flight of one guest. A libvirtd that was just started takes most of a minute to
-	// tell its capabilities.
+	// report its capabilities.
 	examineTime = time.Minute
 )
 
@@ -52,8 +54,7 @@ type relocation struct {
 // throughPacemaker has Pacemaker move the guest.
 func (c *call) throughPacemaker(ctx context.Context, inv *inventory.Inventory, g *inventory.Guest, o order) error {
 	if name, ok := c.given("to-uri", "transport", "tls", "bandwidth", "budget", "disks"); ok {
-		return misuse("migrate: Pacemaker has guest %q, and --%s is for the resource to say: type %s VALUE", g.Name,
-			name,
+		return misuse("migrate: Pacemaker has guest %q, whose resource decides --%s: type %s VALUE", g.Name, name,
 			shellword.Line("crm_resource", "--resource", g.Claim.Resource, "--set-parameter", parameterOf[name],
 				"--parameter-value"))
 	}
@@ -89,11 +90,7 @@ func (r *relocation) check(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	err = managers.Request(ctx, func(ctx context.Context) error {
-		return r.client.CheckRunnable(ctx, r.Claim.Resource,
-			r.node)
-	})
-	if err != nil {
+	if err := r.ask(ctx, r.client.CheckRunnable); err != nil {
 		return err
 	}
 	if err := r.examine(ctx); err != nil {
@@ -111,10 +108,10 @@ func (r *relocation) examine(ctx context.Context) error {
 	r.printf("asking node %s about guest %s", r.node, r.Name)
 	ctx, cancel := context.WithTimeout(ctx, examineTime)
 	defer cancel()
-	asker, subject := verdict.For(r.manager, r.open.Host, r.program), r.Subject()
+	asker, subject := verdict.For(r.manager, r.open.Host, r.call.run), r.Subject()
 	asked := hbplugin.Verdict{Resource: r.Claim.Resource, Fate: hbplugin.MovesLive, To: r.node}
 	switch v := verdict.Decide(asked, subject, map[string]verdict.Answer{r.node: {}}); {
-	case v.Fate == hbplugin.Untold:
+	case v.Fate == hbplugin.Unknown:
 		r.printf("%s", v.Why)
 	case !v.Fate.KeepsRunning():
 		return fmt.Errorf("guest %q would not be moved live: it %s: %s", r.Name, verdict.Words(v), v.Remedy)
@@ -127,13 +124,13 @@ func (r *relocation) examine(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("cannot tell whether %s takes guest %q: %w", r.node, r.Name, err)
 	}
-	errs := make([]error, len(x.Refusals))
-	for i, refusal := range x.Refusals {
-		errs[i] = refusal
+	var refused error
+	for _, refusal := range x.Refusals {
+		refused = errors.Join(refused, refusal)
 	}
-	if len(errs) > 0 {
+	if refused != nil {
 		return fmt.Errorf("pacemaker would stop %q and start it on %s, not move it: %w", r.Claim.Resource, r.node,
-			errors.Join(errs...))
+			refused)
 	}
 	for _, with := range x.With {
 		r.printf("%s", with)
@@ -150,8 +147,7 @@ func (r *relocation) move(ctx context.Context) error {
 	}
 	r.printf("asking Pacemaker to move %q to %s, and to prefer that node for %s", r.Claim.Resource, r.node, r.lifetime)
 	err := managers.Request(ctx, func(ctx context.Context) error {
-		return r.client.Move(ctx, r.Claim.Resource, r.node,
-			r.lifetime)
+		return r.client.Move(ctx, r.Claim.Resource, r.node, r.lifetime)
 	})
 	if err != nil {
 		if v != nil {
@@ -165,7 +161,7 @@ func (r *relocation) move(ctx context.Context) error {
 		if r.record == nil {
 			r.record = r.strangersRecord(began, err)
 		}
-		r.judge(context.WithoutCancel(ctx), r.record, v)
+		recorded.Moves{StateDir: r.stateDir, Log: logTo(r.stderr)}.Judge(ctx, v, r.record)
 	}
 	return r.conclude(ctx, err)
 }
@@ -174,10 +170,7 @@ func (r *relocation) move(ctx context.Context) error {
 // hypervisor is not asked: each question would lengthen the pause. The error is pacemaker.ErrNotMoved where Pacemaker
 // does not move it.
 func (r *relocation) follow(ctx context.Context) error {
-	limit := r.deadline
-	if limit == 0 {
-		limit = followFor
-	}
+	limit := cmp.Or(r.deadline, followFor)
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	meter := r.meter()
@@ -209,14 +202,8 @@ func (r *relocation) follow(ctx context.Context) error {
 }
 
 func (r *relocation) showPlace(m *meter, p cib.Place, spent time.Duration) {
-	doing := p.Pending
-	if doing == "" {
-		doing = "waiting for Pacemaker"
-	}
-	on := strings.Join(p.Nodes, " and ")
-	if on == "" {
-		on = "no node"
-	}
+	doing := cmp.Or(p.Pending, "waiting for Pacemaker")
+	on := cmp.Or(strings.Join(p.Nodes, " and "), "no node")
 	m.show(time.Now(), doing+on, fmt.Sprintf("%s: %s, on %s, %.0f s", r.Name, doing, on, spent.Seconds()))
 }
 
@@ -233,8 +220,8 @@ func (r *relocation) readRecord(began time.Time) {
 	}
 }
 
-// strangersRecord is for a move that another agent made: what can be told of it
-// from here.
+// strangersRecord is for a move that another agent made: what is known of it
+// here.
 func (r *relocation) strangersRecord(began time.Time, err error) *record.Record {
 	rec := &record.Record{Schema: record.Schema, Guest: r.Name, UUID: r.UUID, From: r.URI, To: r.node,
 		Started: began, Ended: time.Now(), Outcome: record.Unknown}
@@ -274,9 +261,8 @@ func (r *relocation) conclude(ctx context.Context, ferr error) error {
 	case errors.Is(ferr, pacemaker.ErrNotMoved):
 		return r.notMoved(ctx, clearLine)
 	}
-	return fmt.Errorf("guest %q has not come to %s in time; Pacemaker may still move it: see crm_mon -1, and to "+
-		"take the request back type %s",
-		r.Name, r.node, clearLine)
+	return fmt.Errorf("guest %q has not come to %s in time; Pacemaker may still move it: type crm_mon -1, and to "+
+		"take the request back, type %s", r.Name, r.node, clearLine)
 }
 
 // restarted is the error of a guest that was stopped and started on its node, by libvirt's word there and by the
@@ -286,10 +272,10 @@ func (r *relocation) restarted(ctx context.Context) error {
 	if r.record != nil {
 		t.Records = append(t.Records, *r.record)
 	}
-	t.There, _ = outcome.StatusOn(context.WithoutCancel(ctx), r.open, r.program, r.Guest,
+	t.There, _ = outcome.StatusOn(context.WithoutCancel(ctx), r.open, r.call.run, r.Guest,
 		r.where[0]) // else the record tells
 	fate, why := verdict.Became(t)
-	if fate == hbplugin.Untold {
+	if fate == hbplugin.Unknown {
 		r.printf("how guest %s came to %s is not known: %s", r.Name, r.where[0], why)
 	}
 	if fate != hbplugin.Restarts {
@@ -305,17 +291,15 @@ func (r *relocation) restarted(ctx context.Context) error {
 	return fmt.Errorf("%w: %s", err, why)
 }
 
-func (r *relocation) clear(ctx context.Context) error {
-	return managers.Request(ctx, func(ctx context.Context) error {
-		return r.client.ClearMove(ctx, r.Claim.Resource,
-			r.node)
-	})
+// ask puts a question about the guest and the node to Pacemaker, or a request.
+func (r *relocation) ask(ctx context.Context, what func(ctx context.Context, resource, node string) error) error {
+	return managers.Request(ctx, func(ctx context.Context) error { return what(ctx, r.Claim.Resource, r.node) })
 }
 
 // notMoved withdraws a request that Pacemaker does not follow, and says why, as far as its forecast does.
 func (r *relocation) notMoved(ctx context.Context, clearLine string) error {
 	taken := "; the request is taken back"
-	if err := r.clear(ctx); err != nil {
+	if err := r.ask(ctx, r.client.ClearMove); err != nil {
 		taken = fmt.Sprintf("; the request could not be taken back (%s): type %s", verdict.OneLine(err), clearLine)
 	}
 	why := ": to see its scores, type crm_simulate --live-check --show-scores"
@@ -331,11 +315,9 @@ func (r *relocation) notMoved(ctx context.Context, clearLine string) error {
 // takeBack withdraws the request. A migration that Pacemaker has begun is not
 // aborted: it would take that for a failure, and restart the guest.
 func (r *relocation) takeBack(ctx context.Context, clearLine string) error {
-	if err := r.clear(context.WithoutCancel(ctx)); err != nil {
-		return &failure{exitInterrupted,
-			fmt.Errorf("interrupted, and the request could not be taken back: %w: type %s", err, clearLine)}
+	if err := r.ask(context.WithoutCancel(ctx), r.client.ClearMove); err != nil {
+		return interrupted(", and the request could not be taken back: %w: type %s", err, clearLine)
 	}
-	return &failure{exitInterrupted,
-		errors.New("interrupted: the request is taken back; a migration that Pacemaker has begun goes on, and " +
-			"crm_mon -1 shows where the guest is")}
+	return interrupted(": the request is taken back; a migration that Pacemaker has begun continues: to see where " +
+		"the guest is, type crm_mon -1")
 }

@@ -2,9 +2,47 @@ package hbplugin
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/vmferry/vmferry/resource"
 )
+
+// Manager is the cluster manager of this node. Implementations must be safe
+// for use by one goroutine at a time, must obey the context's deadline, and
+// must return an error where they do not know: a guess would let the machine
+// go down under a guest.
+type Manager interface {
+	fmt.Stringer
+
+	// View says what the manager knows of this node. A manager that does not
+	// run here is no error: that is View{Running: false}. A manager that runs
+	// and does not answer is one.
+	View(ctx context.Context) (View, error)
+
+	// Standby asks that the manager moves everything off this node and puts
+	// nothing on it. It returns when the request is accepted, not when the
+	// guests have gone, and may be repeated. The request must not outlive a
+	// reboot of the node.
+	Standby(ctx context.Context) error
+
+	// Unstandby takes back what Standby requested, and nothing that an
+	// operator requested by other means.
+	Unstandby(ctx context.Context) error
+}
+
+// View is one look at this node through the manager.
+type View struct {
+	Running bool    // the manager runs on this node
+	Standby bool    // the node is in standby, whoever requested it
+	Guests  []Guest // the guests that the manager has on this node, by name
+}
+
+// Guest is a guest on this node, as the manager sees it.
+type Guest struct {
+	Name   string // the manager's name of it, such as the resource's id
+	Moving bool   // the manager is at work on it
+	Stuck  string // not empty: why the manager will never move it, such as "unmanaged"
+}
 
 // Fate is what becomes of a guest when its node goes into standby.
 type Fate string
@@ -16,7 +54,7 @@ const (
 	Restarts  Fate = "restarted elsewhere" // it is stopped here and started on another node
 	Stops     Fate = "stopped, no place"   // it is stopped here, and no other node takes it
 	Stays     Fate = "stays"               // the manager leaves it on this node
-	Untold    Fate = "cannot tell"         // nobody could say: Verdict.Why has the reason
+	Unknown   Fate = "cannot tell"         // Verdict.Why has the reason
 )
 
 // KeepsRunning reports whether clients keep their guest: it is moved live.
@@ -59,19 +97,14 @@ func EnvironOf(id string, params map[string]string) resource.Environ {
 	return resource.ParseEnviron(env)
 }
 
-// Forecaster is a cluster manager that tells beforehand what it would do. It changes nothing.
-type Forecaster interface {
+// Cluster is a cluster manager as it is asked about more than this node. It changes nothing.
+type Cluster interface {
+	Manager
 	// Forecast says what the manager would do with each guest on this node if the node went into standby
 	// now: a Verdict for each of its guests here, by the manager's rules alone. The target is not asked.
 	Forecast(ctx context.Context) ([]Verdict, error)
 	// Claims lists the guests that the manager is configured to run, wherever they are now.
 	Claims(ctx context.Context) ([]Claim, error)
-}
-
-// Cluster is a cluster manager as it is asked about more than this node.
-type Cluster interface {
-	Manager
-	Forecaster
 	// Peers lists the other nodes of the cluster.
 	Peers(ctx context.Context) ([]resource.Peer, error)
 	// Resources lists all that the manager is configured to run, of whatever agent. Of each only the name is certain.
