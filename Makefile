@@ -23,7 +23,6 @@ FUZZ     ?=
 # libvirt's library is opened at run time: no headers to build, and one binary
 # for every release of it.
 TAGS     := libvirt_dlopen
-REVISION := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 # What --version of every program says, and the meta-data.
 VERSION  := $(shell git describe --tags --always --abbrev=12 2>/dev/null || echo unknown)
 LDFLAGS  := -s -w -X github.com/vmferry/vmferry/migrate/version.linked=$(VERSION)
@@ -72,7 +71,7 @@ $(BIN)/vmferry-agent: FORCE
 $(BIN)/blackout: FORCE
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./cmd/blackout
 $(BIN)/vmferry-lab: FORCE
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS) -X main.revision=$(REVISION)' -o $@ ./cmd/vmferry-lab
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./cmd/vmferry-lab
 $(BIN)/guest-init: FORCE
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./lab/guest/init
 $(BIN)/dom0-init: FORCE

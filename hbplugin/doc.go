@@ -2,7 +2,7 @@
 // goes down: to move its guests away, to say which are still there, and to
 // take the request back when the shutdown was called off.
 //
-// The package itself is only the contract ([Manager], [Cluster], [View], [Guest]; [Forecaster], [Verdict], [Claim]).
+// The package itself is only the contract ([Manager], [Cluster], [View], [Guest]; [Verdict], [Claim]).
 // The sub-packages fill it, those that speak to others:
 //
 //   - pacemaker drives Pacemaker through its own programs (crm_attribute,

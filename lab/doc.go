@@ -17,7 +17,7 @@
 // together, lab/cluster speaks with the software in the nodes, lab/scenario
 // breaks things on purpose and measures what clients saw, with lab/xendomains as its
 // eye in a domain 0, and lab/report writes that down. lab/hostile is a neighbour
-// without rights who attacks the nodes, and lab/pki makes the nodes' certificates.
+// without rights who attacks the nodes.
 //
 // Nothing here is for production: the lab's network has no authentication,
 // and it must not be reachable from anywhere. It is not: it has no link out.

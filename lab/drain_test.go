@@ -15,8 +15,8 @@ import (
 
 	"github.com/vmferry/vmferry/lab/guest"
 	"github.com/vmferry/vmferry/lab/scenario"
-	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/history"
+	"github.com/vmferry/vmferry/migrate/record"
 )
 
 // drained is the guests of a node that is emptied, the dearest last. They stay where they were moved.
@@ -119,7 +119,7 @@ func (d *drained) remove() {
 }
 
 // records are those of a node's migrations since a number of them.
-func (d drained) records(node string, since int) []migrate.Record {
+func (d drained) records(node string, since int) []record.Record {
 	d.t.Helper()
 	file := filepath.Join(d.t.TempDir(), "records")
 	text, _ := d.b.try(d.t, "shell", node, "cat", "/var/lib/vmferry/migrations.jsonl") // there may be none yet
@@ -134,7 +134,7 @@ func (d drained) records(node string, since int) []migrate.Record {
 }
 
 // turn is when a move had its turn, or began without one.
-func turn(r migrate.Record) time.Time {
+func turn(r record.Record) time.Time {
 	for _, s := range r.Steps {
 		if s.Name == "slot" {
 			return s.Begin.Add(time.Duration(s.MS * float64(time.Millisecond)))
@@ -161,10 +161,10 @@ func (d drained) arrived(node string, guests []string) {
 }
 
 // tell logs a node's moves since a number of them, in the order in which they had their turns, and returns them.
-func (d drained) tell(node string, since int) []migrate.Record {
+func (d drained) tell(node string, since int) []record.Record {
 	d.t.Helper()
 	moves := d.records(node, since)
-	slices.SortFunc(moves, func(a, b migrate.Record) int { return turn(a).Compare(turn(b)) })
+	slices.SortFunc(moves, func(a, b record.Record) int { return turn(a).Compare(turn(b)) })
 	for _, m := range moves {
 		d.t.Logf("%s: turn %.2f s, end %.2f s after the first, %s: %s %s", m.Guest, turn(m).Sub(turn(moves[0])).Seconds(), m.Ended.Sub(turn(moves[0])).Seconds(), m.Outcome, strings.Join(m.Notes, "; "), m.Error)
 	}

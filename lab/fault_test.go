@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/lab/guest"
-	"github.com/vmferry/vmferry/migrate"
+	"github.com/vmferry/vmferry/migrate/record"
 )
 
 // busyVM1 is the definition of vm1 as a guest that rewrites 60 MiB/s of 32 MiB.
@@ -135,7 +135,7 @@ func faultInCopy(t *testing.T, b bench, fault func(link) func(), words string) {
 	if took > 50*time.Second {
 		t.Errorf("it took %v of 60 s to see that it was in vain", took)
 	}
-	if rec := lastRecord(t, b); rec.Outcome != migrate.Stayed || !strings.Contains(rec.Error, words) {
+	if rec := lastRecord(t, b); rec.Outcome != record.Stayed || !strings.Contains(rec.Error, words) {
 		t.Errorf("on record: %s, %q; want %q", rec.Outcome, rec.Error, words)
 	}
 	r.atMostOne()
@@ -199,9 +199,9 @@ func bootID(t *testing.T, b bench) string {
 }
 
 // lastRecord is what the source has on record of its last migration.
-func lastRecord(t *testing.T, b bench) migrate.Record {
+func lastRecord(t *testing.T, b bench) record.Record {
 	t.Helper()
-	var rec migrate.Record
+	var rec record.Record
 	for line := range strings.Lines(b.run(t, "shell", source, "cat", "/var/lib/vmferry/migrations.jsonl")) {
 		if err := json.Unmarshal([]byte(line), &rec); err != nil {
 			t.Fatal(err)

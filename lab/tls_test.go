@@ -13,8 +13,8 @@ import (
 	"github.com/vmferry/vmferry/lab"
 	"github.com/vmferry/vmferry/lab/guest"
 	"github.com/vmferry/vmferry/lab/hostile"
-	"github.com/vmferry/vmferry/lab/pki"
 	"github.com/vmferry/vmferry/lab/scenario"
+	"github.com/vmferry/vmferry/migrate/pki/pkitest"
 )
 
 // A guest whose memory and disk hold texts that a listener knows: its name is on its kernel's command line, and its
@@ -93,15 +93,9 @@ func (c *confided) prepare() {
 func (c *confided) certify() {
 	c.t.Helper()
 	now := time.Now()
-	authority, err := pki.NewAuthority("vmferry-lab", now)
-	if err != nil {
-		c.t.Fatal(err)
-	}
+	authority := pkitest.New(c.t, now)
 	for _, node := range lab.Nodes {
-		files, err := authority.Issue(node.Name, nil, []net.IP{node.Address.AsSlice()}, now)
-		if err != nil {
-			c.t.Fatal(err)
-		}
+		files := authority.Issue(c.t, node.Name, nil, []net.IP{node.Address.AsSlice()}, now, now.AddDate(1, 0, 0))
 		dir := filepath.Join(c.b.dir, "shared", "pki", node.Name)
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			c.t.Fatal(err)

@@ -314,7 +314,7 @@ func TestAgree(t *testing.T) {
 		{hbplugin.Verdict{Fate: hbplugin.Stops}, outcome{hbplugin.Restarts, "node2"}, false},
 		{hbplugin.Verdict{Fate: hbplugin.MovesLive}, outcome{"", "node2 and node3"}, false},
 		{hbplugin.Verdict{}, outcome{}, false},
-		{hbplugin.Verdict{Fate: hbplugin.Untold}, outcome{hbplugin.MovesLive, "node2"}, false},
+		{hbplugin.Verdict{Fate: hbplugin.Unknown}, outcome{hbplugin.MovesLive, "node2"}, false},
 	} {
 		if got := agree(c.predicted, c.was); got != c.want {
 			t.Errorf("%+v, %+v: %v", c.predicted, c.was, got)

@@ -11,7 +11,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/vmferry/vmferry/migrate/endpoint"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/record"
 	"github.com/vmferry/vmferry/migrate/wait"
 )
 
@@ -19,10 +21,10 @@ import (
 var mute = &libvirt.Error{Op: "connect", Message: "no answer in time", Kind: libvirt.ErrConnect, Cause: context.DeadlineExceeded}
 
 // silent lets the target answer nothing any more.
-func (p *pair) silent() { p.target.answers(mute); p.target.refuse(mute) }
+func (p *pair) silent() { p.Target.Answer(mute); p.Target.Refuse(mute) }
 
 // back lets it answer that it has no such guest.
-func (p *pair) back() { p.target.answers(libvirt.ErrNoDomain); p.target.refuse(nil) }
+func (p *pair) back() { p.Target.Answer(libvirt.ErrNoDomain); p.Target.Refuse(nil) }
 
 // xen is a guest of Xen's whose migration another than libvirt can give up, and who sees whether it is paused.
 type xen struct {
@@ -67,7 +69,7 @@ func newXen(t *testing.T) *xen {
 
 // hangs copies until it is given up, and tells so after a while.
 func (x *xen) hangs(ctx context.Context, after time.Duration) error {
-	x.source.setJob(libvirt.JobStats{Active: true})
+	x.Source.SetJob(libvirt.JobStats{Active: true})
 	select {
 	case <-x.aborted:
 	case <-ctx.Done():
@@ -76,13 +78,13 @@ func (x *xen) hangs(ctx context.Context, after time.Duration) error {
 	if err := wait.For(ctx, after); err != nil {
 		return err
 	}
-	x.source.setJob(libvirt.JobStats{})
+	x.Source.SetJob(libvirt.JobStats{})
 	return errSend
 }
 
 // arrives is a copy that goes through after so long, whatever is said meanwhile.
 func (x *xen) arrives(ctx context.Context, takes time.Duration) error {
-	x.source.setJob(libvirt.JobStats{Active: true})
+	x.Source.SetJob(libvirt.JobStats{Active: true})
 	if err := wait.For(ctx, takes); err != nil {
 		return err
 	}
@@ -96,7 +98,7 @@ func TestSilentTarget(t *testing.T) {
 		name    string
 		migrate func(x *xen, ctx context.Context) error
 		fails   error
-		outcome Outcome
+		outcome record.Outcome
 		why     error
 		text    string
 		woken   bool
@@ -107,55 +109,55 @@ func TestSilentTarget(t *testing.T) {
 			time.AfterFunc(2*time.Second, x.silent)
 			time.AfterFunc(16*time.Second, x.back)
 			return x.arrives(ctx, 40*time.Second)
-		}, nil, Moved, nil, "", false, 40 * time.Second, 41 * time.Second},
+		}, nil, record.Moved, nil, "", false, 40 * time.Second, 41 * time.Second},
 		{"for 14 s, twice", func(x *xen, ctx context.Context) error {
 			for _, at := range []time.Duration{2, 20} {
 				time.AfterFunc(at*time.Second, x.silent)
 				time.AfterFunc((at+14)*time.Second, x.back)
 			}
 			return x.arrives(ctx, 40*time.Second)
-		}, nil, Moved, nil, "", false, 40 * time.Second, 41 * time.Second},
+		}, nil, record.Moved, nil, "", false, 40 * time.Second, 41 * time.Second},
 		{"and so is the source's libvirt", func(x *xen, ctx context.Context) error {
 			x.silent()
-			x.source.answers(mute)
-			time.AfterFunc(35*time.Second, func() { x.back(); x.source.answers(nil) })
+			x.Source.Answer(mute)
+			time.AfterFunc(35*time.Second, func() { x.back(); x.Source.Answer(nil) })
 			return x.arrives(ctx, 40*time.Second)
-		}, nil, Moved, nil, "", false, 40 * time.Second, 41 * time.Second},
+		}, nil, record.Moved, nil, "", false, 40 * time.Second, 41 * time.Second},
 		{"its libvirtd is down", func(x *xen, ctx context.Context) error {
 			refused := &libvirt.Error{Op: "connect", Code: 38, Message: "unable to connect to server at 'node2:16509': Connection refused", Kind: libvirt.ErrConnect}
-			x.target.answers(refused)
-			x.target.refuse(refused)
+			x.Target.Answer(refused)
+			x.Target.Refuse(refused)
 			time.AfterFunc(30*time.Second, x.back)
 			return x.arrives(ctx, 40*time.Second)
-		}, nil, Moved, nil, "", false, 40 * time.Second, 41 * time.Second},
+		}, nil, record.Moved, nil, "", false, 40 * time.Second, 41 * time.Second},
 		{"for good", func(x *xen, ctx context.Context) error { x.silent(); return x.hangs(ctx, 0) },
-			nil, Stayed, ErrTargetSilent, "for 15s", false, 15 * time.Second, 20 * time.Second},
+			nil, record.Stayed, ErrTargetSilent, "for 15s", false, 15 * time.Second, 20 * time.Second},
 		{"for good, and libvirt asks it before it ends", func(x *xen, ctx context.Context) error { x.silent(); return x.hangs(ctx, 20*time.Second) },
-			nil, Stayed, ErrTargetSilent, "was aborted", false, 35 * time.Second, 40 * time.Second},
+			nil, record.Stayed, ErrTargetSilent, "was aborted", false, 35 * time.Second, 40 * time.Second},
 		{"for good, and the call hangs", func(x *xen, ctx context.Context) error { x.silent(); return x.hangs(ctx, time.Hour) },
-			nil, Unknown, ErrTargetSilent, "could not be aborted within 45s", false, 60 * time.Second, 75 * time.Second},
+			nil, record.Unknown, ErrTargetSilent, "could not be aborted within 45s", false, 60 * time.Second, 75 * time.Second},
 		{"for good, and the abort fails", func(x *xen, ctx context.Context) error { x.silent(); return x.hangs(ctx, time.Hour) },
-			errors.New("no copy is under way"), Unknown, ErrTargetSilent, "could not be aborted within 45s", false, 60 * time.Second, 75 * time.Second},
+			errors.New("no copy is under way"), record.Unknown, ErrTargetSilent, "could not be aborted within 45s", false, 60 * time.Second, 75 * time.Second},
 		{"for 20 s, and the abort fails", func(x *xen, ctx context.Context) error {
 			x.silent()
 			time.AfterFunc(20*time.Second, x.back)
 			return x.arrives(ctx, 30*time.Second)
-		}, errors.New("no copy is under way"), Moved, nil, "", false, 30 * time.Second, 31 * time.Second},
+		}, errors.New("no copy is under way"), record.Moved, nil, "", false, 30 * time.Second, 31 * time.Second},
 		{"in the last copy", func(x *xen, ctx context.Context) error { x.halt(); x.silent(); return x.hangs(ctx, 0) },
-			nil, Unknown, ErrTargetSilent, "not resumed", false, 16 * time.Second, 30 * time.Second},
+			nil, record.Unknown, ErrTargetSilent, "not resumed", false, 16 * time.Second, 30 * time.Second},
 		{"in the last copy, until it is asked", func(x *xen, ctx context.Context) error {
 			x.halt()
 			x.silent()
 			err := x.hangs(ctx, 0)
 			x.back()
 			return err
-		}, nil, Stayed, ErrTargetSilent, "", true, 16 * time.Second, 20 * time.Second},
+		}, nil, record.Stayed, ErrTargetSilent, "", true, 16 * time.Second, 20 * time.Second},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				x := newXen(t)
 				x.fails = c.fails
-				x.source.migrate = func(ctx context.Context) error { return c.migrate(x, ctx) }
+				x.Source.Migrate = func(ctx context.Context) error { return c.migrate(x, ctx) }
 				ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 				defer cancel()
 				began := time.Now()
@@ -163,10 +165,10 @@ func TestSilentTarget(t *testing.T) {
 				if took := time.Since(began); took < c.least || took > c.most {
 					t.Errorf("took %v, want %v to %v", took, c.least, c.most)
 				}
-				if rec.Outcome != c.outcome || (err == nil) != (c.outcome == Moved) || !errors.Is(err, c.why) || !strings.Contains(rec.Error, c.text) {
+				if rec.Outcome != c.outcome || (err == nil) != (c.outcome == record.Moved) || !errors.Is(err, c.why) || !strings.Contains(rec.Error, c.text) {
 					t.Errorf("outcome %q: %v", rec.Outcome, err)
 				}
-				if x.woken != c.woken || c.outcome == Moved && c.fails == nil && x.tries > 0 {
+				if x.woken != c.woken || c.outcome == record.Moved && c.fails == nil && x.tries > 0 {
 					t.Errorf("woken %t, aborted %d times", x.woken, x.tries)
 				}
 				x.untouched(t)
@@ -186,11 +188,11 @@ func TestTargetIsNotWatched(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p := pairOf(t)
 				opened := 0
-				p.deps.Open = func(ctx context.Context, uri string) (Host, error) {
-					if uri == p.target.uri {
+				p.deps.Open = func(ctx context.Context, uri string) (endpoint.Host, error) {
+					if uri == p.Target.URI {
 						opened++
 					}
-					return p.open(ctx, uri)
+					return p.Open(ctx, uri)
 				}
 				if _, err := Move(t.Context(), p.req, p.deps); err != nil || opened != 1 {
 					t.Errorf("%d connections to the target: %v", opened, err)
@@ -250,7 +252,7 @@ func TestGivenUpWithoutLibvirt(t *testing.T) {
 				x.req.Shorten = x.shorten
 				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 				defer cancel()
-				x.source.migrate = func(ctx context.Context) error {
+				x.Source.Migrate = func(ctx context.Context) error {
 					if c.halted {
 						x.halt()
 					}
@@ -259,7 +261,7 @@ func TestGivenUpWithoutLibvirt(t *testing.T) {
 				}
 				began := time.Now()
 				rec, err := Move(ctx, x.req, x.deps)
-				if took := time.Since(began); rec.Outcome != Stayed || !errors.Is(err, c.why) || took > c.most || !strings.Contains(rec.Error, "was aborted") {
+				if took := time.Since(began); rec.Outcome != record.Stayed || !errors.Is(err, c.why) || took > c.most || !strings.Contains(rec.Error, "was aborted") {
 					t.Errorf("outcome %q after %v: %v", rec.Outcome, took, err)
 				}
 				if x.woken != c.halted {
@@ -277,12 +279,12 @@ func TestArrivesInTheLastMoment(t *testing.T) {
 		x := newXen(t)
 		ctx, cancel := context.WithTimeout(t.Context(), 40*time.Second)
 		defer cancel()
-		x.source.migrate = func(ctx context.Context) error {
+		x.Source.Migrate = func(ctx context.Context) error {
 			x.halt()
 			return x.arrives(ctx, 36*time.Second-switchGrace/2)
 		}
 		rec, err := Move(ctx, x.req, x.deps)
-		if err != nil || rec.Outcome != Moved || x.tries > 0 {
+		if err != nil || rec.Outcome != record.Moved || x.tries > 0 {
 			t.Errorf("outcome %q, aborted %d times: %v", rec.Outcome, x.tries, err)
 		}
 	})
@@ -296,18 +298,18 @@ func TestGivenUpForAnother(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				x := newXen(t)
 				x.req.Adopt, x.halted = true, halted
-				x.source.setJob(libvirt.JobStats{Active: true})
+				x.Source.SetJob(libvirt.JobStats{Active: true})
 				go func() {
 					select {
 					case <-x.aborted:
-						x.source.setJob(libvirt.JobStats{})
+						x.Source.SetJob(libvirt.JobStats{})
 					case <-t.Context().Done():
 					}
 				}()
 				ctx, cancel := context.WithTimeout(t.Context(), 40*time.Second)
 				defer cancel()
 				rec, err := Move(ctx, x.req, x.deps)
-				want := map[bool]Outcome{false: Stayed, true: Unknown}[halted]
+				want := map[bool]record.Outcome{false: record.Stayed, true: record.Unknown}[halted]
 				if rec.Outcome != want || !errors.Is(err, ErrOutOfTime) || (x.tries == 0) != halted || x.woken {
 					t.Errorf("outcome %q, aborted %d times, woken %t: %v", rec.Outcome, x.tries, x.woken, err)
 				}

@@ -1,6 +1,8 @@
 package migrate
 
 import (
+	"context"
+	"math"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -14,7 +16,7 @@ import (
 type account struct {
 	log        logrus.FieldLogger
 	onProgress func(Progress) // nil where nobody follows
-	rec        Record
+	rec        record.Record
 	progress   Progress
 	limit      time.Duration // the downtime limit that is set, 0 before the first
 
@@ -31,9 +33,10 @@ func newAccount(r Request, log logrus.FieldLogger) account {
 	}
 	return account{
 		log: log.WithFields(logrus.Fields{"guest": r.Guest, "peer": r.Target}), onProgress: r.Progress,
-		rec: Record{
-			Schema: RecordSchema, Guest: r.Guest, UUID: r.UUID, From: r.SourceURI, To: r.Target, TargetURI: r.TargetURI,
-			Started: time.Now(), Outcome: Unknown, Cap: r.Bandwidth << 20, BudgetMS: record.Millis(r.budget()),
+		rec: record.Record{
+			Schema: record.Schema, Guest: r.Guest, UUID: r.UUID, From: r.SourceURI, To: r.Target,
+			TargetURI: r.TargetURI, Started: time.Now(), Outcome: record.Unknown,
+			Cap: r.Bandwidth << 20, BudgetMS: record.Millis(r.budget()),
 		},
 	}
 }
@@ -43,7 +46,7 @@ func (a *account) step(name string) (end func()) {
 	begin := time.Now()
 	a.log.WithField("phase", name).Debug("begin")
 	return func() {
-		a.rec.Steps = append(a.rec.Steps, Step{Name: name, Begin: begin, MS: record.Millis(time.Since(begin))})
+		a.rec.Steps = append(a.rec.Steps, record.Step{Name: name, Begin: begin, MS: record.Millis(time.Since(begin))})
 	}
 }
 
@@ -59,7 +62,7 @@ func (a *account) report(phase string) {
 	}
 }
 
-// sampled takes over what one look at the migration says.
+// sampled puts one sample of the migration into progress and record.
 func (a *account) sampled(s libvirt.JobStats, compressed bool) {
 	a.progress = Progress{Elapsed: s.Elapsed, Transferred: s.Processed, Total: s.Total, Remaining: s.Remaining,
 		RateMiBs: float64(s.Rate) / (1 << 20), Iteration: s.Iteration, Throttle: s.Throttle}
@@ -106,4 +109,53 @@ func (a *account) end(err error) {
 		a.rec.Error = err.Error()
 	}
 	a.log.WithField("outcome", a.rec.Outcome).Info("move ended")
+}
+
+// verifyLeast is what verifying gets even past the deadline.
+const verifyLeast = time.Second
+
+// window is the time that a move has. The zero value has no end.
+type window struct {
+	deadline time.Time // the context's, or an earlier one that came later; zero without one
+	abortAt  time.Time // what is not done by then is aborted; zero without a deadline
+}
+
+// reserveOf is the part of a window that aborting and verifying may need.
+func reserveOf(window time.Duration) time.Duration {
+	return min(max(window/8, 2*time.Second), 10*time.Second)
+}
+
+// windowUntil is the window that ends at the deadline, of which the reserve is kept.
+func windowUntil(deadline time.Time) window {
+	return window{deadline, deadline.Add(-reserveOf(time.Until(deadline)))}
+}
+
+// shorten applies a deadline that is earlier than the one so far; ok is false for a later one.
+func (w *window) shorten(deadline time.Time) (ok bool) {
+	if !w.deadline.IsZero() && !deadline.Before(w.deadline) {
+		return false
+	}
+	*w = windowUntil(deadline)
+	return true
+}
+
+// before is ctx that ends at abortAt already.
+func (w *window) before(ctx context.Context) (context.Context, context.CancelFunc) {
+	if w.abortAt.IsZero() {
+		return context.WithCancel(ctx)
+	}
+	return context.WithDeadline(ctx, w.abortAt)
+}
+
+// left is how long until abortAt, without one for ever.
+func (w *window) left() time.Duration { return until(w.abortAt) }
+
+// all is how long until the deadline, without one for ever.
+func (w *window) all() time.Duration { return until(w.deadline) }
+
+func until(end time.Time) time.Duration {
+	if end.IsZero() {
+		return math.MaxInt64
+	}
+	return time.Until(end)
 }

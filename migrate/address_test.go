@@ -7,6 +7,9 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+
+	"github.com/vmferry/vmferry/migrate/endpoint/endpointtest"
+	"github.com/vmferry/vmferry/migrate/preflight"
 )
 
 func TestMemoryGoesWhereLibvirtIsReached(t *testing.T) {
@@ -28,17 +31,17 @@ func TestMemoryGoesWhereLibvirtIsReached(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p := newPair(t)
-				p.target.hostname, p.target.uri, p.req.TargetURI = c.hostname, "qemu+tcp://node2/system", "qemu+tcp://node2/system"
+				p.Target.Name, p.Target.URI, p.req.TargetURI = c.hostname, "qemu+tcp://node2/system", "qemu+tcp://node2/system"
 				if c.target != "" {
-					p.target.uri, p.req.TargetURI = c.target, c.target
+					p.Target.URI, p.req.TargetURI = c.target, c.target
 				}
 				if c.source != "" {
-					p.source.uri, p.req.SourceURI = c.source, c.source
+					p.Source.URI, p.req.SourceURI = c.source, c.source
 				}
-				p.source.peer, p.req.MigrateURI, p.req.Options.Tunnelled = p.target.uri, c.given, c.tunnelled
+				p.Source.Peer, p.req.MigrateURI, p.req.Options.Tunnelled = p.Target.URI, c.given, c.tunnelled
 				rec, err := Move(t.Context(), p.req, p.deps)
-				if err != nil || p.source.params[0].URI != c.want || len(rec.Notes) != c.notes {
-					t.Errorf("sent to %q, want %q; notes %q, %v", p.source.params[0].URI, c.want, rec.Notes, err)
+				if err != nil || p.Source.Params[0].URI != c.want || len(rec.Notes) != c.notes {
+					t.Errorf("sent to %q, want %q; notes %q, %v", p.Source.Params[0].URI, c.want, rec.Notes, err)
 				}
 			})
 		})
@@ -48,11 +51,11 @@ func TestMemoryGoesWhereLibvirtIsReached(t *testing.T) {
 func TestNoNameLeadsToTheTarget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPair(t)
-		p.target.hostname = "kvm-b.site"
+		p.Target.Name = "kvm-b.site"
 		p.deps.Resolve = func(context.Context, string) ([]netip.Addr, error) { return nil, errors.New("no such host") }
 		_, err := Move(t.Context(), p.req, p.deps)
-		var r *Refusal
-		if !errors.As(err, &r) || r.Check != CheckAddress || !strings.Contains(r.Hint, "migrateuri=tcp://") || !MayTryNext(err) {
+		var r *preflight.Refusal
+		if !errors.As(err, &r) || r.Check != preflight.CheckAddress || !strings.Contains(r.Hint, "migrateuri=tcp://") || !MayTryNext(err) {
 			t.Errorf("%v", err)
 		}
 	})
@@ -65,7 +68,7 @@ func TestMuteNameServer(t *testing.T) {
 			return nil, err
 		}
 		if host == "node2" {
-			return resolve(ctx, host)
+			return endpointtest.Resolve(ctx, host)
 		}
 		<-ctx.Done()
 		return nil, ctx.Err()
@@ -73,10 +76,10 @@ func TestMuteNameServer(t *testing.T) {
 	for _, c := range []struct{ given, want string }{{"", "tcp://node2"}, {"tcp://node2.site", "tcp://node2.site"}} {
 		synctest.Test(t, func(t *testing.T) {
 			p := newPair(t)
-			p.target.uri, p.req.TargetURI = "qemu+tcp://node2/system", "qemu+tcp://node2/system"
-			p.source.peer, p.target.hostname, p.deps.Resolve, p.req.MigrateURI = p.target.uri, "node2.site", mute, c.given
+			p.Target.URI, p.req.TargetURI = "qemu+tcp://node2/system", "qemu+tcp://node2/system"
+			p.Source.Peer, p.Target.Name, p.deps.Resolve, p.req.MigrateURI = p.Target.URI, "node2.site", mute, c.given
 			rec, err := Move(t.Context(), p.req, p.deps)
-			if err != nil || p.source.params[0].URI != c.want || len(rec.Notes) != 1 {
+			if err != nil || p.Source.Params[0].URI != c.want || len(rec.Notes) != 1 {
 				t.Errorf("given %q: notes %q, %v", c.given, rec.Notes, err)
 			}
 		})

@@ -11,10 +11,14 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/vmferry/vmferry/migrate/convergence"
 	"github.com/vmferry/vmferry/migrate/drain"
 	"github.com/vmferry/vmferry/migrate/history"
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/predict"
+	"github.com/vmferry/vmferry/migrate/record"
+	"github.com/vmferry/vmferry/migrate/slot"
 	"github.com/vmferry/vmferry/migrate/wait"
 )
 
@@ -32,7 +36,7 @@ type fakeAdmission struct {
 func (f *fakeAdmission) AtOnce() int             { return f.atOnce }
 func (f *fakeAdmission) Deadline() time.Time     { return f.deadline }
 func (f *fakeAdmission) GiveUp() <-chan struct{} { return f.giveUp }
-func (f *fakeAdmission) Update(l drain.Load)     { f.note(fmt.Sprintf("dirties %v", l.DirtyRate)) }
+func (f *fakeAdmission) Update(l predict.Load)   { f.note(fmt.Sprintf("dirties %v", l.DirtyRate)) }
 func (f *fakeAdmission) Copied(pause time.Duration) {
 	slot, _ := freeSlot(f.pair)
 	f.note(fmt.Sprintf("copied, pause %v, slot free: %v", pause, slot != nil))
@@ -67,7 +71,7 @@ func queued(t *testing.T, delay time.Duration, err error) (*pair, *fakeAdmission
 	return p, turn, wish
 }
 
-func hasNote(r Record, text string) bool {
+func hasNote(r record.Record, text string) bool {
 	return text == "" || slices.ContainsFunc(r.Notes, func(n string) bool { return strings.Contains(n, text) })
 }
 
@@ -75,19 +79,19 @@ func TestMoveInItsTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, turn, wish := queued(t, 3*time.Second, nil)
 		p.known(history.Link{Bandwidth: 100 << 20, SetUpMS: 700})
-		p.source.load.Memory, p.source.load.Dirty, p.source.gauge = 1<<30, libvirt.Dirty{Measured: true, Rate: 5 << 20}, nil
+		p.Source.Guest.Memory, p.Source.Guest.Dirty, p.Source.GaugeErr = 1<<30, libvirt.Dirty{Measured: true, Rate: 5 << 20}, nil
 		p.req.Bandwidth, p.req.UUID = 50, guestUUID
 		var phases []string
 		p.req.Progress = func(g Progress) { phases = append(phases, g.Phase) }
 		rec, err := Move(t.Context(), p.req, p.deps)
-		if err != nil || rec.Outcome != Moved {
+		if err != nil || rec.Outcome != record.Moved {
 			t.Fatalf("%q, %v", rec.Outcome, err)
 		}
 		if want := []string{"dirties 5.24288e+06", "copied, pause 15ms, slot free: true", "released"}; !slices.Equal(turn.did, want) {
 			t.Errorf("did %q, want %q", turn.did, want)
 		}
 		if wish.Guest != "web" || wish.UUID != guestUUID || wish.Target != "node2" || wish.Rate != 100<<20 || wish.Most != 50<<20 || wish.SetUp != 700*time.Millisecond ||
-			wish.Load.Memory != 1<<30 || wish.Load.DirtyRate != 5<<20 || wish.Load.Budget != DefaultBudget || !slices.Equal(wish.Rungs, []ladder.Rung{ladder.Live, ladder.Converge}) {
+			wish.Load.Memory != 1<<30 || wish.Load.DirtyRate != 5<<20 || wish.Load.Budget != convergence.DefaultBudget || !slices.Equal(wish.Rungs, []ladder.Rung{ladder.Live, ladder.Converge}) {
 			t.Errorf("asked for %+v", *wish)
 		}
 		if phases[0] != PhaseSlot || rec.Steps[0].Name != "slot" || rec.Steps[0].MS != 4100 || !hasNote(rec, "waited 4.1s in the migration queue; 2 may") {
@@ -108,7 +112,7 @@ func TestMoveWithoutItsTurn(t *testing.T) {
 		text  string // in the notes of a move, and in the error of none
 	}{
 		{"no daemon", 0, errors.New("connection refused"), false, true, ""},
-		{"the daemon dies", 5 * time.Second, errors.New("EOF"), false, true, "lost after 5s, and the move goes on without: EOF"},
+		{"the daemon dies", 5 * time.Second, errors.New("EOF"), false, true, "lost after 5s, and the move continues without it: EOF"},
 		{"too late", time.Second, fmt.Errorf("ask: %w", late), false, false, `pre-flight window: the migration queue refused it after 1s`},
 		{"no time left", time.Hour, nil, false, false, "pre-flight window: timed out in the migration queue after 52.5s"},
 		{"under way already", 0, late, true, true, ""},
@@ -144,7 +148,7 @@ func TestMoveThatLosesItsTurn(t *testing.T) {
 			time.AfterFunc(20*time.Second, func() { close(turn.giveUp) })
 		}, ErrOutOfTime},
 		{"while somebody without a turn has the link", func(p *pair, turn *fakeAdmission) {
-			p.deps.Slots.Most = MostAtOnce
+			p.deps.Slots.Most = slot.MostAtOnce
 			if slot, err := freeSlot(p); slot == nil || err != nil {
 				panic(err)
 			}
@@ -155,10 +159,10 @@ func TestMoveThatLosesItsTurn(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p, turn, _ := queued(t, 0, nil)
-				p.source.migrate = func(context.Context) error {
-					p.copy()
-					<-p.source.aborted
-					p.cancelled()
+				p.Source.Migrate = func(context.Context) error {
+					p.Copy()
+					<-p.Source.Aborted
+					p.Cancelled()
 					return errLibvirt
 				}
 				c.turn(p, turn)
@@ -184,7 +188,7 @@ func TestMoveBesideAnother(t *testing.T) {
 			p, _, _ := queued(t, 0, nil)
 			if beside {
 				other := p.deps.Slots
-				other.N, other.Most = 2, MostAtOnce
+				other.N, other.Most = 2, slot.MostAtOnce
 				slot, err := other.Acquire(t.Context(), nil)
 				if slot == nil || err != nil {
 					t.Fatal(slot, err)
@@ -200,7 +204,7 @@ func TestMoveBesideAnother(t *testing.T) {
 }
 
 // freeSlot is a slot of the pair's node, when one is free.
-func freeSlot(p *pair) (*Slot, error) {
+func freeSlot(p *pair) (*slot.Slot, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	return p.deps.Slots.Acquire(ctx, nil)

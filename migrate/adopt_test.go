@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/preflight"
+	"github.com/vmferry/vmferry/migrate/record"
 )
 
 // underWay is a pair whose migration was begun by somebody who is gone: it ends after a second
@@ -15,8 +17,8 @@ import (
 func underWay(t *testing.T, end func(*pair)) *pair {
 	p := newPair(t)
 	p.req.Adopt = true
-	p.source.setJob(libvirt.JobStats{Active: true, Iteration: 1})
-	p.target.is(stopped("migration"))
+	p.Source.SetJob(libvirt.JobStats{Active: true, Iteration: 1})
+	p.Target.Is(stopped("migration"))
 	go func() { time.Sleep(time.Second); end(p) }()
 	return p
 }
@@ -28,18 +30,18 @@ func TestAdoptSeesAMigrationThrough(t *testing.T) {
 		end   func(*pair)
 		begun bool // a migration of our own was made
 	}{
-		{"it moves the guest", nil, (*pair).switchover, false},
-		{"it fails, and the guest is moved by another", nil, (*pair).cancelled, true},
-		{"the target gives no answer for a while", errors.New("connection refused"), (*pair).switchover, false},
+		{"it moves the guest", nil, (*pair).Switchover, false},
+		{"it fails, and the guest is moved by another", nil, (*pair).Cancelled, true},
+		{"the target gives no answer for a while", errors.New("connection refused"), (*pair).Switchover, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				p := underWay(t, func(p *pair) { p.target.refuse(nil); c.end(p) })
-				p.target.refuse(c.deaf)
+				p := underWay(t, func(p *pair) { p.Target.Refuse(nil); c.end(p) })
+				p.Target.Refuse(c.deaf)
 				begun := false
-				p.source.migrate = func(context.Context) error { begun = true; p.copy(); p.switchover(); return nil }
+				p.Source.Migrate = func(context.Context) error { begun = true; p.Copy(); p.Switchover(); return nil }
 				rec, err := Move(t.Context(), p.req, p.deps)
-				if err != nil || rec.Outcome != Moved || begun != c.begun {
+				if err != nil || rec.Outcome != record.Moved || begun != c.begun {
 					t.Errorf("outcome %v, restarted %v, error %v", rec.Outcome, begun, err)
 				}
 			})
@@ -51,10 +53,10 @@ func TestAdoptSeesAMigrationThrough(t *testing.T) {
 func TestJobOfAnotherIsNotAdopted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPair(t)
-		p.source.setJob(libvirt.JobStats{Active: true})
+		p.Source.SetJob(libvirt.JobStats{Active: true})
 		_, err := Move(t.Context(), p.req, p.deps)
-		var refusal *Refusal
-		if !errors.As(err, &refusal) || refusal.Check != CheckJob {
+		var refusal *preflight.Refusal
+		if !errors.As(err, &refusal) || refusal.Check != preflight.CheckJob {
 			t.Errorf("error %v, want a refusal for the job", err)
 		}
 	})
@@ -65,13 +67,13 @@ func TestAdoptedMigrationIsAbortedInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPair(t)
 		p.req.Adopt = true
-		p.source.setJob(libvirt.JobStats{Active: true, Iteration: 1})
-		p.target.is(stopped("migration"))
-		go func() { <-p.source.aborted; p.cancelled() }()
+		p.Source.SetJob(libvirt.JobStats{Active: true, Iteration: 1})
+		p.Target.Is(stopped("migration"))
+		go func() { <-p.Source.Aborted; p.Cancelled() }()
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 		defer cancel()
 		rec, err := Move(ctx, p.req, p.deps)
-		if !errors.Is(err, ErrOutOfTime) || rec.Outcome != Stayed {
+		if !errors.Is(err, ErrOutOfTime) || rec.Outcome != record.Stayed {
 			t.Errorf("outcome %v, error %v", rec.Outcome, err)
 		}
 	})
@@ -82,10 +84,10 @@ func TestLeftPausedIsRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPair(t)
 		p.req.Adopt = true
-		p.source.is(stopped("migration"))
+		p.Source.Is(stopped("migration"))
 		_, err := Move(t.Context(), p.req, p.deps)
-		var refusal *Refusal
-		if !errors.As(err, &refusal) || refusal.Check != CheckRunning {
+		var refusal *preflight.Refusal
+		if !errors.As(err, &refusal) || refusal.Check != preflight.CheckRunning {
 			t.Errorf("error %v, want a refusal", err)
 		}
 	})

@@ -46,7 +46,7 @@ func (a attempt) params(p libvirt.MigrateParams) libvirt.MigrateParams {
 	return p
 }
 
-// wantRestart ends a migration that has to be started again with what QEMU must be told at the start.
+// wantRestart ends a migration that has to be started again with what QEMU takes at the start alone.
 type wantRestart struct {
 	throttle int    // per cent at which auto-converge begins, 0 for none
 	cache    uint64 // bytes of XBZRLE's, 0 for none
@@ -78,7 +78,7 @@ type again struct {
 
 // retry is the rule by which a migration that failed is started again; nil where it is not.
 //
-//	the policy wants a throttle, or XBZRLE   with it: QEMU must be told of it at the start
+//	the policy wants a throttle, or XBZRLE   with it: QEMU takes it at the start alone
 //	the hypervisor refused the start         without all that an older one does not know
 //	all else                                 not at all
 func (f failure) retry() *again {

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/preflight"
+	"github.com/vmferry/vmferry/migrate/record"
 	"github.com/vmferry/vmferry/migrate/wait"
 )
 
@@ -23,51 +25,51 @@ var errSend = &libvirt.Error{Op: "migrate", Code: 1, Message: "internal error: F
 // xenPair is a guest of Xen's, whose driver reports no events and knows neither limit nor abort.
 func xenPair(t *testing.T) *pair {
 	p := newPair(t)
-	p.source.uri, p.target.uri = "xen:///system", "xen+tcp://node2/system"
-	p.source.peer, p.source.xml = p.target.uri, xenDoc
-	for _, f := range []*fake{p.source, p.target} {
-		f.caps = strings.Replace(f.caps, "</capabilities>", xenHost, 1)
-		f.watch = errors.New("asked for events")
+	p.Source.URI, p.Target.URI = "xen:///system", "xen+tcp://node2/system"
+	p.Source.Peer, p.Source.Doc = p.Target.URI, xenDoc
+	for _, f := range []*fake{p.Source, p.Target} {
+		f.Caps = strings.Replace(f.Caps, "</capabilities>", xenHost, 1)
+		f.WatchErr = errors.New("asked for events")
 	}
-	p.req.SourceURI, p.req.TargetURI = p.source.uri, p.target.uri
-	p.source.migrate = func(context.Context) error { p.carry(4 * time.Second); p.arrive(); return nil }
+	p.req.SourceURI, p.req.TargetURI = p.Source.URI, p.Target.URI
+	p.Source.Migrate = func(context.Context) error { p.carry(4 * time.Second); p.arrive(); return nil }
 	return p
 }
 
 // carry is what libxl tells while it copies: that it does, and for how long.
 func (p *pair) carry(d time.Duration) {
 	for began := time.Now(); time.Since(began) < d; time.Sleep(250 * time.Millisecond) {
-		p.source.setJob(libvirt.JobStats{Active: true, Elapsed: time.Since(began)})
+		p.Source.SetJob(libvirt.JobStats{Active: true, Elapsed: time.Since(began)})
 	}
 }
 
 func (p *pair) arrive() {
-	p.target.is(runs("migrated"))
-	p.source.setJob(libvirt.JobStats{})
-	p.source.answers(libvirt.ErrNoDomain)
+	p.Target.Is(runs("migrated"))
+	p.Source.SetJob(libvirt.JobStats{})
+	p.Source.Answer(libvirt.ErrNoDomain)
 }
 
 // untouched fails where a driver was requested what it has not.
 func (p *pair) untouched(t *testing.T) {
 	t.Helper()
-	if len(p.source.limits)+len(p.source.speeds)+len(p.source.postCopySpeeds) > 0 || isClosed(p.source.aborted) {
-		t.Errorf("limits %v, speeds %v and %v, aborted %t", p.source.limits, p.source.speeds, p.source.postCopySpeeds, isClosed(p.source.aborted))
+	if len(p.Source.Limits)+len(p.Source.Speeds)+len(p.Source.PostCopySpeeds) > 0 || isClosed(p.Source.Aborted) {
+		t.Errorf("limits %v, speeds %v and %v, aborted %t", p.Source.Limits, p.Source.Speeds, p.Source.PostCopySpeeds, isClosed(p.Source.Aborted))
 	}
 }
 
 func TestMoveWithoutLevers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := xenPair(t)
-		p.source.migrate = func(context.Context) error { p.carry(6 * time.Second); p.arrive(); return nil }
+		p.Source.Migrate = func(context.Context) error { p.carry(6 * time.Second); p.arrive(); return nil }
 		var longest time.Duration
 		p.req.Progress = func(pr Progress) { longest = max(longest, pr.Elapsed) }
 		p.req.PostCopy, p.req.Bandwidth, p.req.Options.Compressed, p.req.Unsafe = true, 100, true, true
 		rec, err := Move(t.Context(), p.req, p.deps)
-		if err != nil || rec.Outcome != Moved {
+		if err != nil || rec.Outcome != record.Moved {
 			t.Fatalf("outcome %q, %v", rec.Outcome, err)
 		}
 		p.untouched(t)
-		asked := p.source.params[0]
+		asked := p.Source.Params[0]
 		if asked.AutoConverge || asked.PostCopy || asked.Compressed || asked.Unsafe || asked.Bandwidth+asked.Switchover > 0 {
 			t.Errorf("asked for %+v", asked)
 		}
@@ -94,28 +96,28 @@ func TestRefusedWithoutLevers(t *testing.T) {
 		name, check, text string
 		spoil             func(p *pair)
 	}{
-		{"firm", CheckRequest, "cannot bound the pause", func(p *pair) { p.req.Firm = true }},
-		{"encrypted", CheckRequest, "cannot encrypt", func(p *pair) { p.req.Options.TLS = true }},
-		{"disks", CheckRequest, "cannot copy disks", func(p *pair) { p.req.Disks = DisksCopy }},
-		{"memory", CheckMemory, "the target has 132 MiB free, and the guest needs 133 MiB", func(p *pair) { p.target.free = 132 << 20 }},
-		{"standing still", CheckRunning, "xl resume web", func(p *pair) {
+		{"firm", preflight.CheckRequest, "cannot bound the pause", func(p *pair) { p.req.Firm = true }},
+		{"encrypted", preflight.CheckRequest, "cannot encrypt", func(p *pair) { p.req.Options.TLS = true }},
+		{"disks", preflight.CheckRequest, "cannot copy disks", func(p *pair) { p.req.Disks = preflight.DisksCopy }},
+		{"memory", preflight.CheckMemory, "the target has 132 MiB free, and the guest needs 133 MiB", func(p *pair) { p.Target.Free = 132 << 20 }},
+		{"standing still", preflight.CheckRunning, "xl resume web", func(p *pair) {
 			p.deps.Halted = func(context.Context, string, string) (bool, error) { return true, nil }
 		}},
-		{"a stuck copy", CheckDuplicate, "still at work", func(p *pair) { p.target.is(idle); p.target.setJob(libvirt.JobStats{Active: true}) }},
+		{"a stuck copy", preflight.CheckDuplicate, "still at work", func(p *pair) { p.Target.Is(idle); p.Target.SetJob(libvirt.JobStats{Active: true}) }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p := xenPair(t)
 				c.spoil(p)
 				_, err := Move(t.Context(), p.req, p.deps)
-				var r *Refusal
+				var r *preflight.Refusal
 				if !errors.As(err, &r) || r.Check != c.check || !strings.Contains(err.Error(), c.text) {
 					t.Errorf("refused with %v", err)
 				}
-				if wants := c.check == CheckRequest; wants != errors.Is(err, libvirt.ErrUnsupported) {
+				if wants := c.check == preflight.CheckRequest; wants != errors.Is(err, libvirt.ErrUnsupported) {
 					t.Errorf("%v: not supported is %t", err, !wants)
 				}
-				if len(p.source.params) > 0 {
+				if len(p.Source.Params) > 0 {
 					t.Error("a migration was begun")
 				}
 			})
@@ -128,16 +130,16 @@ func TestDeadlineWithoutAbort(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		takes   time.Duration
-		outcome Outcome
+		outcome record.Outcome
 	}{
-		{"done in the reserve", 36 * time.Second, Moved},
-		{"goes on", time.Hour, Unknown},
+		{"done in the reserve", 36 * time.Second, record.Moved},
+		{"goes on", time.Hour, record.Unknown},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p := xenPair(t)
-				p.source.migrate = func(ctx context.Context) error {
-					p.source.setJob(libvirt.JobStats{Active: true})
+				p.Source.Migrate = func(ctx context.Context) error {
+					p.Source.SetJob(libvirt.JobStats{Active: true})
 					if err := wait.For(ctx, c.takes); err != nil {
 						return err
 					}
@@ -151,7 +153,7 @@ func TestDeadlineWithoutAbort(t *testing.T) {
 				if rec.Outcome != c.outcome || time.Since(began) > 41*time.Second {
 					t.Errorf("outcome %q after %v: %v", rec.Outcome, time.Since(began), err)
 				}
-				if c.outcome == Unknown && (!errors.Is(err, ErrUnknown) || !errors.Is(err, ErrOutOfTime) || !errors.Is(err, libvirt.ErrUnsupported)) {
+				if c.outcome == record.Unknown && (!errors.Is(err, ErrUnknown) || !errors.Is(err, ErrOutOfTime) || !errors.Is(err, libvirt.ErrUnsupported)) {
 					t.Errorf("error %v", err)
 				}
 				p.untouched(t)
@@ -167,14 +169,14 @@ func TestHaltedAtTheSource(t *testing.T) {
 		name    string
 		err     error
 		target  func(p *pair)
-		outcome Outcome
+		outcome record.Outcome
 		woken   bool
 	}{
-		{"refused, and not at the target", errSend, func(*pair) {}, Stayed, true},
-		{"refused, and at the target", errSend, func(p *pair) { p.target.is(runs("migrated")) }, Moved, false},
-		{"refused, and the target is silent", errSend, func(p *pair) { p.target.answers(errors.New("no answer")) }, Unknown, false},
-		{"refused, and paused at the target", errSend, func(p *pair) { p.target.is(stopped("user")) }, Unknown, false},
-		{"the connection was lost", lost, func(*pair) {}, Unknown, false},
+		{"refused, and not at the target", errSend, func(*pair) {}, record.Stayed, true},
+		{"refused, and at the target", errSend, func(p *pair) { p.Target.Is(runs("migrated")) }, record.Moved, false},
+		{"refused, and the target is silent", errSend, func(p *pair) { p.Target.Answer(errors.New("no answer")) }, record.Unknown, false},
+		{"refused, and paused at the target", errSend, func(p *pair) { p.Target.Is(stopped("user")) }, record.Unknown, false},
+		{"the connection was lost", lost, func(*pair) {}, record.Unknown, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -182,15 +184,15 @@ func TestHaltedAtTheSource(t *testing.T) {
 				halted, woken := false, false
 				p.deps.Halted = func(context.Context, string, string) (bool, error) { return halted, nil }
 				p.deps.Wake = func(context.Context, string, string) error { halted, woken = false, true; return nil }
-				p.source.migrate = func(context.Context) error {
+				p.Source.Migrate = func(context.Context) error {
 					p.carry(time.Second)
 					halted = true
-					p.source.setJob(libvirt.JobStats{})
+					p.Source.SetJob(libvirt.JobStats{})
 					c.target(p)
 					return c.err
 				}
 				rec, err := Move(t.Context(), p.req, p.deps)
-				if rec.Outcome != c.outcome || woken != c.woken || (err == nil) != (c.outcome == Moved) {
+				if rec.Outcome != c.outcome || woken != c.woken || (err == nil) != (c.outcome == record.Moved) {
 					t.Errorf("outcome %q, woken %t: %v", rec.Outcome, woken, err)
 				}
 			})
@@ -202,12 +204,12 @@ func TestHaltedAtTheSource(t *testing.T) {
 func TestAsleepAtTheSource(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := xenPair(t)
-		p.source.migrate = func(context.Context) error {
-			p.source.is(libvirt.Status{State: libvirt.PMSuspended, Reason: "unknown", UUID: guestUUID, ID: 1})
-			p.target.is(runs("migrated"))
+		p.Source.Migrate = func(context.Context) error {
+			p.Source.Is(libvirt.Status{State: libvirt.PMSuspended, Reason: "unknown", UUID: guestUUID, ID: 1})
+			p.Target.Is(runs("migrated"))
 			return errSend
 		}
-		if rec, err := Move(t.Context(), p.req, p.deps); err != nil || rec.Outcome != Moved {
+		if rec, err := Move(t.Context(), p.req, p.deps); err != nil || rec.Outcome != record.Moved {
 			t.Errorf("outcome %q: %v", rec.Outcome, err)
 		}
 	})

@@ -25,8 +25,8 @@ func TestCompressedMove(t *testing.T) {
 		{"nobody asked for several connections", 5 * time.Minute, func(p *pair) { p.req.Options.Parallel = false }, []bool{false}, ""},
 		{"both can", 5 * time.Minute, func(*pair) {}, []bool{true}, ""},
 		{"one of them cannot", 5 * time.Minute, func(p *pair) {
-			carry := p.source.migrate
-			p.source.migrate = func(ctx context.Context) error {
+			carry := p.Source.Migrate
+			p.Source.Migrate = func(ctx context.Context) error {
 				if p.last().Compressed {
 					return errLibvirt
 				}
@@ -39,8 +39,8 @@ func TestCompressedMove(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p := newPair(t)
-				p.source.gauge = nil
-				p.source.load = libvirt.Load{Memory: 4 << 30, Resident: 4 << 30, Dirty: libvirt.Dirty{Measured: true, Rate: 80 << 20}}
+				p.Source.GaugeErr = nil
+				p.Source.Guest = libvirt.Load{Memory: 4 << 30, Resident: 4 << 30, Dirty: libvirt.Dirty{Measured: true, Rate: 80 << 20}}
 				p.known(history.Link{Bandwidth: 100 << 20})
 				p.req.Options.Parallel = true
 				c.spoil(p)
@@ -51,7 +51,7 @@ func TestCompressedMove(t *testing.T) {
 					t.Fatal(err)
 				}
 				var got []bool
-				for _, params := range p.source.params {
+				for _, params := range p.Source.Params {
 					packed := params.Compression == "zstd"
 					if packed && (!params.Parallel || !params.Compressed || params.AutoConverge) {
 						t.Errorf("compressed with %+v", params)

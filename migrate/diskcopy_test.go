@@ -15,8 +15,10 @@ import (
 	"github.com/vmferry/vmferry/migrate/convergence"
 	"github.com/vmferry/vmferry/migrate/diskcopy"
 	"github.com/vmferry/vmferry/migrate/disks"
+	"github.com/vmferry/vmferry/migrate/endpoint"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/preflight"
+	"github.com/vmferry/vmferry/migrate/record"
 )
 
 // localPair is a guest with a disk of 64 MiB on its node, and a target whose storage pool is empty.
@@ -27,16 +29,16 @@ func localPair(t *testing.T) (p *pair, image string) {
 	if err := os.WriteFile(image, []byte("truth"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	p.source.xml = localDoc(image, "")
-	p.source.size = libvirt.DiskSize{Capacity: 64 << 20, Allocated: 10 << 20}
-	p.target.files, p.target.room = map[string]string{}, 10<<20
-	p.source.migrate = func(context.Context) error {
+	p.Source.Doc = localDoc(image, "")
+	p.Source.Size = libvirt.DiskSize{Capacity: 64 << 20, Allocated: 10 << 20}
+	p.Target.Files, p.Target.Space = map[string]string{}, 10<<20
+	p.Source.Migrate = func(context.Context) error {
 		p.copyDisks()
-		p.copy()
-		p.switchover()
+		p.Copy()
+		p.Switchover()
 		return nil
 	}
-	p.req.Disks = DisksCopy
+	p.req.Disks = preflight.DisksCopy
 	return p, image
 }
 
@@ -48,7 +50,7 @@ func localDoc(image, more string) string {
 
 func (p *pair) copyDisks() {
 	for done := uint64(0); done <= 64; done += 16 {
-		p.source.setJob(libvirt.JobStats{Active: true, Disks: libvirt.DiskStats{Total: 64 << 20, Processed: done << 20, Remaining: (64 - done) << 20}})
+		p.Source.SetJob(libvirt.JobStats{Active: true, Disks: libvirt.DiskStats{Total: 64 << 20, Processed: done << 20, Remaining: (64 - done) << 20}})
 		time.Sleep(500 * time.Millisecond)
 	}
 }
@@ -56,7 +58,7 @@ func (p *pair) copyDisks() {
 // there lists the files of the target's pool, without the folder.
 func (p *pair) there() []string {
 	var names []string
-	for _, path := range slices.Sorted(maps.Keys(p.target.files)) {
+	for _, path := range slices.Sorted(maps.Keys(p.Target.Files)) {
 		names = append(names, filepath.Base(path))
 	}
 	return names
@@ -74,9 +76,9 @@ func halfCopy(t *testing.T, p *pair, made bool) {
 	if err != nil || l.Close() != nil {
 		t.Fatal(err)
 	}
-	p.target.files = map[string]string{imageOf(p) + disks.ArrivingSuffix: "4711"}
+	p.Target.Files = map[string]string{imageOf(p) + disks.ArrivingSuffix: "4711"}
 	if made {
-		p.target.files[imageOf(p)] = "100"
+		p.Target.Files[imageOf(p)] = "100"
 	}
 }
 
@@ -110,7 +112,7 @@ func TestDisksGoAlong(t *testing.T) {
 			}
 		}
 		// From an earlier stay of the guest there.
-		p.target.files = oldCopy(image, guestUUID)
+		p.Target.Files = oldCopy(image, guestUUID)
 		rec, err := Move(t.Context(), p.req, p.deps)
 		if err != nil {
 			t.Fatal(err)
@@ -130,11 +132,11 @@ func TestDisksGoAlong(t *testing.T) {
 		if got := here(t, image); !slices.Equal(got, []string{"web.img" + disks.NoteSuffix, "web.img" + disks.OldSuffix}) {
 			t.Errorf("the source is left with %q", got)
 		}
-		params := p.source.params[0]
+		params := p.Source.Params[0]
 		if !params.CopyAll || !slices.Equal(params.Disks, []string{"vda"}) || !params.AutoConverge {
 			t.Errorf("migrated with %+v", params)
 		}
-		if want := []CopiedDisk{{Target: "vda", Path: image, Bytes: 10 << 20}}; !slices.Equal(rec.Disks, want) || rec.DisksMS != 2500 {
+		if want := []record.CopiedDisk{{Target: "vda", Path: image, Bytes: 10 << 20}}; !slices.Equal(rec.Disks, want) || rec.DisksMS != 2500 {
 			t.Errorf("record: %+v, %v ms", rec.Disks, rec.DisksMS)
 		}
 		if _, known := rec.SetUp(); known {
@@ -149,44 +151,44 @@ func TestDisksThatDoNotArrive(t *testing.T) {
 	for _, c := range []struct {
 		name        string
 		spoil       func(p *pair)
-		outcome     Outcome
+		outcome     record.Outcome
 		here, there string
 	}{
 		{"fails while disks are copied", func(p *pair) {
-			p.source.migrate = func(context.Context) error { p.copyDisks(); p.cancelled(); return fails }
-		}, Stayed, "web.img", ""},
+			p.Source.Migrate = func(context.Context) error { p.copyDisks(); p.Cancelled(); return fails }
+		}, record.Stayed, "web.img", ""},
 		{"fails in the memory", func(p *pair) {
-			p.source.migrate = func(context.Context) error { p.copyDisks(); p.copy(); p.cancelled(); return fails }
-		}, Stayed, "web.img", ""},
+			p.Source.Migrate = func(context.Context) error { p.copyDisks(); p.Copy(); p.Cancelled(); return fails }
+		}, record.Stayed, "web.img", ""},
 		{"a half copy is left from before", func(p *pair) {
 			halfCopy(t, p, true)
-			p.source.migrate = func(context.Context) error { p.cancelled(); return fails }
-		}, Stayed, "web.img", ""},
+			p.Source.Migrate = func(context.Context) error { p.Cancelled(); return fails }
+		}, record.Stayed, "web.img", ""},
 		{"a mark alone is left from before", func(p *pair) {
 			halfCopy(t, p, false)
-			p.source.migrate = func(context.Context) error { p.cancelled(); return fails }
-		}, Stayed, "web.img", ""},
-		{"no image can be made there", func(p *pair) { p.target.create = fails }, Stayed, "web.img", ""},
+			p.Source.Migrate = func(context.Context) error { p.Cancelled(); return fails }
+		}, record.Stayed, "web.img", ""},
+		{"no image can be made there", func(p *pair) { p.Target.CreateErr = fails }, record.Stayed, "web.img", ""},
 		{"nobody can tell where it runs", func(p *pair) {
-			p.source.migrate = func(context.Context) error {
+			p.Source.Migrate = func(context.Context) error {
 				p.copyDisks()
-				p.copy()
-				p.halt()
-				p.migration("completed")
-				p.target.answers(context.DeadlineExceeded)
+				p.Copy()
+				p.Halt()
+				p.Migration("completed")
+				p.Target.Answer(context.DeadlineExceeded)
 				return fails
 			}
-		}, Unknown, "web.img web.img.vmferry", "web.img web.img.vmferry-arriving"},
+		}, record.Unknown, "web.img web.img.vmferry", "web.img web.img.vmferry-arriving"},
 		{"the target is not heard of any more", func(p *pair) {
-			p.source.migrate = func(context.Context) error {
+			p.Source.Migrate = func(context.Context) error {
 				p.copyDisks()
-				p.source.setJob(libvirt.JobStats{})
-				p.source.is(runs("migration-canceled"))
-				p.target.answers(libvirt.ErrConnect)
-				p.target.refuse(libvirt.ErrConnect)
+				p.Source.SetJob(libvirt.JobStats{})
+				p.Source.Is(runs("migration-canceled"))
+				p.Target.Answer(libvirt.ErrConnect)
+				p.Target.Refuse(libvirt.ErrConnect)
 				return fails
 			}
-		}, Stayed, "web.img web.img.vmferry", "web.img web.img.vmferry-arriving"},
+		}, record.Stayed, "web.img web.img.vmferry", "web.img web.img.vmferry-arriving"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -202,7 +204,7 @@ func TestDisksThatDoNotArrive(t *testing.T) {
 				if got := strings.Join(p.there(), " "); got != c.there {
 					t.Errorf("the target is left with %q, want %q", got, c.there)
 				}
-				if err := disks.Check(image); (err != nil) != (c.outcome == Unknown) {
+				if err := disks.Check(image); (err != nil) != (c.outcome == record.Unknown) {
 					t.Errorf("a start at the source: %v", err)
 				}
 			})
@@ -212,7 +214,7 @@ func TestDisksThatDoNotArrive(t *testing.T) {
 
 // imageOf is the path in the guest's description.
 func imageOf(p *pair) string {
-	images, err := preflight.Images(context.Background(), p.source, "web")
+	images, err := preflight.Images(context.Background(), p.Source, "web")
 	if err != nil {
 		panic(err)
 	}
@@ -238,12 +240,12 @@ func TestDisksOverABadLink(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p, _ := localPair(t)
 				p.req.Bandwidth = c.cap
-				p.source.migrate = func(context.Context) error {
+				p.Source.Migrate = func(context.Context) error {
 					for done := uint64(0); ; done += c.perTick {
-						p.source.setJob(libvirt.JobStats{Active: true, Disks: libvirt.DiskStats{Total: 64 << 20, Processed: done, Remaining: 64<<20 - done}})
+						p.Source.SetJob(libvirt.JobStats{Active: true, Disks: libvirt.DiskStats{Total: 64 << 20, Processed: done, Remaining: 64<<20 - done}})
 						select {
-						case <-p.source.aborted:
-							p.cancelled()
+						case <-p.Source.Aborted:
+							p.Cancelled()
 							return errLibvirt
 						case <-time.After(time.Second):
 						}
@@ -257,7 +259,7 @@ func TestDisksOverABadLink(t *testing.T) {
 				}
 				began := time.Now()
 				rec, err := Move(ctx, p.req, p.deps)
-				if rec.Outcome != Stayed || !errors.Is(err, ErrHopeless) || !strings.Contains(err.Error(), c.words) {
+				if rec.Outcome != record.Stayed || !errors.Is(err, ErrHopeless) || !strings.Contains(err.Error(), c.words) {
 					t.Errorf("outcome %q, %v", rec.Outcome, err)
 				}
 				if took := time.Since(began); took > c.before {
@@ -275,8 +277,8 @@ func TestDiskRefusals(t *testing.T) {
 		spoil func(p *pair, image string)
 		words string
 	}{
-		{"no room", func(p *pair, _ string) { p.target.room-- }, "has 9 MiB free in "},
-		{"there already", func(p *pair, image string) { p.target.files[image] = "100" }, "already"},
+		{"no room", func(p *pair, _ string) { p.Target.Space-- }, "has 9 MiB free in "},
+		{"there already", func(p *pair, image string) { p.Target.Files[image] = "100" }, "already"},
 		{"fetched from the other side", func(p *pair, _ string) { p.req.Fetch = true }, "only the node that it leaves"},
 		{"unknown mode", func(p *pair, _ string) { p.req.Disks = "all" }, "use shared, copy or auto"},
 		{"the image is not on this node", func(p *pair, image string) { _ = os.Remove(image) }, "no such file"},
@@ -284,11 +286,11 @@ func TestDiskRefusals(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p, image := localPair(t)
-				p.source.migrate = func(context.Context) error { t.Error("migrated"); return nil }
+				p.Source.Migrate = func(context.Context) error { t.Error("migrated"); return nil }
 				c.spoil(p, image)
 				before := p.there()
 				_, err := Move(t.Context(), p.req, p.deps)
-				var refusal *Refusal
+				var refusal *preflight.Refusal
 				if !errors.As(err, &refusal) || !strings.Contains(err.Error(), c.words) {
 					t.Errorf("error %v, want %q", err, c.words)
 				}
@@ -304,8 +306,8 @@ func TestDiskRefusals(t *testing.T) {
 func TestOldCopyMakesRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, image := localPair(t)
-		p.target.room--
-		p.target.files = oldCopy(image, guestUUID)
+		p.Target.Space--
+		p.Target.Files = oldCopy(image, guestUUID)
 		rec, err := Move(t.Context(), p.req, p.deps)
 		if err != nil || !slices.ContainsFunc(rec.Notes, func(n string) bool { return strings.Contains(n, "makes room") }) {
 			t.Errorf("%v, notes %q", err, rec.Notes)
@@ -320,15 +322,15 @@ func TestDisksOfAnAdoptedMove(t *testing.T) {
 		end         func(p *pair)
 		here, there string
 	}{
-		{"arrives", (*pair).switchover, "web.img.vmferry web.img.vmferry-old", "web.img"},
-		{"fails, and is restarted", (*pair).cancelled, "web.img.vmferry web.img.vmferry-old", "web.img"},
+		{"arrives", (*pair).Switchover, "web.img.vmferry web.img.vmferry-old", "web.img"},
+		{"fails, and is restarted", (*pair).Cancelled, "web.img.vmferry web.img.vmferry-old", "web.img"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p, image := localPair(t)
 				p.req.Adopt = true
 				halfCopy(t, p, true)
-				p.source.setJob(libvirt.JobStats{Active: true, Iteration: 1, Total: 512 << 20})
+				p.Source.SetJob(libvirt.JobStats{Active: true, Iteration: 1, Total: 512 << 20})
 				go func() { time.Sleep(3 * time.Second); c.end(p) }()
 				if _, err := Move(t.Context(), p.req, p.deps); err != nil {
 					t.Error(err)
@@ -346,23 +348,23 @@ func TestDisksOfAnAdoptedMove(t *testing.T) {
 
 func TestDiskBytes(t *testing.T) {
 	p, image := localPair(t)
-	p.source.xml = localDoc(image, `<disk type='file' device='cdrom'><driver type='raw'/><source file='/d/a'/><target dev='sda'/><readonly/></disk>`)
-	for mode, want := range map[DiskMode]uint64{"": 0, DisksShared: 0, DisksAuto: 10 << 20, DisksCopy: 10 << 20} {
-		if got, err := preflight.DiskBytes(t.Context(), p.source, "web", mode); got != want || err != nil {
+	p.Source.Doc = localDoc(image, `<disk type='file' device='cdrom'><driver type='raw'/><source file='/d/a'/><target dev='sda'/><readonly/></disk>`)
+	for mode, want := range map[preflight.DiskMode]uint64{"": 0, preflight.DisksShared: 0, preflight.DisksAuto: 10 << 20, preflight.DisksCopy: 10 << 20} {
+		if got, err := preflight.DiskBytes(t.Context(), p.Source, "web", mode); got != want || err != nil {
 			t.Errorf("%q: %d, %v, want %d", mode, got, err, want)
 		}
 	}
-	p.source.xml = "<"
-	if _, err := preflight.DiskBytes(t.Context(), p.source, "web", DisksCopy); err == nil || !strings.Contains(err.Error(), "web") {
+	p.Source.Doc = "<"
+	if _, err := preflight.DiskBytes(t.Context(), p.Source, "web", preflight.DisksCopy); err == nil || !strings.Contains(err.Error(), "web") {
 		t.Errorf("of a description that cannot be read: %v", err)
 	}
 }
 
 func TestForecastOfDisks(t *testing.T) {
 	var going diskcopy.Copy
-	going.Plan(guestUUID, []diskcopy.Plan{{CopiedDisk: CopiedDisk{Bytes: 10 << 20}, Image: libvirt.Image{Capacity: 100 << 20}}})
+	going.Plan(guestUUID, []diskcopy.Plan{{CopiedDisk: record.CopiedDisk{Bytes: 10 << 20}, Image: libvirt.Image{Capacity: 100 << 20}}})
 	for capped, want := range map[bool]float64{false: 1500, true: 10500} {
-		f := Forecast{DurationMS: 500, Bandwidth: 10 << 20}
+		f := record.Forecast{DurationMS: 500, Bandwidth: 10 << 20}
 		addDisks(&f, going.Bytes(), going.Cost(capped))
 		if f.DurationMS != want || f.Disks != 10<<20 {
 			t.Errorf("bounded %v: %+v, want %v ms", capped, f, want)
@@ -391,7 +393,7 @@ func TestDisksAreNotCopiedTwice(t *testing.T) {
 
 // slowPool is a target whose storage fails once: hinder gets the path, and whether an image is to be removed.
 type slowPool struct {
-	Host
+	endpoint.Host
 	hinder func(ctx context.Context, path string, remove bool) error
 }
 
@@ -433,9 +435,9 @@ func TestHalfCopyKeepsItsMark(t *testing.T) {
 				}
 				<-ctx.Done()
 				time.AfterFunc(100*time.Millisecond, func() {
-					p.target.mu.Lock()
-					defer p.target.mu.Unlock()
-					p.target.files[image] = "100"
+					p.Target.Mu.Lock()
+					defer p.Target.Mu.Unlock()
+					p.Target.Files[image] = "100"
 				})
 				return ctx.Err()
 			}
@@ -448,14 +450,14 @@ func TestHalfCopyKeepsItsMark(t *testing.T) {
 					halfCopy(t, p, true)
 				}
 				hinder := c.hinder(p, image)
-				p.deps.Open = func(ctx context.Context, uri string) (Host, error) {
-					h, err := p.open(ctx, uri)
+				p.deps.Open = func(ctx context.Context, uri string) (endpoint.Host, error) {
+					h, err := p.Open(ctx, uri)
 					return slowPool{h, hinder}, err
 				}
 				rec, err := Move(t.Context(), p.req, p.deps)
 				time.Sleep(time.Second) // on the bubble's clock
 				synctest.Wait()
-				if err == nil || rec.Outcome != Stayed {
+				if err == nil || rec.Outcome != record.Stayed {
 					t.Errorf("outcome %q, %v", rec.Outcome, err)
 				}
 				if got := strings.Join(p.there(), " "); got != c.there {
@@ -474,9 +476,9 @@ func TestExamineLocksNoImage(t *testing.T) {
 		if err != nil || errors.Join(l.HandOver(), l.Close()) != nil {
 			t.Fatal(err)
 		}
-		p.source.fails = libvirt.ErrNoDomain
-		p.target.is(runs("migrated"))
-		p.target.xml = p.source.xml
+		p.Source.Fails = libvirt.ErrNoDomain
+		p.Target.Is(runs("migrated"))
+		p.Target.Doc = p.Source.Doc
 		if _, err := Examine(t.Context(), p.req, p.deps); err == nil {
 			t.Error("examined a guest that is not here")
 		}

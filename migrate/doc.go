@@ -1,40 +1,42 @@
 // Package migrate moves one running guest from one node to another, live, and says
 // truthfully where it runs afterwards.
 //
-// Start with [Move]. It takes a [Request] (which guest, from where, to where), and returns a
-// [Record] of everything that was done and measured. The hypervisor is reached through
-// [Deps]; package libvirt/client makes the real connections.
+// Start with [Move]. It takes a [Request] (which guest, from where, to where), and returns a [record.Record] of
+// everything that was done and measured. The hypervisor is reached through [Deps]; package libvirt/client makes the
+// real connections.
 //
 // # The course of a move
 //
-//	check → admission, slot → pre-flight → predict → (make images) → migrate ⇄ decide → rest → verify → (settle disks) → record
+//	check → wait for admission → pre-flight → predict → (make images) → migrate ⇄ decide → rest → verify →
+//	(finish disks)
 //
-// Each part is a type with its own fields; [Move] wires them:
+// Each part is a type with its own fields; [Move] wires them. From the top down:
 //
-//	move.go          the move itself, in the order above; mover.go has what its parts share
-//	window.go        the time that it has, and the reserve for aborting and verifying
-//	account.go       the record, and log and progress meanwhile
+//	examine.go       the pre-flight alone
+//	move.go          the move itself, in the order above
+//	plan.go          how the migration is started, and how it should go, from what is known of guest and link
 //	admission.go     the queue of moves and the slot
-//	start.go         how the rule wants the migration started
-//	attempts.go      the migration, and again where another attempt makes sense (attempt.go: the rule for that)
-//	migration.go     the migration under way: sample, ask the rule, do what it says
-//	job.go           libvirt's job at the source: what is known of it and can be told to it; abort.go ends it
-//	silence.go       the watch over a target that may be gone
-//	verification.go  the evidence of where the guest runs; package verify decides
-//	recovery.go      a post-copy that failed
+//	verification.go  the evidence of where the guest runs (package verify decides), and post-copy recovery
+//	migration.go     the migration under way: start, sample, ask the rule, do what it says, start again
+//	attempt.go       with what it is started, and the rule for starting it again
+//	copier.go        the guest's disks; package diskcopy does the work
+//	job.go           libvirt's job at the source: what is known of it, what can be set, its abort, and the watch over
+//	                 a target that may be gone
 //	relaying.go      the relay's begin and end; package events has the events that it follows
+//	account.go       the record, log and progress, and the time that is left
+//	request.go       what is requested, whether the driver can do it, what Move needs from outside, and the errors
 //
 // The course in detail:
 //
-//   - A slot ([Slots]) bounds how many guests of this node move at once: migrations that share
+//   - A slot ([slot.Pool]) bounds how many guests of this node move at once: migrations that share
 //     a link spoil each other's pause. The dirty rate is measured while a guest waits for its turn.
 //     Where there is a queue of moves ([Queue], the node daemon's), it admits them, in its order and as many at
 //     once as it says; without one, one guest goes at a time.
-//   - The pre-flight asks both ends everything that can be asked before anything is changed.
-//     What it finds is a [Refusal], and the guest was not touched. [Examine] asks the same questions without the move.
-//   - The prediction ([Forecast], made by package predict) stands in the record beside what was measured. What a move
-//     teaches of the link and of the guest (package history) makes the next one better.
-//   - The migration is peer to peer, so that no client stands in the pause; this process manages it only where the
+//   - The pre-flight asks both ends everything that can be asked before anything is changed. What it finds is a
+//     [preflight.Refusal], and the guest was not touched. [Examine] asks the same questions without the move.
+//   - The prediction ([record.Forecast], made by package predict) is in the record beside what was measured. What a
+//     move teaches of the link and of the guest (package history) makes the next one better.
+//   - The migration is peer to peer, so that no client prolongs the pause; this process manages it only where the
 //     source's daemon does not reach the target's. One rule decides how it is
 //     begun and what is done to it on the way (package convergence): how long the last copy may take,
 //     whether the guest is slowed down, when it continues at the target before all of its memory is
@@ -44,12 +46,12 @@
 //   - What a slow link does not carry in time is compressed, by the guess that it shrinks to a half, if several
 //     connections are allowed; what it did
 //     shrink to is in the record.
-//   - A guest that writes one set of pages again and again faster than the link carries them is moved with XBZRLE, which
-//     costs the guest nothing. QEMU 10.0 refuses it with several connections (migrate_caps_check in migration/options.c),
-//     and leaves it out in post-copy.
-//   - What of TCP comes in for the guest at the source during its pause is kept, and forwarded once the network knows the
-//     guest at the target ([Relay]; package relay has the why and how). It follows the events that are heard,
-//     and hinders nothing: a move without it is as good, but for clients that were sending.
+//   - A guest that writes one set of pages again and again faster than the link carries them is moved with XBZRLE,
+//     which costs the guest nothing. QEMU 10.0 refuses it with several connections (migrate_caps_check in
+//     migration/options.c), and leaves it out in post-copy.
+//   - What of TCP comes in for the guest at the source during its pause is kept, and forwarded once the network knows
+//     the guest at the target ([Relay]; package relay has the why and how). It follows the events that are heard, and
+//     delays nothing: a move without it is as good, but for clients that were sending.
 //   - From the guest's STOP until it runs again the engine asks the hypervisor nothing, nor in
 //     the moment after a new pass, in which the STOP of a quiet guest comes.
 //   - A guest that runs at the target is left alone for a second ([Request.Rest]), where no other guest waits
@@ -64,15 +66,15 @@
 //
 // # After a move that failed
 //
-// The guest continues at the source, and the record has the time that each means took ([Record].Rungs). [MayTryNext]
-// reports whether another target makes sense. The lower rungs of the ladder, which end the guest
-// here so that it is brought back elsewhere, are package resource's.
+// The guest continues at the source, and the record has the time that each means took ([record.Record].Rungs).
+// [MayTryNext] reports whether another target makes sense. The lower rungs of the ladder, which end the guest here so
+// that it is brought back elsewhere, are package resource's.
 //
 // # Disks
 //
 // Where [Request.Disks] asks for it, disks that the target does not see are copied by the hypervisors, all of them
-// before the first byte of memory. Package preflight says which (hostdisk.go), package diskcopy does it and cleans up, and
-// package disks keeps anybody from using an older copy.
+// before the first byte of memory. Package preflight says which (hostdisk.go), package diskcopy does it and cleans up,
+// and package disks keeps anybody from using an older copy.
 //
 // # Post-copy
 //
@@ -98,14 +100,14 @@
 //
 // Nor does that driver know a guest's state by itself. One that is paused for a switchover that failed
 // is running in its words, so that the hypervisor itself is asked ([Deps].Halted), and the guest resumed
-// ([Deps].Wake) where libvirt said that it had told the target to drop it, and the target has none.
+// ([Deps].Wake) where libvirt said that it had the target drop it, and the target has none.
 //
 // # Guarantees
 //
-// "moved" means that the target's libvirt said the guest of this UUID runs there and that it does not run at
-// the source. "stayed" means the reverse, and that no migration is under way any more. All else
-// is "unknown", and so is a post-copy that is not done. A paused guest is resumed at the source only when the target answered
-// that it has no such guest. Nothing is ever destroyed, defined or undefined.
+// "moved" means that the target's libvirt said the guest of this UUID runs there and that it does not run at the
+// source. "stayed" means the reverse, and that no migration is under way any more. All else is "unknown", and so is a
+// post-copy that is not done. A paused guest is resumed at the source only when the target answered that it has no such
+// guest. Nothing is ever destroyed, defined or undefined.
 //
 // # Non-guarantees
 //

@@ -8,6 +8,8 @@ import (
 	"testing/synctest"
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/preflight"
+	"github.com/vmferry/vmferry/migrate/record"
 )
 
 func TestMayTryNext(t *testing.T) {
@@ -22,14 +24,14 @@ func TestMayTryNext(t *testing.T) {
 		{fmt.Errorf("%w, and was aborted", ErrOutOfTime), false},
 		{fmt.Errorf("wait: %w", context.DeadlineExceeded), false},
 		{context.Canceled, false},
-		{&Refusal{Check: CheckMemory}, true},
-		{&Refusal{Check: CheckDiskMove}, true},                              // it has an old copy, and the next may have none
-		{&Refusal{Check: CheckTarget, Err: context.DeadlineExceeded}, true}, // it hangs, and the next may not
-		{&Refusal{Check: CheckTarget, Err: libvirt.ErrConnect}, true},
-		{&Refusal{Check: CheckRequest}, false},
-		{&Refusal{Check: CheckSource}, false},
-		{&Refusal{Check: CheckRunning}, false},
-		{&Refusal{Check: CheckJob}, false},
+		{&preflight.Refusal{Check: preflight.CheckMemory}, true},
+		{&preflight.Refusal{Check: preflight.CheckDiskMove}, true},                              // it has an old copy, and the next may have none
+		{&preflight.Refusal{Check: preflight.CheckTarget, Err: context.DeadlineExceeded}, true}, // it hangs, and the next may not
+		{&preflight.Refusal{Check: preflight.CheckTarget, Err: libvirt.ErrConnect}, true},
+		{&preflight.Refusal{Check: preflight.CheckRequest}, false},
+		{&preflight.Refusal{Check: preflight.CheckSource}, false},
+		{&preflight.Refusal{Check: preflight.CheckRunning}, false},
+		{&preflight.Refusal{Check: preflight.CheckJob}, false},
 	} {
 		wrapped := c.err
 		if wrapped != nil {
@@ -46,22 +48,22 @@ func TestNextTargetTakesTheGuest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPair(t)
 		dies := true
-		p.source.migrate = func(context.Context) error {
-			p.copy()
+		p.Source.Migrate = func(context.Context) error {
+			p.Copy()
 			if dies {
-				p.cancelled()
+				p.Cancelled()
 				return errLibvirt
 			}
-			p.switchover()
+			p.Switchover()
 			return nil
 		}
 		first, err := Move(t.Context(), p.req, p.deps)
-		if !MayTryNext(err) || !errors.Is(err, errLibvirt) || first.Outcome != Stayed || p.copies() != 1 {
+		if !MayTryNext(err) || !errors.Is(err, errLibvirt) || first.Outcome != record.Stayed || p.copies() != 1 {
 			t.Fatalf("outcome %q, runs at %d ends, %v", first.Outcome, p.copies(), err)
 		}
 		dies, p.req.Target = false, "node3"
 		second, err := Move(t.Context(), p.req, p.deps)
-		if err != nil || second.Outcome != Moved || second.To != "node3" || p.copies() != 1 {
+		if err != nil || second.Outcome != record.Moved || second.To != "node3" || p.copies() != 1 {
 			t.Errorf("outcome %q at %s, runs at %d ends, %v", second.Outcome, second.To, p.copies(), err)
 		}
 		if len(first.Rungs) != 1 || first.Rungs[0].Error == "" || len(second.Rungs) != 1 || second.Rungs[0].Error != "" {

@@ -4,18 +4,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
+
+	"github.com/vmferry/vmferry/migrate/preflight"
 )
 
 // Examination is what the pre-flight of a move found. Nothing was changed.
 type Examination struct {
-	Refusals []*Refusal // why the move would be refused; empty where it would be begun
-	With     []string   // what is copied with the guest or stays behind, in words
-	Lacks    []string   // what a move copies or leaves out, and a start at the target would need, in words
-	Notes    []string   // what could not be checked, and what a reader should know
+	Refusals []*preflight.Refusal // why the move would be refused; empty where it would be begun
+	With     []string             // what is copied with the guest or stays behind, in words
+	Lacks    []string             // what a move copies or leaves out, and a start at the target would need, in words
+	Notes    []string             // what could not be checked, and what a reader should know
 }
 
-// Examine runs the whole pre-flight of the move that req describes, without the move. Unlike [Move] it continues after a
-// refusal, so that an operator sees everything that is in the way. It waits for no turn and no slot, and writes no
+// Examine runs the whole pre-flight of the move that req describes, without the move. Unlike [Move] it continues after
+// a refusal, so that an operator sees everything that is in the way. It waits for no turn and no slot, and writes no
 // record. Each question is bounded; together they take less than a second where both libvirts answer. The error is why
 // it could not be examined at all: the end of ctx, or a guest that is not at the source.
 func Examine(ctx context.Context, req Request, deps Deps) (x Examination, err error) {
@@ -49,10 +51,10 @@ func Examine(ctx context.Context, req Request, deps Deps) (x Examination, err er
 	return x, err
 }
 
-func refusalIn(err error) []*Refusal {
-	var r *Refusal
+func refusalIn(err error) []*preflight.Refusal {
+	var r *preflight.Refusal
 	if errors.As(err, &r) {
-		return []*Refusal{r}
+		return []*preflight.Refusal{r}
 	}
 	return nil
 }

@@ -9,46 +9,50 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/vmferry/vmferry/migrate/endpoint"
+	"github.com/vmferry/vmferry/migrate/endpoint/endpointtest"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/preflight"
+	"github.com/vmferry/vmferry/migrate/record"
 )
 
 const bridgeCard = `<interface type='bridge'><mac address='52:54:00:00:00:01'/><source bridge='br77'/></interface>`
 
 // spoilAll lets much be wrong with the target.
 func spoilAll(p *pair) {
-	p.source.xml = strings.Replace(guestDoc, "</devices>", bridgeCard+"</devices>", 1)
-	p.target.names = map[string][]string{"/sys/class/net": {"lo", "br0"}}
-	p.target.free, p.req.Memory = 0, MemoryRefuse
-	p.target.hostname = "nowhere"
-	p.source.rehearsal = func(libvirt.MigrateParams) error {
+	p.Source.Doc = strings.Replace(guestDoc, "</devices>", bridgeCard+"</devices>", 1)
+	p.Target.Dirs = map[string][]string{"/sys/class/net": {"lo", "br0"}}
+	p.Target.Free, p.req.Memory = 0, preflight.MemoryRefuse
+	p.Target.Name = "nowhere"
+	p.Source.Rehearsal = func(libvirt.MigrateParams) error {
 		return &libvirt.Error{Op: "rehearse", Message: "cannot migrate domain with 1 snapshots"}
 	}
-	p.source.snapshots = libvirt.Snapshots{Snapshots: []string{"before upgrade"}}
+	p.Source.Kept = libvirt.Snapshots{Snapshots: []string{"before upgrade"}}
 }
 
 func TestExamineGoesOnAfterARefusal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPair(t)
-		p.source.migrate = func(context.Context) error { t.Error("migrated"); return nil }
+		p.Source.Migrate = func(context.Context) error { t.Error("migrated"); return nil }
 		spoilAll(p)
 		x, err := Examine(t.Context(), p.req, p.deps)
 		var checks []string
 		for _, r := range x.Refusals {
 			checks = append(checks, r.Check)
 		}
-		want := []string{CheckMemory, CheckNetwork, CheckAddress, CheckLibvirt}
+		want := []string{preflight.CheckMemory, preflight.CheckNetwork, preflight.CheckAddress, preflight.CheckLibvirt}
 		if err != nil || fmt.Sprint(checks) != fmt.Sprint(want) {
 			t.Fatalf("refused by %v, want %v; %v", checks, want, err)
 		}
 		if hint := x.Refusals[3].Hint; !strings.Contains(hint, "virsh snapshot-delete --metadata web 'before upgrade'") {
 			t.Errorf("hint %q", hint)
 		}
-		if p.source.closed != 1 || p.target.closed != 1 || len(p.source.limits)+len(p.source.watchers) != 0 {
+		if p.Source.Closed != 1 || p.Target.Closed != 1 || len(p.Source.Limits)+len(p.Source.Watchers) != 0 {
 			t.Error("connections were left, or something was begun")
 		}
 		_, err = Move(t.Context(), p.req, p.deps)
-		var first *Refusal
-		if !errors.As(err, &first) || first.Check != CheckMemory {
+		var first *preflight.Refusal
+		if !errors.As(err, &first) || first.Check != preflight.CheckMemory {
 			t.Errorf("the move was refused by %v", err)
 		}
 	})
@@ -57,10 +61,10 @@ func TestExamineGoesOnAfterARefusal(t *testing.T) {
 func TestExamineSaysWhatGoesAlong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPair(t)
-		p.source.xml = strings.Replace(guestDoc, "<source file", "<driver name='qemu' type='raw'/><source file", 1)
-		p.source.xml = strings.Replace(p.source.xml, "/shared/", t.TempDir()+"/", 1) // its file system is requested
-		p.req.Disks, p.target.visible = DisksAuto, libvirt.VisibleNo
-		p.source.size, p.target.room = libvirt.DiskSize{Capacity: 1 << 30, Allocated: 3 << 20}, 1<<40
+		p.Source.Doc = strings.Replace(guestDoc, "<source file", "<driver name='qemu' type='raw'/><source file", 1)
+		p.Source.Doc = strings.Replace(p.Source.Doc, "/shared/", t.TempDir()+"/", 1) // its file system is requested
+		p.req.Disks, p.Target.Visible = preflight.DisksAuto, libvirt.VisibleNo
+		p.Source.Size, p.Target.Space = libvirt.DiskSize{Capacity: 1 << 30, Allocated: 3 << 20}, 1<<40
 		x, err := Examine(t.Context(), p.req, p.deps)
 		if err != nil || len(x.Refusals) != 0 || fmt.Sprint(x.With) != "[disk vda (3 MiB) is copied]" {
 			t.Errorf("%+v, %v", x, err)
@@ -71,7 +75,7 @@ func TestExamineSaysWhatGoesAlong(t *testing.T) {
 func TestCheckpointsStayBehind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPair(t)
-		p.source.snapshots = libvirt.Snapshots{Checkpoints: []string{"daily"}}
+		p.Source.Kept = libvirt.Snapshots{Checkpoints: []string{"daily"}}
 		x, err := Examine(t.Context(), p.req, p.deps)
 		if err != nil || len(x.With) != 1 || !strings.Contains(x.With[0], `"daily"`) || len(x.Notes) != 0 {
 			t.Errorf("%+v, %v", x, err)
@@ -85,8 +89,8 @@ func TestCheckpointsStayBehind(t *testing.T) {
 
 func TestExamineOfNoGuest(t *testing.T) {
 	for name, spoil := range map[string]func(p *pair){
-		"nowhere":       func(p *pair) { p.source.fails = libvirt.ErrNoDomain },
-		"at the target": func(p *pair) { p.source.fails = libvirt.ErrNoDomain; p.target.is(runs("migrated")) },
+		"nowhere":       func(p *pair) { p.Source.Fails = libvirt.ErrNoDomain },
+		"at the target": func(p *pair) { p.Source.Fails = libvirt.ErrNoDomain; p.Target.Is(runs("migrated")) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -115,11 +119,11 @@ func TestExamineStopsWhereNothingMoreCanBeAsked(t *testing.T) {
 		spoil func(p *pair)
 		check string
 	}{
-		{"target dead", func(p *pair) { p.target.connect = libvirt.ErrConnect }, CheckTarget},
-		{"target silent", func(p *pair) { p.target.fails = libvirt.ErrConnect }, CheckTarget},
-		{"source dead", func(p *pair) { p.source.connect = libvirt.ErrConnect }, CheckSource},
-		{"same host", func(p *pair) { p.target.caps = capsDoc("source"); p.target.is(runs("booted")) }, CheckSameHost},
-		{"unknown mode", func(p *pair) { p.req.Disks = "most" }, CheckRequest},
+		{"target dead", func(p *pair) { p.Target.ConnectErr = libvirt.ErrConnect }, preflight.CheckTarget},
+		{"target silent", func(p *pair) { p.Target.Fails = libvirt.ErrConnect }, preflight.CheckTarget},
+		{"source dead", func(p *pair) { p.Source.ConnectErr = libvirt.ErrConnect }, preflight.CheckSource},
+		{"same host", func(p *pair) { p.Target.Caps = endpointtest.CapsXML("source"); p.Target.Is(runs("booted")) }, preflight.CheckSameHost},
+		{"unknown mode", func(p *pair) { p.req.Disks = "most" }, preflight.CheckRequest},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -139,17 +143,17 @@ func TestPreflightOfAnotherIsNoMigration(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		ends time.Duration
-		want Outcome
+		want record.Outcome
 	}{
-		{"a rehearsal", 300 * time.Millisecond, Moved},
-		{"a migration that sets up", time.Hour, Stayed},
+		{"a rehearsal", 300 * time.Millisecond, record.Moved},
+		{"a migration that sets up", time.Hour, record.Stayed},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p := newPair(t)
 				began := time.Now()
-				p.deps.Open = func(ctx context.Context, uri string) (Host, error) {
-					h, err := p.open(ctx, uri)
+				p.deps.Open = func(ctx context.Context, uri string) (endpoint.Host, error) {
+					h, err := p.Open(ctx, uri)
 					return youngJob{h, began.Add(c.ends)}, err
 				}
 				if rec, err := Move(t.Context(), p.req, p.deps); rec.Outcome != c.want {
@@ -162,7 +166,7 @@ func TestPreflightOfAnotherIsNoMigration(t *testing.T) {
 
 // youngJob has a job that has sent nothing, until it ends.
 type youngJob struct {
-	Host
+	endpoint.Host
 	ends time.Time
 }
 
@@ -177,12 +181,12 @@ func (y youngJob) JobStats(ctx context.Context, guest string) (libvirt.JobStats,
 func TestExamineDuringAnotherJob(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPair(t)
-		p.source.setJob(libvirt.JobStats{Active: true, Total: 1 << 30, Processed: 1 << 20})
-		p.source.rehearsal = func(libvirt.MigrateParams) error {
+		p.Source.SetJob(libvirt.JobStats{Active: true, Total: 1 << 30, Processed: 1 << 20})
+		p.Source.Rehearsal = func(libvirt.MigrateParams) error {
 			return &libvirt.Error{Op: "rehearse", Message: "no answer before the deadline", Cause: context.DeadlineExceeded}
 		}
 		x, err := Examine(t.Context(), p.req, p.deps)
-		if err != nil || len(x.Refusals) != 1 || x.Refusals[0].Check != CheckJob {
+		if err != nil || len(x.Refusals) != 1 || x.Refusals[0].Check != preflight.CheckJob {
 			t.Errorf("%v, %v", x.Refusals, err)
 		}
 	})

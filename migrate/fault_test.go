@@ -12,16 +12,17 @@ import (
 
 	"github.com/vmferry/vmferry/migrate/history"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/record"
 )
 
 // copies is at how many ends the guest runs.
 func (p *pair) copies() (n int) {
-	for _, f := range []*fake{p.source, p.target} {
-		f.mu.Lock()
-		if f.fails == nil && f.status.State == libvirt.Running {
+	for _, f := range []*fake{p.Source, p.Target} {
+		f.Mu.Lock()
+		if f.Fails == nil && f.At.State == libvirt.Running {
 			n++
 		}
-		f.mu.Unlock()
+		f.Mu.Unlock()
 	}
 	return n
 }
@@ -29,7 +30,7 @@ func (p *pair) copies() (n int) {
 // TestFaultsOnTheWay lets the nodes and the link between them fail while memory is copied. In each case
 // the guest runs once at the end, and the record says where, and why not at the target.
 func TestFaultsOnTheWay(t *testing.T) {
-	cut := func(p *pair) { p.source.mu.Lock(); p.source.cut = true; p.source.mu.Unlock() }
+	cut := func(p *pair) { p.Source.Mu.Lock(); p.Source.Cut = true; p.Source.Mu.Unlock() }
 	slow := func(rate uint64) libvirt.JobStats {
 		return libvirt.JobStats{Active: true, Total: 512 << 20, Remaining: 300 << 20, Processed: 212 << 20, Rate: rate, Iteration: 2}
 	}
@@ -42,61 +43,61 @@ func TestFaultsOnTheWay(t *testing.T) {
 		most   time.Duration
 	}{
 		{"the target runs out of memory", func(p *pair) error {
-			p.copy()
-			p.cancelled()
+			p.Copy()
+			p.Cancelled()
 			return errors.New("internal error: QEMU unexpectedly closed the monitor: cannot allocate memory")
 		}, nil, "cannot allocate memory", 0, 4 * time.Second},
 		{"the target's QEMU is killed", func(p *pair) error {
-			p.copy()
-			p.target.answers(libvirt.ErrNoDomain)
+			p.Copy()
+			p.Target.Answer(libvirt.ErrNoDomain)
 			time.Sleep(time.Second) // libvirt sees the connection close
-			p.cancelled()
+			p.Cancelled()
 			return errLibvirt
 		}, errLibvirt, "", 0, 5 * time.Second},
 		{"the target's libvirtd is killed", func(p *pair) error {
-			p.copy()
-			p.target.answers(libvirt.ErrConnect)
-			p.target.connectFails(libvirt.ErrConnect)
-			p.cancelled()
-			p.target.answers(libvirt.ErrConnect)
+			p.Copy()
+			p.Target.Answer(libvirt.ErrConnect)
+			p.Target.Refuse(libvirt.ErrConnect)
+			p.Cancelled()
+			p.Target.Answer(libvirt.ErrConnect)
 			return errLibvirt
 		}, errLibvirt, "", 0, 6 * time.Second},
 		{"the link is cut", func(p *pair) error { cut(p); return p.hang(context.Background()) }, ErrHopeless, "carried nothing for 8s", 7 * time.Second, 12 * time.Second},
 		{"the link slows down", func(p *pair) error {
-			p.source.setJob(slow(1 << 20))
-			<-p.source.aborted
-			p.cancelled()
+			p.Source.SetJob(slow(1 << 20))
+			<-p.Source.Aborted
+			p.Cancelled()
 			return errLibvirt
 		}, ErrHopeless, "300 MiB are left, and the link carries 1.0 MiB/s", 7 * time.Second, 12 * time.Second},
 		{"the link slows down, and recovers", func(p *pair) error {
-			p.source.setJob(slow(1 << 20))
+			p.Source.SetJob(slow(1 << 20))
 			time.Sleep(5 * time.Second)
-			p.source.setJob(slow(100 << 20))
+			p.Source.SetJob(slow(100 << 20))
 			time.Sleep(5 * time.Second)
-			p.source.setJob(slow(1 << 20))
-			<-p.source.aborted
-			p.cancelled()
+			p.Source.SetJob(slow(1 << 20))
+			<-p.Source.Aborted
+			p.Cancelled()
 			return errLibvirt
 		}, ErrHopeless, "1.0 MiB/s", 17 * time.Second, 20 * time.Second},
 		{"the window is shortened", func(p *pair) error {
-			p.copy()
+			p.Copy()
 			p.shorten <- time.Now().Add(5 * time.Second)
-			<-p.source.aborted
-			p.cancelled()
+			<-p.Source.Aborted
+			p.Cancelled()
 			return errLibvirt
 		}, ErrOutOfTime, "", 4 * time.Second, 7 * time.Second},
 		{"the window is shortened to nothing", func(p *pair) error {
-			p.copy()
+			p.Copy()
 			p.shorten <- time.Now().Add(-time.Second)
-			<-p.source.aborted
-			p.cancelled()
+			<-p.Source.Aborted
+			p.Cancelled()
 			return errLibvirt
 		}, ErrOutOfTime, "", 2 * time.Second, 3 * time.Second},
 		{"the window is made longer, which it is not", func(p *pair) error {
-			p.copy()
+			p.Copy()
 			p.shorten <- time.Now().Add(time.Hour)
-			<-p.source.aborted
-			p.cancelled()
+			<-p.Source.Aborted
+			p.Cancelled()
 			return errLibvirt
 		}, ErrOutOfTime, "", 52 * time.Second, 60 * time.Second},
 	}
@@ -106,7 +107,7 @@ func TestFaultsOnTheWay(t *testing.T) {
 				p := newPair(t)
 				p.shorten = make(chan time.Time)
 				p.req.Shorten = p.shorten
-				p.source.migrate = func(context.Context) error { return c.faulty(p) }
+				p.Source.Migrate = func(context.Context) error { return c.faulty(p) }
 				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 				defer cancel()
 				begin := time.Now()
@@ -114,7 +115,7 @@ func TestFaultsOnTheWay(t *testing.T) {
 				if took := time.Since(begin); took < c.least || took > c.most {
 					t.Errorf("took %v, want %v to %v", took, c.least, c.most)
 				}
-				if err == nil || rec.Outcome != Stayed || p.copies() != 1 || rec.Error == "" {
+				if err == nil || rec.Outcome != record.Stayed || p.copies() != 1 || rec.Error == "" {
 					t.Errorf("outcome %q, runs at %d ends, %v", rec.Outcome, p.copies(), err)
 				}
 				if c.why != nil && !errors.Is(err, c.why) || !strings.Contains(rec.Error, c.text) {
@@ -151,16 +152,16 @@ func TestBegunAgain(t *testing.T) {
 				p := newPair(t)
 				p.known(history.Link{Bandwidth: 100 << 20})
 				c.req(&p.req)
-				p.source.gauge, p.source.load = nil, libvirt.Load{Memory: 600 << 20, Dirty: libvirt.Dirty{Measured: true, Rate: 1 << 20}}
-				p.source.migrate = func(context.Context) error { return p.unless(c.enough) }
+				p.Source.GaugeErr, p.Source.Guest = nil, libvirt.Load{Memory: 600 << 20, Dirty: libvirt.Dirty{Measured: true, Rate: 1 << 20}}
+				p.Source.Migrate = func(context.Context) error { return p.unless(c.enough) }
 				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 				defer cancel()
 				rec, err := Move(ctx, p.req, p.deps)
-				if err != nil || rec.Outcome != Moved {
+				if err != nil || rec.Outcome != record.Moved {
 					t.Fatalf("outcome %q, %v", rec.Outcome, err)
 				}
 				var calls []string
-				for _, params := range p.source.params {
+				for _, params := range p.Source.Params {
 					how := cmp.Or(params.Compression, "plain")
 					if params.AutoConverge {
 						how = strings.TrimPrefix(how+"+throttle", "plain+")
@@ -181,19 +182,19 @@ func TestBegunAgain(t *testing.T) {
 // unless is a migration whose passes become no shorter without what is enough.
 func (p *pair) unless(enough func(libvirt.MigrateParams) bool) error {
 	if enough(p.last()) {
-		p.copy()
-		p.switchover()
+		p.Copy()
+		p.Switchover()
 		return nil
 	}
 	aborted := make(chan struct{})
-	p.source.mu.Lock()
-	p.source.aborted = aborted
-	p.source.mu.Unlock()
-	p.source.setJob(libvirt.JobStats{Active: true, Total: 512 << 20, Remaining: 90 << 20, Processed: 700 << 20,
+	p.Source.Mu.Lock()
+	p.Source.Aborted = aborted
+	p.Source.Mu.Unlock()
+	p.Source.SetJob(libvirt.JobStats{Active: true, Total: 512 << 20, Remaining: 90 << 20, Processed: 700 << 20,
 		Rate: 100 << 20, DirtyRate: 120 << 20, Iteration: 3})
 	<-aborted
-	p.cancelled()
-	p.source.setJob(libvirt.JobStats{})
+	p.Cancelled()
+	p.Source.SetJob(libvirt.JobStats{})
 	return errLibvirt
 }
 
@@ -201,22 +202,22 @@ func (p *pair) unless(enough func(libvirt.MigrateParams) bool) error {
 func TestNothingIsAskedInAYoungPass(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPair(t)
-		p.source.migrate = func(context.Context) error {
-			p.migration("active")
-			p.source.setJob(libvirt.JobStats{Active: true, Iteration: 1, Remaining: 1, Rate: 1})
+		p.Source.Migrate = func(context.Context) error {
+			p.Migration("active")
+			p.Source.SetJob(libvirt.JobStats{Active: true, Iteration: 1, Remaining: 1, Rate: 1})
 			time.Sleep(470 * time.Millisecond) // the tick at 500 ms falls into the next pass
-			before := p.source.asked()
-			p.source.emit("MIGRATION_PASS", `{"pass":2}`)
+			before := p.Source.Asked()
+			p.Source.Emit("MIGRATION_PASS", `{"pass":2}`)
 			time.Sleep(49 * time.Millisecond)
-			if p.source.asked() != before {
+			if p.Source.Asked() != before {
 				t.Error("asked in a young pass")
 			}
 			time.Sleep(2 * time.Millisecond)
 			synctest.Wait()
-			if n := p.source.asked() - before; n != 1 {
+			if n := p.Source.Asked() - before; n != 1 {
 				t.Errorf("asked %d times once the pass was under way, want 1", n)
 			}
-			p.switchover()
+			p.Switchover()
 			return nil
 		}
 		if _, err := Move(t.Context(), p.req, p.deps); err != nil {
@@ -229,18 +230,18 @@ func TestNothingIsAskedInAYoungPass(t *testing.T) {
 func TestShortPassesAreSeen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPair(t)
-		p.source.migrate = func(context.Context) error {
-			p.migration("active")
-			before := p.source.asked()
+		p.Source.Migrate = func(context.Context) error {
+			p.Migration("active")
+			before := p.Source.Asked()
 			for pass := 2; pass < 202; pass++ {
-				p.source.setJob(libvirt.JobStats{Active: true, Iteration: pass, Remaining: mib, Rate: gib})
-				p.source.emit("MIGRATION_PASS", fmt.Sprintf(`{"pass":%d}`, pass))
+				p.Source.SetJob(libvirt.JobStats{Active: true, Iteration: pass, Remaining: mib, Rate: gib})
+				p.Source.Emit("MIGRATION_PASS", fmt.Sprintf(`{"pass":%d}`, pass))
 				time.Sleep(30 * time.Millisecond)
 			}
-			if n := p.source.asked() - before; n < 8 || n > 14 {
+			if n := p.Source.Asked() - before; n < 8 || n > 14 {
 				t.Errorf("asked %d times in 6 s, want about two a second", n)
 			}
-			p.switchover()
+			p.Switchover()
 			return nil
 		}
 		if _, err := Move(t.Context(), p.req, p.deps); err != nil {

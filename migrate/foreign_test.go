@@ -12,6 +12,8 @@ import (
 	"testing/synctest"
 
 	"github.com/vmferry/vmferry/migrate/disks"
+	"github.com/vmferry/vmferry/migrate/preflight"
+	"github.com/vmferry/vmferry/migrate/record"
 )
 
 // Whatever happens to the target's directory, nothing is removed there that this move did not make.
@@ -20,10 +22,10 @@ func TestNothingForeignIsRemoved(t *testing.T) {
 	// mount puts another file system over the target's directory while the disk is copied, and the move fails.
 	mount := func(over map[string]string) func(t *testing.T, p *pair) {
 		return func(_ *testing.T, p *pair) {
-			p.source.migrate = func(context.Context) error {
+			p.Source.Migrate = func(context.Context) error {
 				p.copyDisks()
-				p.target.files = rename(p, over)
-				p.cancelled()
+				p.Target.Files = rename(p, over)
+				p.Cancelled()
 				return fails
 			}
 		}
@@ -36,24 +38,24 @@ func TestNothingForeignIsRemoved(t *testing.T) {
 	}{
 		{"an image appears after the pre-flight", func(_ *testing.T, p *pair) {
 			image := imageOf(p)
-			p.target.making = func(path string) {
+			p.Target.Making = func(path string) {
 				if path == image {
-					p.target.files[image] = "truth"
+					p.Target.Files[image] = "truth"
 				}
 			}
 		}, "web.img=truth", "exists already"},
 		{"the guest's shared file system is mounted while the disk is copied", mount(map[string]string{"": "truth"}), "web.img=truth", "not made by this move"},
 		{"and has a mark of the same name", mount(map[string]string{"": "truth", disks.ArrivingSuffix: "17"}), "web.img=truth web.img.vmferry-arriving=17", "not made by this move"},
 		{"a mark that nobody knows of", func(_ *testing.T, p *pair) {
-			p.target.files = rename(p, map[string]string{"": "truth", disks.ArrivingSuffix: "17"})
+			p.Target.Files = rename(p, map[string]string{"": "truth", disks.ArrivingSuffix: "17"})
 		}, "web.img=truth web.img.vmferry-arriving=17", "unfinished copy"},
 		{"a mark of another size than noted", func(t *testing.T, p *pair) {
 			halfCopy(t, p, true)
-			p.target.files = rename(p, map[string]string{"": "truth", disks.ArrivingSuffix: "17"})
+			p.Target.Files = rename(p, map[string]string{"": "truth", disks.ArrivingSuffix: "17"})
 		}, "web.img=truth web.img.vmferry-arriving=17", "not made by this move"},
 		{"an image beside the mark that was made too late to be noted", func(t *testing.T, p *pair) {
 			halfCopy(t, p, false)
-			p.target.files[imageOf(p)] = "truth"
+			p.Target.Files[imageOf(p)] = "truth"
 		}, "web.img=truth web.img.vmferry-arriving=4711", "unfinished copy"},
 		{"a half copy of another guest", func(t *testing.T, p *pair) {
 			halfCopy(t, p, true)
@@ -71,16 +73,16 @@ func TestNothingForeignIsRemoved(t *testing.T) {
 			}
 		}, "web.img=100 web.img.vmferry-arriving=4711", "unfinished copy"},
 		{"an old copy of another guest, and no room", func(_ *testing.T, p *pair) {
-			p.target.files, p.target.room = oldCopy(imageOf(p), "other"), 0
+			p.Target.Files, p.Target.Space = oldCopy(imageOf(p), "other"), 0
 		}, `web.img.vmferry={"stage":"moved","uuid":"other"} web.img.vmferry-old=100`, "free some there"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p, _ := localPair(t)
-				p.req.Disks = DisksAuto
+				p.req.Disks = preflight.DisksAuto
 				c.spoil(t, p)
 				rec, err := Move(t.Context(), p.req, p.deps)
-				if err == nil || rec.Outcome != Stayed {
+				if err == nil || rec.Outcome != record.Stayed {
 					t.Errorf("outcome %q, %v", rec.Outcome, err)
 				}
 				if got := p.contents(); got != c.stays {
@@ -107,9 +109,9 @@ func rename(p *pair, files map[string]string) map[string]string {
 func (p *pair) contents() string {
 	var all []string
 	for _, name := range p.there() {
-		for path := range maps.Keys(p.target.files) {
+		for path := range maps.Keys(p.Target.Files) {
 			if filepath.Base(path) == name {
-				all = append(all, name+"="+p.target.files[path])
+				all = append(all, name+"="+p.Target.Files[path])
 			}
 		}
 	}
@@ -120,7 +122,7 @@ func (p *pair) contents() string {
 func TestOldCopyOfAnotherGuestStays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, image := localPair(t)
-		p.target.files = oldCopy(image, "other")
+		p.Target.Files = oldCopy(image, "other")
 		if _, err := Move(t.Context(), p.req, p.deps); err != nil {
 			t.Fatal(err)
 		}
@@ -134,11 +136,11 @@ func TestOldCopyOfAnotherGuestStays(t *testing.T) {
 func TestMountOverAnArrivedDisk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, image := localPair(t)
-		p.source.migrate = func(context.Context) error {
+		p.Source.Migrate = func(context.Context) error {
 			p.copyDisks()
-			p.target.files = map[string]string{}
-			p.copy()
-			p.switchover()
+			p.Target.Files = map[string]string{}
+			p.Copy()
+			p.Switchover()
 			return nil
 		}
 		rec, err := Move(t.Context(), p.req, p.deps)
@@ -150,17 +152,17 @@ func TestMountOverAnArrivedDisk(t *testing.T) {
 
 // What is on storage that other nodes may have mounted is never copied, and the pre-flight changes nothing.
 func TestSharedStorageIsNotCopied(t *testing.T) {
-	for _, mode := range []DiskMode{DisksAuto, DisksCopy} {
+	for _, mode := range []preflight.DiskMode{preflight.DisksAuto, preflight.DisksCopy} {
 		p, _ := localPair(t)
 		p.req.Disks = mode
 		m := newMover(p.req, p.deps)
 		m.sharedBy = func(string) (string, error) { return "NFS", nil }
 		err := m.preflight(t.Context(), false)
-		var refusal *Refusal
+		var refusal *preflight.Refusal
 		if !errors.As(err, &refusal) || !strings.Contains(err.Error(), "lies on NFS here") || !strings.Contains(err.Error(), "findmnt -T ") {
 			t.Errorf("%s: %v", mode, err)
 		}
-		if len(m.found.Copies) > 0 || len(p.target.files) > 0 {
+		if len(m.found.Copies) > 0 || len(p.Target.Files) > 0 {
 			t.Errorf("%s: carries %d disks, and made %q", mode, len(m.found.Copies), p.there())
 		}
 		m.sharedBy = func(string) (string, error) { return "", errors.New("stale handle") }
@@ -173,8 +175,8 @@ func TestSharedStorageIsNotCopied(t *testing.T) {
 // The pre-flight says what goes along and what stays behind, and removes nothing to make room.
 func TestDiskReport(t *testing.T) {
 	p, image := localPair(t)
-	p.source.xml = localDoc(image, `<disk type='file' device='cdrom'><driver type='raw'/><source file='/d/a' startupPolicy='requisite'/><target dev='sda'/><readonly/></disk>`)
-	p.target.room, p.target.files = 0, oldCopy(image, guestUUID)
+	p.Source.Doc = localDoc(image, `<disk type='file' device='cdrom'><driver type='raw'/><source file='/d/a' startupPolicy='requisite'/><target dev='sda'/><readonly/></disk>`)
+	p.Target.Space, p.Target.Files = 0, oldCopy(image, guestUUID)
 	x, err := Examine(t.Context(), p.req, p.deps)
 	if err != nil || len(x.Refusals) > 0 {
 		t.Fatal(x.Refusals, err)
@@ -198,13 +200,13 @@ func TestDiskReport(t *testing.T) {
 // All disks that are in the way are told of at once.
 func TestAllDiskRefusals(t *testing.T) {
 	p, image := localPair(t)
-	p.req.Disks = DisksShared
-	p.source.xml = localDoc(image, `<disk type='file' device='cdrom'><driver type='raw'/><source file='/d/a'/><target dev='sda'/><readonly/></disk>`)
+	p.req.Disks = preflight.DisksShared
+	p.Source.Doc = localDoc(image, `<disk type='file' device='cdrom'><driver type='raw'/><source file='/d/a'/><target dev='sda'/><readonly/></disk>`)
 	for _, copies := range []bool{false, true} {
 		p.req.Options.CopyAll = copies
 		x, err := Examine(t.Context(), p.req, p.deps)
 		want := map[bool]int{false: 2, true: 1}[copies] // libvirt copies no medium
-		got := len(slices.DeleteFunc(x.Refusals, func(r *Refusal) bool { return r.Check != CheckDisk }))
+		got := len(slices.DeleteFunc(x.Refusals, func(r *preflight.Refusal) bool { return r.Check != preflight.CheckDisk }))
 		if err != nil || got != want {
 			t.Errorf("copied by libvirt %v: %d refusals, %v", copies, got, err)
 		}

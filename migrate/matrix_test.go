@@ -15,6 +15,8 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/preflight"
+	"github.com/vmferry/vmferry/migrate/record"
 )
 
 // The faults matrix: each phase of a move, and what breaks in it.
@@ -42,15 +44,15 @@ verifying   M           L           M               M               M           
 // faults break something permanently, but for a libvirtd that dies, which systemd starts again, and an agent
 // that is killed, which the cluster manager calls again.
 var faults = map[string]func(*stage){
-	"source-QEMU":     func(s *stage) { s.killQEMU(s.source) },
-	"target-QEMU":     func(s *stage) { s.killQEMU(s.target) },
-	"source-libvirtd": func(s *stage) { s.daemons[s.source].die() },
-	"target-libvirtd": func(s *stage) { s.daemons[s.target].die() },
-	"source-hangs":    func(s *stage) { s.daemons[s.source].hang() },
-	"target-hangs":    func(s *stage) { s.daemons[s.target].hang() },
+	"source-QEMU":     func(s *stage) { s.killQEMU(s.Source) },
+	"target-QEMU":     func(s *stage) { s.killQEMU(s.Target) },
+	"source-libvirtd": func(s *stage) { s.daemons[s.Source].die() },
+	"target-libvirtd": func(s *stage) { s.daemons[s.Target].die() },
+	"source-hangs":    func(s *stage) { s.daemons[s.Source].hang() },
+	"target-hangs":    func(s *stage) { s.daemons[s.Target].hang() },
 	"link-cut":        func(s *stage) { s.set(func() { s.link = cut }) },
 	"link-slow":       func(s *stage) { s.set(func() { s.link = slow }) },
-	"target-memory":   func(s *stage) { s.set(func() { s.full = true }); s.target.takeMemory(); s.killQEMU(s.target) },
+	"target-memory":   func(s *stage) { s.set(func() { s.full = true }); takeMemory(s.Target); s.killQEMU(s.Target) },
 	"agent-killed":    func(s *stage) { s.set(func() { s.killed = true }) },
 	"window":          func(s *stage) { s.shorten <- time.Now().Add(3 * time.Second) },
 }
@@ -98,7 +100,7 @@ func runCell(t *testing.T, phase, fault, want string) {
 	}
 	if got := s.judge(rec, err); got != want {
 		t.Errorf("%s, want %s: outcome %q, runs at the source %v, at the target %v, %v, notes %q",
-			got, want, rec.Outcome, s.source.executes(), s.target.executes(), err, rec.Notes)
+			got, want, rec.Outcome, executes(s.Source), executes(s.Target), err, rec.Notes)
 	}
 	if want != "M" && rec.Error == "" {
 		t.Error("the record does not say what happened")
@@ -113,22 +115,22 @@ func runCell(t *testing.T, phase, fault, want string) {
 }
 
 // judge is the letter of how a move ended, "?" for what must not be.
-func (s *stage) judge(rec Record, err error) string {
-	var refusal *Refusal
-	here, there := s.source.executes(), s.target.executes()
+func (s *stage) judge(rec record.Record, err error) string {
+	var refusal *preflight.Refusal
+	here, there := executes(s.Source), executes(s.Target)
 	switch {
-	case (err == nil) != (rec.Outcome == Moved), here && there:
-	case rec.Outcome == Moved && there:
+	case (err == nil) != (rec.Outcome == record.Moved), here && there:
+	case rec.Outcome == record.Moved && there:
 		return "M"
-	case rec.Outcome == Stayed && here && !errors.As(err, &refusal):
+	case rec.Outcome == record.Stayed && here && !errors.As(err, &refusal):
 		return "S"
-	case rec.Outcome != Moved && here && errors.As(err, &refusal):
+	case rec.Outcome != record.Moved && here && errors.As(err, &refusal):
 		return "R"
-	case rec.Outcome == Unknown && (here || there):
+	case rec.Outcome == record.Unknown && (here || there):
 		return "U"
-	case rec.Outcome == Unknown && !here && !there && strings.Contains(strings.Join(rec.Notes, ""), "post-copy"):
+	case rec.Outcome == record.Unknown && !here && !there && strings.Contains(strings.Join(rec.Notes, ""), "post-copy"):
 		return "T"
-	case rec.Outcome != Moved && !here && !there && s.died:
+	case rec.Outcome != record.Moved && !here && !there && s.died:
 		return "L"
 	}
 	return "?"
@@ -162,11 +164,11 @@ type stage struct {
 
 func newStage(t *testing.T, phase, fault string) *stage {
 	s := &stage{pair: newPair(t), t: t, at: phase, strike: faults[fault], dead: map[*fake]bool{}, switched: make(chan struct{})}
-	s.daemons = map[*fake]*daemon{s.source: newDaemon(), s.target: newDaemon()}
+	s.daemons = map[*fake]*daemon{s.Source: newDaemon(), s.Target: newDaemon()}
 	s.pair.shorten = make(chan time.Time, 1)
 	s.req.Shorten = s.pair.shorten
 	s.req.PostCopy, s.req.NoConverge = phase == "post-copy", phase == "post-copy"
-	s.req.Memory = MemoryRefuse
+	s.req.Memory = preflight.MemoryRefuse
 	s.deps.Open = s.open
 	log := logrus.New()
 	log.SetOutput(io.Discard)
@@ -212,7 +214,7 @@ func (s *stage) dieHere() {
 }
 
 // move makes one move, of which nothing is left where the agent is killed.
-func (s *stage) move(limit time.Duration) (rec Record, err error) {
+func (s *stage) move(limit time.Duration) (rec record.Record, err error) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -235,7 +237,7 @@ func (s *stage) watchCopies() (stop func()) {
 				tick.Stop()
 				return
 			case <-tick.C:
-				if s.source.executes() && s.target.executes() {
+				if executes(s.Source) && executes(s.Target) {
 					s.t.Error("the guest executes twice")
 				}
 			}
@@ -244,24 +246,24 @@ func (s *stage) watchCopies() (stop func()) {
 	return func() { close(quit); <-done }
 }
 
-func (f *fake) takeMemory() { f.mu.Lock(); defer f.mu.Unlock(); f.free = 0 }
+func takeMemory(f *fake) { f.Mu.Lock(); defer f.Mu.Unlock(); f.Free = 0 }
 
 // executes reports whether the guest's processors run at this end.
-func (f *fake) executes() bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.fails == nil && f.status.State == libvirt.Running && f.status.Reason != "postcopy-failed"
+func executes(f *fake) bool {
+	f.Mu.Lock()
+	defer f.Mu.Unlock()
+	return f.Fails == nil && f.At.State == libvirt.Running && f.At.Reason != "postcopy-failed"
 }
 
 // killQEMU ends the guest's process at one end, if there is one.
 func (s *stage) killQEMU(f *fake) {
-	f.mu.Lock()
-	there := f.fails == nil
-	f.mu.Unlock()
+	f.Mu.Lock()
+	there := f.Fails == nil
+	f.Mu.Unlock()
 	if !there {
 		return
 	}
-	hasGuest := f == s.source || f.executes() // and not only its incoming copy
-	f.answers(libvirt.ErrNoDomain)
+	hasGuest := f == s.Source || executes(f) // and not only its incoming copy
+	f.Answer(libvirt.ErrNoDomain)
 	s.set(func() { s.dead[f] = true; s.died = s.died || hasGuest })
 }

@@ -9,8 +9,11 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/vmferry/vmferry/migrate/endpoint/endpointtest"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/preflight"
 	"github.com/vmferry/vmferry/migrate/qmp"
+	"github.com/vmferry/vmferry/migrate/record"
 )
 
 var errLibvirt = errors.New("operation failed: migration out job: unexpectedly failed")
@@ -25,7 +28,7 @@ func TestMoved(t *testing.T) {
 			}
 		}
 		rec, err := Move(t.Context(), p.req, p.deps)
-		if err != nil || rec.Outcome != Moved {
+		if err != nil || rec.Outcome != record.Moved {
 			t.Fatalf("outcome %q, %v", rec.Outcome, err)
 		}
 		if *rec.PauseMS != 15 || *rec.HandOverMS != 5 || rec.Clock != qmp.ClockQEMU {
@@ -34,8 +37,8 @@ func TestMoved(t *testing.T) {
 		if rec.UUID != guestUUID || rec.Memory != 512<<20 || rec.Transferred != 7<<20 || rec.Iterations != 3 || rec.Schema != 1 {
 			t.Errorf("record: %+v", rec)
 		}
-		if !slices.Equal(p.source.limits, []time.Duration{2 * time.Millisecond}) || len(rec.DowntimeLimitsMS) != 1 {
-			t.Errorf("downtime limits %v", p.source.limits)
+		if !slices.Equal(p.Source.Limits, []time.Duration{2 * time.Millisecond}) || len(rec.DowntimeLimitsMS) != 1 {
+			t.Errorf("downtime limits %v", p.Source.Limits)
 		}
 		if rec.Verified.Source != "absent" || rec.Verified.Target != "running (migrated)" || rec.Verified.SameBoot == nil || !*rec.Verified.SameBoot {
 			t.Errorf("verified: %+v", rec.Verified)
@@ -43,8 +46,8 @@ func TestMoved(t *testing.T) {
 		if want := []string{"pre-flight", "migrating", "verifying"}; !slices.Equal(phases, want) {
 			t.Errorf("progress %q, want %q", phases, want)
 		}
-		if p.source.closed != 3 || p.target.closed != 1 {
-			t.Errorf("connections closed: %d and %d", p.source.closed, p.target.closed)
+		if p.Source.Closed != 3 || p.Target.Closed != 1 {
+			t.Errorf("connections closed: %d and %d", p.Source.Closed, p.Target.Closed)
 		}
 		if rec.DurationMS != 2015 {
 			t.Errorf("took %v ms", rec.DurationMS)
@@ -55,10 +58,10 @@ func TestMoved(t *testing.T) {
 func TestGuestResetWhileMoved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPair(t)
-		p.source.migrate = func(context.Context) error {
-			p.copy()
-			p.source.emit("RESET", `{"guest":true,"reason":"guest-reset"}`)
-			p.switchover()
+		p.Source.Migrate = func(context.Context) error {
+			p.Copy()
+			p.Source.Emit("RESET", `{"guest":true,"reason":"guest-reset"}`)
+			p.Switchover()
 			return nil
 		}
 		rec, err := Move(t.Context(), p.req, p.deps)
@@ -77,51 +80,51 @@ func TestRefusals(t *testing.T) {
 		spoil   func(p *pair)
 		check   string
 		text    string
-		outcome Outcome
+		outcome record.Outcome
 	}{
-		{"no guest named", func(p *pair) { p.req.Guest = "" }, CheckRequest, "no guest", Unknown},
-		{"negative limit", func(p *pair) { p.req.DowntimeLimit = -1 }, CheckRequest, "negative", Unknown},
-		{"source's libvirtd dead", func(p *pair) { p.source.connect = libvirt.ErrConnect }, CheckSource, "cannot be reached", Unknown},
-		{"source's libvirtd blocked", func(p *pair) { p.source.fails = context.DeadlineExceeded }, CheckSource, "no answer", Unknown},
-		{"not running anywhere", func(p *pair) { p.source.fails = libvirt.ErrNoDomain }, CheckRunning, "at the target: absent", Unknown},
-		{"not running, target dead", func(p *pair) { p.source.fails, p.target.connect = libvirt.ErrNoDomain, libvirt.ErrConnect }, CheckRunning, "cannot be asked", Unknown},
-		{"another guest by UUID", func(p *pair) { p.req.UUID = other.UUID }, CheckRunning, "does not run", Unknown},
-		{"paused by an I/O error", func(p *pair) { p.source.status = stopped("ioerror") }, CheckRunning, "paused (ioerror)", Stayed},
-		{"crashed", func(p *pair) { p.source.status.State = libvirt.Crashed }, CheckRunning, "crashed", Stayed},
-		{"job under way", func(p *pair) { p.source.job.Active = true }, CheckJob, "domjobabort web", Stayed},
-		{"target dead", func(p *pair) { p.target.connect = libvirt.ErrConnect }, CheckTarget, "node2", Stayed},
-		{"target blocked", func(p *pair) { p.target.fails = context.DeadlineExceeded }, CheckTarget, "no answer", Stayed},
-		{"target's capabilities broken", func(p *pair) { p.target.caps = "<" }, CheckTarget, "capabilities", Stayed},
-		{"same host", func(p *pair) { p.target.caps = capsDoc("source") }, CheckSameHost, "same host", Stayed},
-		{"runs at both ends", func(p *pair) { p.target.is(runs("booted")) }, CheckDuplicate, "runs at both ends", Unknown},
-		{"paused copy at the target", func(p *pair) { p.target.is(stopped("migration")) }, CheckDuplicate, "paused copy", Stayed},
-		{"name taken", func(p *pair) { p.target.is(other) }, CheckDuplicate, "another guest of this name", Stayed},
-		{"no KVM there", func(p *pair) { p.source.xml = strings.Replace(guestDoc, "'qemu'", "'xen'", 1) }, CheckHypervisor, `type "xen"`, Stayed},
-		{"older QEMU there", func(p *pair) { p.source.xml = strings.Replace(guestDoc, "10.0", "11.0", 1) }, CheckHypervisor, "pc-q35-11.0", Stayed},
-		{"other architecture", func(p *pair) { p.source.xml = strings.Replace(guestDoc, "x86_64", "aarch64", 1) }, CheckHypervisor, "aarch64", Stayed},
-		{"guest's XML broken", func(p *pair) { p.source.xml = "<" }, CheckSource, "description", Stayed},
-		{"no memory", func(p *pair) { p.target.free, p.req.Memory = 512<<20-1, MemoryRefuse }, CheckMemory, "needs 512 MiB", Stayed},
+		{"no guest named", func(p *pair) { p.req.Guest = "" }, preflight.CheckRequest, "no guest", record.Unknown},
+		{"negative limit", func(p *pair) { p.req.DowntimeLimit = -1 }, preflight.CheckRequest, "negative", record.Unknown},
+		{"source's libvirtd dead", func(p *pair) { p.Source.ConnectErr = libvirt.ErrConnect }, preflight.CheckSource, "cannot be reached", record.Unknown},
+		{"source's libvirtd blocked", func(p *pair) { p.Source.Fails = context.DeadlineExceeded }, preflight.CheckSource, "does not respond", record.Unknown},
+		{"not running anywhere", func(p *pair) { p.Source.Fails = libvirt.ErrNoDomain }, preflight.CheckRunning, "at the target: absent", record.Unknown},
+		{"not running, target dead", func(p *pair) { p.Source.Fails, p.Target.ConnectErr = libvirt.ErrNoDomain, libvirt.ErrConnect }, preflight.CheckRunning, "cannot be asked", record.Unknown},
+		{"another guest by UUID", func(p *pair) { p.req.UUID = other.UUID }, preflight.CheckRunning, "does not run", record.Unknown},
+		{"paused by an I/O error", func(p *pair) { p.Source.At = stopped("ioerror") }, preflight.CheckRunning, "paused (ioerror)", record.Stayed},
+		{"crashed", func(p *pair) { p.Source.At.State = libvirt.Crashed }, preflight.CheckRunning, "crashed", record.Stayed},
+		{"job under way", func(p *pair) { p.Source.Job.Active = true }, preflight.CheckJob, "domjobabort web", record.Stayed},
+		{"target dead", func(p *pair) { p.Target.ConnectErr = libvirt.ErrConnect }, preflight.CheckTarget, "node2", record.Stayed},
+		{"target blocked", func(p *pair) { p.Target.Fails = context.DeadlineExceeded }, preflight.CheckTarget, "does not respond", record.Stayed},
+		{"target's capabilities broken", func(p *pair) { p.Target.Caps = "<" }, preflight.CheckTarget, "capabilities", record.Stayed},
+		{"same host", func(p *pair) { p.Target.Caps = endpointtest.CapsXML("source") }, preflight.CheckSameHost, "same host", record.Stayed},
+		{"runs at both ends", func(p *pair) { p.Target.Is(runs("booted")) }, preflight.CheckDuplicate, "runs at both ends", record.Unknown},
+		{"paused copy at the target", func(p *pair) { p.Target.Is(stopped("migration")) }, preflight.CheckDuplicate, "paused copy", record.Stayed},
+		{"name taken", func(p *pair) { p.Target.Is(other) }, preflight.CheckDuplicate, "another guest of this name", record.Stayed},
+		{"no KVM there", func(p *pair) { p.Source.Doc = strings.Replace(guestDoc, "'qemu'", "'xen'", 1) }, preflight.CheckHypervisor, `type "xen"`, record.Stayed},
+		{"older QEMU there", func(p *pair) { p.Source.Doc = strings.Replace(guestDoc, "10.0", "11.0", 1) }, preflight.CheckHypervisor, "pc-q35-11.0", record.Stayed},
+		{"other architecture", func(p *pair) { p.Source.Doc = strings.Replace(guestDoc, "x86_64", "aarch64", 1) }, preflight.CheckHypervisor, "aarch64", record.Stayed},
+		{"guest's XML broken", func(p *pair) { p.Source.Doc = "<" }, preflight.CheckSource, "description", record.Stayed},
+		{"no memory", func(p *pair) { p.Target.Free, p.req.Memory = 512<<20-1, preflight.MemoryRefuse }, preflight.CheckMemory, "needs 512 MiB", record.Stayed},
 		{"CPU", func(p *pair) {
-			p.target.cpu = false
-			p.source.xml = strings.Replace(strings.Replace(guestDoc, "'qemu'", "'kvm'", 1), "<devices>", "<cpu mode='custom'><model>EPYC</model></cpu><devices>", 1)
-		}, CheckCPU, "lacks features", Stayed},
-		{"disk", func(p *pair) { p.target.visible = libvirt.VisibleNo }, CheckDisk, "/shared/web.img", Stayed},
+			p.Target.CPU = false
+			p.Source.Doc = strings.Replace(strings.Replace(guestDoc, "'qemu'", "'kvm'", 1), "<devices>", "<cpu mode='custom'><model>EPYC</model></cpu><devices>", 1)
+		}, preflight.CheckCPU, "lacks features", record.Stayed},
+		{"disk", func(p *pair) { p.Target.Visible = libvirt.VisibleNo }, preflight.CheckDisk, "/shared/web.img", record.Stayed},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p := newPair(t)
-				p.source.migrate = func(context.Context) error { t.Error("migrated"); return nil }
+				p.Source.Migrate = func(context.Context) error { t.Error("migrated"); return nil }
 				c.spoil(p)
 				rec, err := Move(t.Context(), p.req, p.deps)
-				var r *Refusal
+				var r *preflight.Refusal
 				if !errors.As(err, &r) || r.Check != c.check || !strings.Contains(err.Error(), c.text) {
 					t.Errorf("error %v, want check %q with %q", err, c.check, c.text)
 				}
 				if rec.Outcome != c.outcome || rec.Error == "" {
 					t.Errorf("outcome %q, want %q; error in record %q", rec.Outcome, c.outcome, rec.Error)
 				}
-				if len(p.source.limits)+len(p.source.watchers)+p.source.resumes != 0 {
+				if len(p.Source.Limits)+len(p.Source.Watchers)+p.Source.Resumes != 0 {
 					t.Error("something was begun")
 				}
 			})
@@ -132,9 +135,9 @@ func TestRefusals(t *testing.T) {
 func TestOvercommitAndUncheckedAreNotRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPair(t)
-		p.target.free, p.req.Memory, p.target.visible = 0, MemoryIgnore, libvirt.VisibleUnknown
+		p.Target.Free, p.req.Memory, p.Target.Visible = 0, preflight.MemoryIgnore, libvirt.VisibleUnknown
 		rec, err := Move(t.Context(), p.req, p.deps)
-		if err != nil || len(rec.Notes) != 1 || !strings.Contains(rec.Notes[0], "cannot tell") {
+		if err != nil || len(rec.Notes) != 1 || !strings.Contains(rec.Notes[0], "does not know") {
 			t.Errorf("notes %q, %v", rec.Notes, err)
 		}
 	})
@@ -143,18 +146,18 @@ func TestOvercommitAndUncheckedAreNotRefused(t *testing.T) {
 func TestMovedBefore(t *testing.T) {
 	defined := libvirt.Status{State: libvirt.ShutOff, Reason: "migrated", UUID: guestUUID, ID: -1, Persistent: true}
 	for name, prepare := range map[string]func(p *pair){
-		"definition left here": func(p *pair) { p.source.is(defined) },
-		"nothing left here":    func(p *pair) { p.source.answers(libvirt.ErrNoDomain) },
-		"UUID given":           func(p *pair) { p.source.answers(libvirt.ErrNoDomain); p.req.UUID = strings.ToUpper(guestUUID) },
+		"definition left here": func(p *pair) { p.Source.Is(defined) },
+		"nothing left here":    func(p *pair) { p.Source.Answer(libvirt.ErrNoDomain) },
+		"UUID given":           func(p *pair) { p.Source.Answer(libvirt.ErrNoDomain); p.req.UUID = strings.ToUpper(guestUUID) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p := newPair(t)
-				p.source.migrate = func(context.Context) error { t.Error("migrated"); return nil }
+				p.Source.Migrate = func(context.Context) error { t.Error("migrated"); return nil }
 				prepare(p)
-				p.target.is(runs("migrated"))
+				p.Target.Is(runs("migrated"))
 				rec, err := Move(t.Context(), p.req, p.deps)
-				if err != nil || rec.Outcome != Moved || !strings.EqualFold(rec.UUID, guestUUID) {
+				if err != nil || rec.Outcome != record.Moved || !strings.EqualFold(rec.UUID, guestUUID) {
 					t.Errorf("outcome %q UUID %q, %v", rec.Outcome, rec.UUID, err)
 				}
 			})
@@ -167,98 +170,98 @@ func TestFaults(t *testing.T) {
 	cases := []struct {
 		name    string
 		migrate func(p *pair) error
-		outcome Outcome
+		outcome record.Outcome
 		isErr   error
 		note    string
 		resumes int
 	}{
-		{"error, but moved", func(p *pair) error { p.copy(); p.switchover(); return errLibvirt }, Moved, nil, "moved all the same", 0},
-		{"libvirt cancelled it", func(p *pair) error { p.copy(); p.cancelled(); return errLibvirt }, Stayed, errLibvirt, "", 0},
-		{"success, but stayed", func(p *pair) error { p.cancelled(); return nil }, Stayed, nil, "", 0},
+		{"error, but moved", func(p *pair) error { p.Copy(); p.Switchover(); return errLibvirt }, record.Moved, nil, "moved all the same", 0},
+		{"libvirt cancelled it", func(p *pair) error { p.Copy(); p.Cancelled(); return errLibvirt }, record.Stayed, errLibvirt, "", 0},
+		{"success, but stayed", func(p *pair) error { p.Cancelled(); return nil }, record.Stayed, nil, "", 0},
 		{"target's node died in pre-copy", func(p *pair) error {
-			p.copy()
-			p.target.answers(libvirt.ErrConnect)
-			p.target.connectFails(libvirt.ErrConnect)
-			p.source.setJob(libvirt.JobStats{})
+			p.Copy()
+			p.Target.Answer(libvirt.ErrConnect)
+			p.Target.Refuse(libvirt.ErrConnect)
+			p.Source.SetJob(libvirt.JobStats{})
 			return errLibvirt
-		}, Stayed, errLibvirt, "", 0},
+		}, record.Stayed, errLibvirt, "", 0},
 		{"target's node died in the switchover, source paused", func(p *pair) error {
-			p.copy()
-			p.halt()
-			p.target.answers(libvirt.ErrConnect)
-			p.target.connectFails(libvirt.ErrConnect)
+			p.Copy()
+			p.Halt()
+			p.Target.Answer(libvirt.ErrConnect)
+			p.Target.Refuse(libvirt.ErrConnect)
 			return errLibvirt
-		}, Unknown, ErrUnknown, "not resumed", 0},
+		}, record.Unknown, ErrUnknown, "not resumed", 0},
 		{"target gone, source left paused", func(p *pair) error {
-			p.copy()
-			p.halt()
-			p.target.answers(libvirt.ErrNoDomain)
+			p.Copy()
+			p.Halt()
+			p.Target.Answer(libvirt.ErrNoDomain)
 			return errLibvirt
-		}, Stayed, errLibvirt, "was resumed", 1},
+		}, record.Stayed, errLibvirt, "was resumed", 1},
 		{"target gone after all was handed over", func(p *pair) error {
-			p.copy()
-			p.halt()
-			p.migration("completed")
-			p.target.answers(libvirt.ErrNoDomain)
+			p.Copy()
+			p.Halt()
+			p.Migration("completed")
+			p.Target.Answer(libvirt.ErrNoDomain)
 			return errLibvirt
-		}, Unknown, ErrUnknown, "not resumed", 0},
-		{"paused at both ends", func(p *pair) error { p.copy(); p.halt(); return errLibvirt }, Unknown, ErrUnknown, "paused at both ends", 0},
+		}, record.Unknown, ErrUnknown, "not resumed", 0},
+		{"paused at both ends", func(p *pair) error { p.Copy(); p.Halt(); return errLibvirt }, record.Unknown, ErrUnknown, "paused at both ends", 0},
 		{"paused by its own disk at the source", func(p *pair) error {
-			p.cancelled()
-			p.source.is(stopped("ioerror"))
+			p.Cancelled()
+			p.Source.Is(stopped("ioerror"))
 			return errLibvirt
-		}, Stayed, errLibvirt, "ioerror", 0},
+		}, record.Stayed, errLibvirt, "ioerror", 0},
 		{"target runs, paused leftover at the source", func(p *pair) error {
-			p.copy()
-			p.switchover()
-			p.source.is(stopped("migration"))
+			p.Copy()
+			p.Switchover()
+			p.Source.Is(stopped("migration"))
 			return errLibvirt
-		}, Moved, nil, "never resume it", 0},
+		}, record.Moved, nil, "never resume it", 0},
 		{"runs at both ends", func(p *pair) error {
-			p.copy()
-			p.switchover()
-			p.source.is(runs("migration-canceled"))
+			p.Copy()
+			p.Switchover()
+			p.Source.Is(runs("migration-canceled"))
 			return errLibvirt
-		}, Unknown, ErrUnknown, "runs at both ends", 0},
+		}, record.Unknown, ErrUnknown, "runs at both ends", 0},
 		{"lost at both ends", func(p *pair) error {
-			p.source.answers(libvirt.ErrNoDomain)
-			p.target.answers(libvirt.ErrNoDomain)
+			p.Source.Answer(libvirt.ErrNoDomain)
+			p.Target.Answer(libvirt.ErrNoDomain)
 			return errLibvirt
-		}, Unknown, ErrUnknown, "at neither end", 0},
+		}, record.Unknown, ErrUnknown, "at neither end", 0},
 		{"source's libvirtd dies in pre-copy", func(p *pair) error {
-			p.copy()
-			p.source.answers(libvirt.ErrConnect)
-			p.source.connectFails(libvirt.ErrConnect)
-			p.target.answers(libvirt.ErrNoDomain)
+			p.Copy()
+			p.Source.Answer(libvirt.ErrConnect)
+			p.Source.Refuse(libvirt.ErrConnect)
+			p.Target.Answer(libvirt.ErrNoDomain)
 			return libvirt.ErrConnect
-		}, Unknown, ErrUnknown, "source does not answer", 0},
+		}, record.Unknown, ErrUnknown, "source does not answer", 0},
 		{"source's libvirtd dies after the guest arrived", func(p *pair) error {
-			p.copy()
-			p.switchover()
-			p.source.answers(libvirt.ErrConnect)
-			p.source.connectFails(libvirt.ErrConnect)
+			p.Copy()
+			p.Switchover()
+			p.Source.Answer(libvirt.ErrConnect)
+			p.Source.Refuse(libvirt.ErrConnect)
 			return libvirt.ErrConnect
-		}, Moved, nil, "what is left of the guest there is paused", 0},
+		}, record.Moved, nil, "what is left of the guest there is paused", 0},
 		{"source's libvirtd comes back and cancels", func(p *pair) error {
-			p.copy()
-			go func() { time.Sleep(3 * time.Second); p.source.connectFails(nil); p.cancelled() }()
-			p.source.answers(libvirt.ErrConnect)
-			p.source.connectFails(libvirt.ErrConnect)
+			p.Copy()
+			go func() { time.Sleep(3 * time.Second); p.Source.Refuse(nil); p.Cancelled() }()
+			p.Source.Answer(libvirt.ErrConnect)
+			p.Source.Refuse(libvirt.ErrConnect)
 			return libvirt.ErrConnect
-		}, Stayed, libvirt.ErrConnect, "", 0},
+		}, record.Stayed, libvirt.ErrConnect, "", 0},
 		{"only our connection broke, the job is aborted", func(p *pair) error {
-			p.copy()
-			go func() { <-p.source.aborted; p.cancelled() }()
+			p.Copy()
+			go func() { <-p.Source.Aborted; p.Cancelled() }()
 			return libvirt.ErrConnect
-		}, Stayed, libvirt.ErrConnect, "", 0},
+		}, record.Stayed, libvirt.ErrConnect, "", 0},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p := newPair(t)
-				p.source.migrate = func(context.Context) error { return c.migrate(p) }
+				p.Source.Migrate = func(context.Context) error { return c.migrate(p) }
 				rec, err := Move(t.Context(), p.req, p.deps)
-				if rec.Outcome != c.outcome || (err == nil) != (c.outcome == Moved) {
+				if rec.Outcome != c.outcome || (err == nil) != (c.outcome == record.Moved) {
 					t.Errorf("outcome %q, %v; want %q", rec.Outcome, err, c.outcome)
 				}
 				if c.isErr != nil && !errors.Is(err, c.isErr) {
@@ -267,8 +270,8 @@ func TestFaults(t *testing.T) {
 				if notes := strings.Join(rec.Notes, "; "); !strings.Contains(notes, c.note) {
 					t.Errorf("notes %q, want %q", notes, c.note)
 				}
-				if p.source.resumes != c.resumes || p.target.resumes != 0 {
-					t.Errorf("resumed %d times at the source, %d at the target; want %d and 0", p.source.resumes, p.target.resumes, c.resumes)
+				if p.Source.Resumes != c.resumes || p.Target.Resumes != 0 {
+					t.Errorf("resumed %d times at the source, %d at the target; want %d and 0", p.Source.Resumes, p.Target.Resumes, c.resumes)
 				}
 				if took := rec.Ended.Sub(rec.Started); took > 15*time.Second {
 					t.Errorf("took %v", took)
@@ -278,22 +281,20 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-func (f *fake) connectFails(err error) { f.mu.Lock(); defer f.mu.Unlock(); f.connect = err }
-
 func TestProcessWitnessDecides(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPair(t)
-		p.source.migrate = func(context.Context) error {
-			p.target.is(runs("unpaused")) // does not say "migrated" any more
-			p.source.answers(libvirt.ErrConnect)
-			p.source.connectFails(libvirt.ErrConnect)
+		p.Source.Migrate = func(context.Context) error {
+			p.Target.Is(runs("unpaused")) // does not say "migrated" any more
+			p.Source.Answer(libvirt.ErrConnect)
+			p.Source.Refuse(libvirt.ErrConnect)
 			return libvirt.ErrConnect
 		}
 		p.deps.Gone = func(_ context.Context, guest, uuid string) (bool, error) {
 			return guest == "web" && uuid == guestUUID, nil
 		}
 		rec, err := Move(t.Context(), p.req, p.deps)
-		if err != nil || rec.Outcome != Moved || rec.Verified.Source != "absent (its process ended)" {
+		if err != nil || rec.Outcome != record.Moved || rec.Verified.Source != "absent (its process ended)" {
 			t.Errorf("outcome %q, source %q, %v", rec.Outcome, rec.Verified.Source, err)
 		}
 	})
@@ -301,29 +302,29 @@ func TestProcessWitnessDecides(t *testing.T) {
 
 // hang is a guest that never converges; it is given back when the job is aborted.
 func (p *pair) hang(context.Context) error {
-	p.copy()
-	<-p.source.aborted
-	p.cancelled()
+	p.Copy()
+	<-p.Source.Aborted
+	p.Cancelled()
 	return errLibvirt
 }
 
 func TestDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPair(t)
-		p.source.migrate = p.hang
+		p.Source.Migrate = p.hang
 		ctx, cancel := context.WithTimeout(t.Context(), 40*time.Second)
 		defer cancel()
 		begin := time.Now()
 		rec, err := Move(ctx, p.req, p.deps)
-		if rec.Outcome != Stayed || !errors.Is(err, ErrOutOfTime) {
+		if rec.Outcome != record.Stayed || !errors.Is(err, ErrOutOfTime) {
 			t.Errorf("outcome %q, %v", rec.Outcome, err)
 		}
 		// An eighth of 40 s is kept.
 		if took := time.Since(begin); took < 35*time.Second || took > 40*time.Second {
 			t.Errorf("took %v", took)
 		}
-		if !slices.IsSorted(p.source.limits) || p.source.limits[len(p.source.limits)-1] < 50*time.Millisecond {
-			t.Errorf("limits %v: want them raised to the cap before the deadline", p.source.limits)
+		if !slices.IsSorted(p.Source.Limits) || p.Source.Limits[len(p.Source.Limits)-1] < 50*time.Millisecond {
+			t.Errorf("limits %v: want them raised to the cap before the deadline", p.Source.Limits)
 		}
 	})
 }
@@ -331,8 +332,8 @@ func TestDeadline(t *testing.T) {
 func TestDeadlineWhileNothingAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPair(t)
-		p.source.migrate = func(ctx context.Context) error {
-			p.source.setJob(libvirt.JobStats{Active: true})
+		p.Source.Migrate = func(ctx context.Context) error {
+			p.Source.SetJob(libvirt.JobStats{Active: true})
 			<-ctx.Done() // a blocked libvirtd: the call ends when it is abandoned
 			return ctx.Err()
 		}
@@ -340,7 +341,7 @@ func TestDeadlineWhileNothingAnswers(t *testing.T) {
 		defer cancel()
 		begin := time.Now()
 		rec, err := Move(ctx, p.req, p.deps)
-		if rec.Outcome != Unknown || !errors.Is(err, ErrUnknown) || !errors.Is(err, ErrOutOfTime) {
+		if rec.Outcome != record.Unknown || !errors.Is(err, ErrUnknown) || !errors.Is(err, ErrOutOfTime) {
 			t.Errorf("outcome %q, %v", rec.Outcome, err)
 		}
 		if took := time.Since(begin); took > 21*time.Second {
@@ -352,17 +353,17 @@ func TestDeadlineWhileNothingAnswers(t *testing.T) {
 func TestCancel(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPair(t)
-		p.source.migrate = p.hang
+		p.Source.Migrate = p.hang
 		ctx, cancel := context.WithCancel(t.Context())
 		go func() { time.Sleep(5 * time.Second); cancel() }()
 		rec, err := Move(ctx, p.req, p.deps)
-		if rec.Outcome != Stayed || !errors.Is(err, context.Canceled) {
+		if rec.Outcome != record.Stayed || !errors.Is(err, context.Canceled) {
 			t.Errorf("outcome %q, %v", rec.Outcome, err)
 		}
 		if rec.Verified.Source != "running (migration-canceled)" || rec.Verified.Target != "absent" {
 			t.Errorf("verified %+v", rec.Verified)
 		}
-		if !slices.ContainsFunc(rec.Steps, func(s Step) bool { return s.Name == "abort" }) {
+		if !slices.ContainsFunc(rec.Steps, func(s record.Step) bool { return s.Name == "abort" }) {
 			t.Errorf("steps %+v", rec.Steps)
 		}
 	})
@@ -372,21 +373,21 @@ func TestCancelTooLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPair(t)
 		ctx, cancel := context.WithCancel(t.Context())
-		p.source.migrate = func(context.Context) error {
-			p.copy()
-			p.halt()
+		p.Source.Migrate = func(context.Context) error {
+			p.Copy()
+			p.Halt()
 			cancel()
 			time.Sleep(100 * time.Millisecond)
-			p.switchover()
+			p.Switchover()
 			return nil
 		}
 		rec, err := Move(ctx, p.req, p.deps)
 		select {
-		case <-p.source.aborted:
+		case <-p.Source.Aborted:
 			t.Error("a guest that stood still already was not left to arrive")
 		default:
 		}
-		if rec.Outcome != Moved || err != nil {
+		if rec.Outcome != record.Moved || err != nil {
 			t.Errorf("outcome %q, %v", rec.Outcome, err)
 		}
 	})
@@ -396,16 +397,16 @@ func TestCancelTooLate(t *testing.T) {
 func TestNothingIsAskedInThePause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPair(t)
-		p.source.migrate = func(context.Context) error {
-			p.copy()
-			p.halt()
+		p.Source.Migrate = func(context.Context) error {
+			p.Copy()
+			p.Halt()
 			synctest.Wait()
-			before := p.source.polls
+			before := p.Source.Polls
 			time.Sleep(10 * time.Second)
-			if p.source.polls != before || len(p.source.limits) != 1 {
-				t.Errorf("%d questions and %d limits in the pause", p.source.polls-before, len(p.source.limits))
+			if p.Source.Polls != before || len(p.Source.Limits) != 1 {
+				t.Errorf("%d questions and %d limits in the pause", p.Source.Polls-before, len(p.Source.Limits))
 			}
-			p.switchover()
+			p.Switchover()
 			return nil
 		}
 		if _, err := Move(t.Context(), p.req, p.deps); err != nil {
@@ -417,8 +418,8 @@ func TestNothingIsAskedInThePause(t *testing.T) {
 func TestWithoutEvents(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPair(t)
-		p.source.watch, p.target.watch = libvirt.ErrUnsupported, libvirt.ErrUnsupported
-		p.source.setLimit = libvirt.ErrUnsupported
+		p.Source.WatchErr, p.Target.WatchErr = libvirt.ErrUnsupported, libvirt.ErrUnsupported
+		p.Source.LimitErr = libvirt.ErrUnsupported
 		rec, err := Move(t.Context(), p.req, p.deps)
 		if err != nil || rec.PauseMS != nil || rec.Verified.SameBoot != nil || len(rec.Notes) != 2 || len(rec.DowntimeLimitsMS) != 0 {
 			t.Errorf("%+v, %v", rec, err)
@@ -429,14 +430,14 @@ func TestWithoutEvents(t *testing.T) {
 func TestPausedGuestIsMovedPaused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPair(t)
-		p.source.is(stopped("user"))
-		p.source.migrate = func(context.Context) error {
-			p.target.is(stopped("user"))
-			p.source.answers(libvirt.ErrNoDomain)
+		p.Source.Is(stopped("user"))
+		p.Source.Migrate = func(context.Context) error {
+			p.Target.Is(stopped("user"))
+			p.Source.Answer(libvirt.ErrNoDomain)
 			return nil
 		}
 		rec, err := Move(t.Context(), p.req, p.deps)
-		if err != nil || rec.Outcome != Moved || p.target.resumes != 0 {
+		if err != nil || rec.Outcome != record.Moved || p.Target.Resumes != 0 {
 			t.Errorf("outcome %q, %v", rec.Outcome, err)
 		}
 	})
@@ -454,10 +455,10 @@ func TestSecondMoveWaits(t *testing.T) {
 		req := p.req
 		req.Progress = func(pr Progress) { waited = waited || pr.Phase == "waiting for slot" }
 		rec, err := Move(t.Context(), req, p.deps)
-		if err := errors.Join(err, <-first); err != nil || rec.Outcome != Moved || !waited {
+		if err := errors.Join(err, <-first); err != nil || rec.Outcome != record.Moved || !waited {
 			t.Errorf("outcome %q, waited %v, %v", rec.Outcome, waited, err)
 		}
-		if len(p.source.limits) != 1 {
+		if len(p.Source.Limits) != 1 {
 			t.Error("it was migrated twice")
 		}
 	})

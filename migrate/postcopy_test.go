@@ -14,6 +14,8 @@ import (
 	"github.com/vmferry/vmferry/migrate/history"
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/preflight"
+	"github.com/vmferry/vmferry/migrate/record"
 )
 
 var errCut = errors.New("operation failed: migration job: migration in post-copy phase failed")
@@ -25,18 +27,18 @@ func newWriter(t *testing.T, after func(p *pair) error) *pair {
 	p := newPair(t)
 	p.req.PostCopy, p.req.NoConverge = true, true
 	switched := make(chan struct{})
-	p.source.postCopy = func() error { close(switched); return nil }
-	p.source.migrate = func(context.Context) error {
+	p.Source.PostCopy = func() error { close(switched); return nil }
+	p.Source.Migrate = func(context.Context) error {
 		if p.last().Recover {
 			return after(p)
 		}
-		p.migration("active")
-		p.target.is(stopped("migration"))
-		p.source.setJob(libvirt.JobStats{Active: true, Total: 512 << 20, Remaining: 200 << 20, Processed: 600 << 20, Rate: 100 << 20, DirtyRate: 100 << 20, Iteration: 3})
+		p.Migration("active")
+		p.Target.Is(stopped("migration"))
+		p.Source.SetJob(libvirt.JobStats{Active: true, Total: 512 << 20, Remaining: 200 << 20, Processed: 600 << 20, Rate: 100 << 20, DirtyRate: 100 << 20, Iteration: 3})
 		select {
 		case <-switched:
-		case <-p.source.aborted:
-			p.cancelled()
+		case <-p.Source.Aborted:
+			p.Cancelled()
 			return errLibvirt
 		}
 		p.split()
@@ -46,35 +48,35 @@ func newWriter(t *testing.T, after func(p *pair) error) *pair {
 }
 
 func (p *pair) last() libvirt.MigrateParams {
-	p.source.mu.Lock()
-	defer p.source.mu.Unlock()
-	return p.source.params[len(p.source.params)-1]
+	p.Source.Mu.Lock()
+	defer p.Source.Mu.Unlock()
+	return p.Source.Params[len(p.Source.Params)-1]
 }
 
 // split lets the guest continue at the target, with part of its memory at the source.
 func (p *pair) split() {
-	p.source.is(stopped("postcopy"))
-	p.source.emit("STOP", "")
-	p.migration("device")
+	p.Source.Is(stopped("postcopy"))
+	p.Source.Emit("STOP", "")
+	p.Migration("device")
 	time.Sleep(10 * time.Millisecond)
-	p.migration("postcopy-active")
-	p.target.is(runs("postcopy"))
-	p.target.emit("RESUME", "")
+	p.Migration("postcopy-active")
+	p.Target.Is(runs("postcopy"))
+	p.Target.Emit("RESUME", "")
 }
 
 // whole is the end of a post-copy.
 func (p *pair) whole() {
 	time.Sleep(2 * time.Second)
-	p.migration("completed")
-	p.target.is(runs("migrated"))
-	p.source.setJob(libvirt.JobStats{})
-	p.source.answers(libvirt.ErrNoDomain)
+	p.Migration("completed")
+	p.Target.Is(runs("migrated"))
+	p.Source.SetJob(libvirt.JobStats{})
+	p.Source.Answer(libvirt.ErrNoDomain)
 }
 
 // tear is a link that was cut in post-copy.
 func (p *pair) tear() {
-	p.source.is(stopped("postcopy-failed"))
-	p.target.is(runs("postcopy-failed"))
+	p.Source.Is(stopped("postcopy-failed"))
+	p.Target.Is(runs("postcopy-failed"))
 }
 
 func TestPostCopy(t *testing.T) {
@@ -82,11 +84,11 @@ func TestPostCopy(t *testing.T) {
 	cases := []struct {
 		name    string
 		after   func(p *pair) error
-		outcome Outcome
+		outcome record.Outcome
 		note    string
 	}{
-		{"all of it arrives", func(p *pair) error { p.whole(); return nil }, Moved, "was switched to post-copy"},
-		{"libvirt reports an error all the same", func(p *pair) error { p.whole(); return errLibvirt }, Moved, "moved all the same"},
+		{"all of it arrives", func(p *pair) error { p.whole(); return nil }, record.Moved, "was switched to post-copy"},
+		{"libvirt reports an error all the same", func(p *pair) error { p.whole(); return errLibvirt }, record.Moved, "moved all the same"},
 		{"the link is cut, and mended", func(p *pair) error {
 			if tries++; tries < 3 {
 				p.tear()
@@ -94,7 +96,7 @@ func TestPostCopy(t *testing.T) {
 			}
 			p.whole()
 			return nil
-		}, Moved, "failed, and was recovered"},
+		}, record.Moved, "failed, and was recovered"},
 		{"a try to go on hangs", func(p *pair) error {
 			if p.last().Recover && brokenOff {
 				p.whole()
@@ -104,38 +106,38 @@ func TestPostCopy(t *testing.T) {
 			if !p.last().Recover {
 				return errCut
 			}
-			p.source.setJob(libvirt.JobStats{}) // which reports nothing sent
-			<-p.source.broken
+			p.Source.SetJob(libvirt.JobStats{}) // which reports nothing sent
+			<-p.Source.Broken
 			brokenOff = true
 			return errCut
-		}, Moved, "failed, and was recovered"},
-		{"the link stays cut", func(p *pair) error { p.tear(); return errCut }, Unknown, "destroy it at neither end"},
+		}, record.Moved, "failed, and was recovered"},
+		{"the link stays cut", func(p *pair) error { p.tear(); return errCut }, record.Unknown, "destroy it at neither end"},
 		{"the target's QEMU is killed", func(p *pair) error {
-			p.source.is(stopped("postcopy-failed"))
-			p.target.answers(libvirt.ErrNoDomain)
+			p.Source.Is(stopped("postcopy-failed"))
+			p.Target.Answer(libvirt.ErrNoDomain)
 			return errCut
-		}, Unknown, "must never be resumed"},
+		}, record.Unknown, "must never be resumed"},
 		{"the source's QEMU is killed", func(p *pair) error {
-			p.source.answers(libvirt.ErrNoDomain)
-			p.target.is(runs("postcopy-failed"))
+			p.Source.Answer(libvirt.ErrNoDomain)
+			p.Target.Is(runs("postcopy-failed"))
 			return errCut
-		}, Unknown, "destroy the guest at the target, and start it again"},
+		}, record.Unknown, "destroy the guest at the target, and start it again"},
 		{"the source's QEMU is killed, and the target has not noticed", func(p *pair) error {
-			p.source.answers(libvirt.ErrNoDomain)
+			p.Source.Answer(libvirt.ErrNoDomain)
 			return errCut
-		}, Unknown, "may be incomplete"},
+		}, record.Unknown, "may be incomplete"},
 		{"the target's libvirtd is killed", func(p *pair) error {
 			p.tear()
-			p.target.answers(libvirt.ErrConnect)
-			p.target.connectFails(libvirt.ErrConnect)
+			p.Target.Answer(libvirt.ErrConnect)
+			p.Target.Refuse(libvirt.ErrConnect)
 			return errCut
-		}, Unknown, "destroy the guest at neither end"},
+		}, record.Unknown, "destroy the guest at neither end"},
 		{"the source's libvirtd is killed, and comes back", func(p *pair) error {
-			p.source.answers(libvirt.ErrConnect)
-			p.source.connectFails(libvirt.ErrConnect)
-			go func() { time.Sleep(3 * time.Second); p.source.connectFails(nil); p.whole() }()
+			p.Source.Answer(libvirt.ErrConnect)
+			p.Source.Refuse(libvirt.ErrConnect)
+			go func() { time.Sleep(3 * time.Second); p.Source.Refuse(nil); p.whole() }()
 			return libvirt.ErrConnect
-		}, Moved, "switched to post-copy"},
+		}, record.Moved, "switched to post-copy"},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -145,19 +147,19 @@ func TestPostCopy(t *testing.T) {
 				defer cancel()
 				begin := time.Now()
 				rec, err := Move(ctx, p.req, p.deps)
-				if rec.Outcome != c.outcome || (err == nil) != (c.outcome == Moved) {
+				if rec.Outcome != c.outcome || (err == nil) != (c.outcome == record.Moved) {
 					t.Errorf("outcome %q, %v; want %q", rec.Outcome, err, c.outcome)
 				}
 				if notes := strings.Join(rec.Notes, "; "); !strings.Contains(notes, c.note) {
 					t.Errorf("notes %q, want %q", notes, c.note)
 				}
-				if p.source.resumes+p.target.resumes != 0 || p.wasAborted() {
+				if p.Source.Resumes+p.Target.Resumes != 0 || p.wasAborted() {
 					t.Error("a guest in post-copy was resumed or aborted")
 				}
 				if took := time.Since(begin); took > time.Minute {
 					t.Errorf("took %v of a minute", took)
 				}
-				if c.outcome == Moved && rec.Rung != ladder.PostCopy {
+				if c.outcome == record.Moved && rec.Rung != ladder.PostCopy {
 					t.Errorf("moved by %q", rec.Rung)
 				}
 			})
@@ -167,7 +169,7 @@ func TestPostCopy(t *testing.T) {
 
 func (p *pair) wasAborted() bool {
 	select {
-	case <-p.source.aborted:
+	case <-p.Source.Aborted:
 		return true
 	default:
 		return false
@@ -194,17 +196,17 @@ func TestPostCopyIsNotBounded(t *testing.T) {
 						p.whole()
 						return nil
 					}
-					if !slices.Equal(p.source.postCopySpeeds, c.want) {
-						t.Errorf("at the switch: %v MiB/s, want %v", p.source.postCopySpeeds, c.want)
+					if !slices.Equal(p.Source.PostCopySpeeds, c.want) {
+						t.Errorf("at the switch: %v MiB/s, want %v", p.Source.PostCopySpeeds, c.want)
 					}
 					p.tear()
 					return errCut
 				})
-				p.req.Bandwidth, p.source.setPostCopy = c.bound, c.lift
+				p.req.Bandwidth, p.Source.SetPostCopy = c.bound, c.lift
 				if rec, err := Move(t.Context(), p.req, p.deps); err != nil || rec.Rung != ladder.PostCopy {
 					t.Errorf("by %q, %v", rec.Rung, err)
 				}
-				if first, last := p.source.params[0], p.last(); first.Bandwidth != c.bound || last.Bandwidth != 0 {
+				if first, last := p.Source.Params[0], p.last(); first.Bandwidth != c.bound || last.Bandwidth != 0 {
 					t.Errorf("begun with %d MiB/s, gone on with %d", first.Bandwidth, last.Bandwidth)
 				}
 			})
@@ -217,7 +219,7 @@ func TestPostCopyIsNotCancelled(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		p := newWriter(t, func(p *pair) error { cancel(); p.whole(); return nil })
 		rec, err := Move(ctx, p.req, p.deps)
-		if err != nil || rec.Outcome != Moved || p.wasAborted() {
+		if err != nil || rec.Outcome != record.Moved || p.wasAborted() {
 			t.Errorf("outcome %q, aborted %v, %v", rec.Outcome, p.wasAborted(), err)
 		}
 	})
@@ -235,7 +237,7 @@ func TestPostCopyPastTheDeadline(t *testing.T) {
 		if took := time.Since(begin); took > 22*time.Second || p.wasAborted() {
 			t.Errorf("took %v, aborted %v", took, p.wasAborted())
 		}
-		if rec.Outcome != Unknown || !errors.Is(err, ErrUnknown) || !strings.Contains(err.Error(), "leave both until") {
+		if rec.Outcome != record.Unknown || !errors.Is(err, ErrUnknown) || !strings.Contains(err.Error(), "leave both until") {
 			t.Errorf("outcome %q, %v", rec.Outcome, err)
 		}
 		close(release)
@@ -247,11 +249,11 @@ func TestPostCopyRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newWriter(t, func(*pair) error { t.Error("switched"); return nil })
 		asked := 0
-		p.source.postCopy = func() error { asked++; return libvirt.ErrUnsupported }
+		p.Source.PostCopy = func() error { asked++; return libvirt.ErrUnsupported }
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 		defer cancel()
 		rec, err := Move(ctx, p.req, p.deps)
-		if rec.Outcome != Stayed || !errors.Is(err, ErrOutOfTime) || asked != 1 {
+		if rec.Outcome != record.Stayed || !errors.Is(err, ErrOutOfTime) || asked != 1 {
 			t.Errorf("outcome %q, asked %d times, %v", rec.Outcome, asked, err)
 		}
 	})
@@ -261,7 +263,7 @@ func TestPostCopyRefused(t *testing.T) {
 func TestPostCopyWithoutEvents(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newWriter(t, func(p *pair) error { time.Sleep(time.Minute); p.whole(); return nil })
-		p.source.watch, p.target.watch = libvirt.ErrUnsupported, libvirt.ErrUnsupported
+		p.Source.WatchErr, p.Target.WatchErr = libvirt.ErrUnsupported, libvirt.ErrUnsupported
 		ctx, cancel := context.WithTimeout(t.Context(), 65*time.Second)
 		defer cancel()
 		rec, err := Move(ctx, p.req, p.deps)
@@ -276,17 +278,17 @@ func TestBegunAnewWithoutPostCopy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPair(t)
 		p.req.PostCopy = true
-		p.source.migrate = func(context.Context) error {
+		p.Source.Migrate = func(context.Context) error {
 			if p.last().PostCopy {
 				return errors.New("internal error: unable to execute QEMU command 'migrate-set-capabilities': Postcopy is not supported")
 			}
-			p.copy()
-			p.switchover()
+			p.Copy()
+			p.Switchover()
 			return nil
 		}
 		rec, err := Move(t.Context(), p.req, p.deps)
-		if err != nil || len(p.source.params) != 2 || rec.Rung != ladder.Live {
-			t.Errorf("moved by %q in %d attempts, %v", rec.Rung, len(p.source.params), err)
+		if err != nil || len(p.Source.Params) != 2 || rec.Rung != ladder.Live {
+			t.Errorf("moved by %q in %d attempts, %v", rec.Rung, len(p.Source.Params), err)
 		}
 		if notes := strings.Join(rec.Notes, "; "); !strings.Contains(notes, "Postcopy is not supported") {
 			t.Errorf("notes %q", notes)
@@ -315,20 +317,20 @@ func TestSwitchoverBandwidth(t *testing.T) {
 				p.deps.Links = filepath.Join(t.TempDir(), history.LinksFile)
 				remember(p.deps.Links, map[string]any{"schema": 1, "peers": map[string]history.Link{p.req.Target: {Bandwidth: c.link << 20}}})
 				p.req.Bandwidth = c.bound
-				p.source.migrate = func(context.Context) error {
+				p.Source.Migrate = func(context.Context) error {
 					if c.refused && p.last().Switchover > 0 {
 						return errors.New("invalid argument: parameter 'bandwidth.avail.switchover' not supported")
 					}
-					p.copy()
-					p.switchover()
+					p.Copy()
+					p.Switchover()
 					return nil
 				}
 				rec, err := Move(t.Context(), p.req, p.deps)
 				var got []uint64
-				for _, params := range p.source.params {
+				for _, params := range p.Source.Params {
 					got = append(got, params.Switchover)
 				}
-				if err != nil || rec.Outcome != Moved || !slices.Equal(got, c.want) {
+				if err != nil || rec.Outcome != record.Moved || !slices.Equal(got, c.want) {
 					t.Errorf("told %v, want %v; %q, %v", got, c.want, rec.Outcome, err)
 				}
 			})
@@ -356,18 +358,18 @@ func TestPace(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p := newPair(t)
 				p.req.Bandwidth = c.asked
-				p.source.load = libvirt.Load{Memory: c.used << 20, Resident: c.used << 20}
-				p.source.migrate = func(context.Context) error {
-					p.source.setJob(libvirt.JobStats{Active: true, Iteration: c.passes, Remaining: 50 << 20, Rate: 100 << 20})
+				p.Source.Guest = libvirt.Load{Memory: c.used << 20, Resident: c.used << 20}
+				p.Source.Migrate = func(context.Context) error {
+					p.Source.SetJob(libvirt.JobStats{Active: true, Iteration: c.passes, Remaining: 50 << 20, Rate: 100 << 20})
 					time.Sleep(3 * convergence.PollEvery)
-					p.switchover()
+					p.Switchover()
 					return nil
 				}
 				rec, err := Move(t.Context(), p.req, p.deps)
 				if err != nil || p.last().Bandwidth != c.want {
 					t.Errorf("begun with %d MiB/s, %v; want %d", p.last().Bandwidth, err, c.want)
 				}
-				if got := slices.Contains(p.source.speeds, unbound); got != c.lifted {
+				if got := slices.Contains(p.Source.Speeds, unbound); got != c.lifted {
 					t.Errorf("lifted %v, want %v", got, c.lifted)
 				}
 				if (rec.Cap == 0) != c.lifted {
@@ -385,16 +387,16 @@ func TestTornBefore(t *testing.T) {
 		there func(p *pair)
 		moved bool
 	}{
-		{"its other half is at the target", func(p *pair) { p.target.is(runs("postcopy-failed")) }, true},
+		{"its other half is at the target", func(p *pair) { p.Target.Is(runs("postcopy-failed")) }, true},
 		{"its other half is elsewhere", func(*pair) {}, false},
-		{"the target cannot be asked", func(p *pair) { p.target.refuse(libvirt.ErrConnect) }, false},
+		{"the target cannot be asked", func(p *pair) { p.Target.Refuse(libvirt.ErrConnect) }, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p := newPair(t)
-				p.source.is(stopped("postcopy-failed"))
+				p.Source.Is(stopped("postcopy-failed"))
 				c.there(p)
-				p.source.migrate = func(context.Context) error {
+				p.Source.Migrate = func(context.Context) error {
 					if !p.last().Recover {
 						t.Error("restarted")
 					}
@@ -402,7 +404,7 @@ func TestTornBefore(t *testing.T) {
 					return nil
 				}
 				rec, err := Move(t.Context(), p.req, p.deps)
-				var refusal *Refusal
+				var refusal *preflight.Refusal
 				if c.moved && (err != nil || rec.Rung != ladder.PostCopy) || !c.moved && !errors.As(err, &refusal) {
 					t.Errorf("moved by %q, %v", rec.Rung, err)
 				}
@@ -416,12 +418,12 @@ func TestAdoptInPostCopy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPair(t)
 		p.req.Adopt = true
-		p.source.is(stopped("postcopy"))
-		p.target.is(runs("postcopy"))
-		p.source.setJob(libvirt.JobStats{Active: true, Iteration: 5})
+		p.Source.Is(stopped("postcopy"))
+		p.Target.Is(runs("postcopy"))
+		p.Source.SetJob(libvirt.JobStats{Active: true, Iteration: 5})
 		go p.whole()
 		rec, err := Move(t.Context(), p.req, p.deps)
-		if err != nil || rec.Outcome != Moved || p.wasAborted() {
+		if err != nil || rec.Outcome != record.Moved || p.wasAborted() {
 			t.Errorf("outcome %q, aborted %v, %v", rec.Outcome, p.wasAborted(), err)
 		}
 	})

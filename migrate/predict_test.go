@@ -39,13 +39,13 @@ func TestPredictionInTheRecord(t *testing.T) {
 		{"the window is short", 20 * time.Second, func(*pair) {}, 0, false, true},
 		{"the first pass takes no time", 0, func(p *pair) { p.known(history.Link{Bandwidth: 1 << 30}) }, 0, false,
 			true},
-		{"it was measured a minute ago", 0, func(p *pair) { p.source.load.Dirty.Since = time.Now().Add(-time.Minute) },
+		{"it was measured a minute ago", 0, func(p *pair) { p.Source.Guest.Dirty.Since = time.Now().Add(-time.Minute) },
 			0, true, true},
-		{"it was measured an hour ago", 0, func(p *pair) { p.source.load.Dirty.Since = time.Now().Add(-time.Hour) },
+		{"it was measured an hour ago", 0, func(p *pair) { p.Source.Guest.Dirty.Since = time.Now().Add(-time.Hour) },
 			predict.MeasureTime, true, true},
-		{"cannot measure", 0, func(p *pair) { p.source.gauge = libvirt.ErrUnsupported }, 0, false, true},
+		{"cannot measure", 0, func(p *pair) { p.Source.GaugeErr = libvirt.ErrUnsupported }, 0, false, true},
 		{"nothing known of the link, and a large guest", 0,
-			func(p *pair) { p.known(history.Link{}); p.source.load.Resident = 1 << 30 }, predict.MeasureTime, true,
+			func(p *pair) { p.known(history.Link{}); p.Source.Guest.Resident = 1 << 30 }, predict.MeasureTime, true,
 			false},
 		{"nothing known of the link, and a small one", 0, func(p *pair) { p.known(history.Link{}) }, 0, false, false},
 		{"what was known is broken", 0, func(p *pair) { p.deps.Links = t.TempDir() }, 0, false, false},
@@ -53,7 +53,7 @@ func TestPredictionInTheRecord(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p := newPair(t)
-				p.source.gauge, p.source.load = nil, load
+				p.Source.GaugeErr, p.Source.Guest = nil, load
 				p.known(history.Link{Bandwidth: 100 << 20})
 				c.spoil(p)
 				ctx := t.Context()
@@ -98,7 +98,7 @@ func TestOwnHandOver(t *testing.T) {
 		}{{nil, 14}, {[]float64{31, 30, 90}, 35}} {
 			p := newPair(t)
 			p.known(history.Link{Bandwidth: 100 << 20, HandOverMS: 10})
-			p.source.load = libvirt.Load{Memory: 100 << 20}
+			p.Source.Guest = libvirt.Load{Memory: 100 << 20}
 			p.remembered(history.Profile{UUID: guestUUID, DevicesMS: []float64{2}, HandOversMS: c.own, Moves: 3})
 			rec, err := Move(t.Context(), p.req, p.deps)
 			if err != nil || rec.Predicted == nil || math.Round(rec.Predicted.PauseMS) != c.want {

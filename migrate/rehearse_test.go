@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/preflight"
+	"github.com/vmferry/vmferry/migrate/record"
 )
 
 func says(text string) error {
@@ -20,21 +22,21 @@ func says(text string) error {
 func TestMoveIsManagedWhereTheDaemonDoesNotReachTheTarget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPair(t)
-		p.source.rehearsal = func(params libvirt.MigrateParams) error {
+		p.Source.Rehearsal = func(params libvirt.MigrateParams) error {
 			if params.Managed {
 				return nil
 			}
 			return says("Host key verification failed")
 		}
 		rec, err := Move(t.Context(), p.req, p.deps)
-		if err != nil || !p.source.params[0].Managed || len(rec.Notes) != 1 || !strings.Contains(rec.Notes[0], "this process manages") {
-			t.Errorf("managed %+v, notes %q, %v", p.source.params, rec.Notes, err)
+		if err != nil || !p.Source.Params[0].Managed || len(rec.Notes) != 1 || !strings.Contains(rec.Notes[0], "this process manages") {
+			t.Errorf("managed %+v, notes %q, %v", p.Source.Params, rec.Notes, err)
 		}
 	})
 	synctest.Test(t, func(t *testing.T) { // the usual way
 		p := newPair(t)
-		if _, err := Move(t.Context(), p.req, p.deps); err != nil || p.source.params[0].Managed {
-			t.Errorf("managed %+v, %v", p.source.params, err)
+		if _, err := Move(t.Context(), p.req, p.deps); err != nil || p.Source.Params[0].Managed {
+			t.Errorf("managed %+v, %v", p.Source.Params, err)
 		}
 	})
 }
@@ -51,8 +53,8 @@ func TestRehearsalsAreKeptApart(t *testing.T) {
 			time.Sleep(d)
 			at.Add(-1)
 		}
-		p.source.rehearsal = func(libvirt.MigrateParams) error { enter(50 * time.Millisecond); return nil }
-		p.source.migrate = func(context.Context) error { enter(time.Second); p.copy(); p.switchover(); return nil }
+		p.Source.Rehearsal = func(libvirt.MigrateParams) error { enter(50 * time.Millisecond); return nil }
+		p.Source.Migrate = func(context.Context) error { enter(time.Second); p.Copy(); p.Switchover(); return nil }
 		var wait sync.WaitGroup
 		for range 3 {
 			wait.Go(func() {
@@ -63,7 +65,7 @@ func TestRehearsalsAreKeptApart(t *testing.T) {
 		}
 		rec, err := Move(t.Context(), p.req, p.deps)
 		wait.Wait()
-		if met.Load() > 0 || err != nil || rec.Outcome != Moved {
+		if met.Load() > 0 || err != nil || rec.Outcome != record.Moved {
 			t.Errorf("%d were at it at once; outcome %q, %v", met.Load(), rec.Outcome, err)
 		}
 	})
@@ -78,8 +80,8 @@ func TestAnotherMoveHoldsTheGuest(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, err = Move(t.Context(), p.req, p.deps)
-		var r *Refusal
-		if !errors.As(err, &r) || r.Check != CheckJob {
+		var r *preflight.Refusal
+		if !errors.As(err, &r) || r.Check != preflight.CheckJob {
 			t.Errorf("%v", err)
 		}
 		held.Release()
@@ -93,14 +95,14 @@ func TestDirectWayIsTriedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPair(t)
 		tries := 0
-		p.source.rehearsal = func(params libvirt.MigrateParams) error {
+		p.Source.Rehearsal = func(params libvirt.MigrateParams) error {
 			if tries++; tries == 1 {
 				return says("another migration job is already running")
 			}
 			return nil
 		}
-		if _, err := Move(t.Context(), p.req, p.deps); err != nil || p.source.params[0].Managed || tries != 3 {
-			t.Errorf("managed %v after %d tries, %v", p.source.params[0].Managed, tries, err)
+		if _, err := Move(t.Context(), p.req, p.deps); err != nil || p.Source.Params[0].Managed || tries != 3 {
+			t.Errorf("managed %v after %d tries, %v", p.Source.Params[0].Managed, tries, err)
 		}
 	})
 }
@@ -109,11 +111,11 @@ func TestRehearsalIsOfTheMigrationToCome(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPair(t)
 		var asked []libvirt.MigrateParams
-		p.source.rehearsal = func(params libvirt.MigrateParams) error { asked = append(asked, params); return says("no") }
+		p.Source.Rehearsal = func(params libvirt.MigrateParams) error { asked = append(asked, params); return says("no") }
 		p.req.Unsafe, p.req.Options.Tunnelled = true, true
 		_, err := Move(t.Context(), p.req, p.deps)
-		var r *Refusal
-		if !errors.As(err, &r) || r.Check != CheckLibvirt || len(asked) != 1 || !asked[0].Unsafe || !asked[0].Tunnelled {
+		var r *preflight.Refusal
+		if !errors.As(err, &r) || r.Check != preflight.CheckLibvirt || len(asked) != 1 || !asked[0].Unsafe || !asked[0].Tunnelled {
 			t.Errorf("asked %+v, %v", asked, err)
 		}
 	})
@@ -126,15 +128,15 @@ func TestRehearsalWithoutAnAnswer(t *testing.T) {
 		check string // "" where the move continues
 	}{
 		{"driver without it", &libvirt.Error{Code: 3, Kind: libvirt.ErrUnsupported}, ""},
-		{"target swallows the connection", context.DeadlineExceeded, CheckConnection},
-		{"guest moved meanwhile", libvirt.ErrNoDomain, CheckRunning},
+		{"target swallows the connection", context.DeadlineExceeded, preflight.CheckConnection},
+		{"guest moved meanwhile", libvirt.ErrNoDomain, preflight.CheckRunning},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			p := newPair(t)
 			calls := 0
-			p.source.rehearsal = func(libvirt.MigrateParams) error { calls++; return c.err }
+			p.Source.Rehearsal = func(libvirt.MigrateParams) error { calls++; return c.err }
 			rec, err := Move(t.Context(), p.req, p.deps)
-			var r *Refusal
+			var r *preflight.Refusal
 			if errors.As(err, &r) != (c.check != "") || r != nil && r.Check != c.check || calls != 1 && !errors.Is(c.err, libvirt.ErrNoDomain) {
 				t.Errorf("%s: asked %d times, notes %q, %v", c.name, calls, rec.Notes, err)
 			}
@@ -149,28 +151,28 @@ func TestRehearsalWithoutAnAnswer(t *testing.T) {
 func TestManagedMoveNoticesItsTarget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPair(t)
-		p.source.rehearsal = func(params libvirt.MigrateParams) error {
+		p.Source.Rehearsal = func(params libvirt.MigrateParams) error {
 			if params.Managed {
 				return nil
 			}
 			return says("Host key verification failed")
 		}
-		p.source.migrate = func(context.Context) error {
-			p.copy()
-			p.halt() // the last copy hangs
-			p.target.answers(context.DeadlineExceeded)
-			p.target.refuse(context.DeadlineExceeded)
-			<-p.source.aborted
-			p.migration("cancelled")
-			p.source.setJob(libvirt.JobStats{})
-			p.source.is(runs("migration-canceled"))
+		p.Source.Migrate = func(context.Context) error {
+			p.Copy()
+			p.Halt() // the last copy hangs
+			p.Target.Answer(context.DeadlineExceeded)
+			p.Target.Refuse(context.DeadlineExceeded)
+			<-p.Source.Aborted
+			p.Migration("cancelled")
+			p.Source.SetJob(libvirt.JobStats{})
+			p.Source.Is(runs("migration-canceled"))
 			return errLibvirt
 		}
 		began := time.Now()
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 		defer cancel()
 		rec, err := Move(ctx, p.req, p.deps)
-		if rec.Outcome != Stayed || !errors.Is(err, ErrTargetSilent) || time.Since(began) > time.Minute {
+		if rec.Outcome != record.Stayed || !errors.Is(err, ErrTargetSilent) || time.Since(began) > time.Minute {
 			t.Errorf("outcome %q after %v, %v", rec.Outcome, time.Since(began), err)
 		}
 	})

@@ -4,7 +4,10 @@ import (
 	"context"
 	"time"
 
+	"github.com/vmferry/vmferry/migrate/endpoint"
 	"github.com/vmferry/vmferry/migrate/events"
+	"github.com/vmferry/vmferry/migrate/record"
+	"github.com/vmferry/vmferry/migrate/wait"
 )
 
 const (
@@ -26,7 +29,7 @@ type relaying struct {
 }
 
 // begin makes the relay of one attempt. The source must be connected.
-func (r *relaying) begin(ctx context.Context, source Host) {
+func (r *relaying) begin(ctx context.Context, source endpoint.Host) {
 	if r.open == nil {
 		return
 	}
@@ -35,7 +38,7 @@ func (r *relaying) begin(ctx context.Context, source Host) {
 	var relay Relay
 	doc, err := source.XML(ctx, r.guest)
 	if err == nil {
-		relay, err = await(ctx, func() (Relay, error) { return r.open(r.guest, doc) }, func(late Relay) {
+		relay, err = wait.Within(ctx, func() (Relay, error) { return r.open(r.guest, doc) }, func(late Relay) {
 			late.Drop()
 			_, _ = late.Close(ctx)
 		})
@@ -56,43 +59,18 @@ func (r *relaying) end(ctx context.Context) {
 	}
 	r.relay = nil
 	r.events.SetRelay(nil)
-	if r.rec.Outcome == Moved {
-		relay.Pass() // the event may have been missed
+	if r.rec.Outcome == record.Moved {
+		relay.Forward() // the event may have been missed
 	} else {
 		relay.Drop()
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), min(relayTime, max(r.all(), relayLeast)))
 	defer cancel()
-	n, err := await(ctx, func() (int, error) { return relay.Close(ctx) }, func(int) {})
+	n, err := wait.Within(ctx, func() (int, error) { return relay.Close(ctx) }, nil)
 	if err != nil {
 		r.log.WithError(err).Info("clients of the guest may have waited for longer than its pause")
 	}
 	if r.rec.Relayed = n; n > 0 {
 		r.log.Infof("forwarded %d frames that arrived during the guest's pause", n)
-	}
-}
-
-// await calls what may hang, and leaves it behind at the end of ctx: late gets what it returns without an error after that.
-func await[T any](ctx context.Context, f func() (T, error), late func(T)) (v T, err error) {
-	type result struct {
-		v   T
-		err error
-	}
-	done := make(chan result)
-	go func() {
-		v, err := f()
-		select {
-		case done <- result{v, err}:
-		case <-ctx.Done():
-			if err == nil {
-				late(v)
-			}
-		}
-	}()
-	select {
-	case r := <-done:
-		return r.v, r.err
-	case <-ctx.Done():
-		return v, ctx.Err()
 	}
 }

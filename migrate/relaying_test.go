@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/record"
 )
 
 // handOver is a relay that takes note of what it is told, and forwards one frame.
@@ -31,9 +32,9 @@ func (h *handOver) note(call string) {
 
 func (h *handOver) told() []string { h.mu.Lock(); defer h.mu.Unlock(); return slices.Clone(h.calls) }
 
-func (h *handOver) Hold(time.Time) { h.note("hold") }
-func (h *handOver) Pass()          { h.note("pass") }
-func (h *handOver) Drop()          { h.note("drop") }
+func (h *handOver) Buffer(time.Time) { h.note("hold") }
+func (h *handOver) Forward()         { h.note("pass") }
+func (h *handOver) Drop()            { h.note("drop") }
 
 func (h *handOver) Close(context.Context) (int, error) {
 	h.note("close")
@@ -48,29 +49,29 @@ func TestRelay(t *testing.T) {
 		spoil   func(p *pair, h *handOver)
 		want    []string
 		relayed int
-		outcome Outcome
+		outcome record.Outcome
 	}{
-		{"moved", nil, handed, 1, Moved},
-		{"not all was forwarded", func(_ *pair, h *handOver) { h.closes = errors.New("the queue is full") }, handed, 1, Moved},
-		{"the target is not heard", func(p *pair, _ *handOver) { p.target.watch = libvirt.ErrUnsupported }, handed, 1, Moved},
-		{"the source is not heard", func(p *pair, _ *handOver) { p.source.watch = libvirt.ErrUnsupported }, nil, 0, Moved},
-		{"from another node", func(p *pair, _ *handOver) { p.req.Fetch = true }, nil, 0, Moved},
+		{"moved", nil, handed, 1, record.Moved},
+		{"not all was forwarded", func(_ *pair, h *handOver) { h.closes = errors.New("the queue is full") }, handed, 1, record.Moved},
+		{"the target is not heard", func(p *pair, _ *handOver) { p.Target.WatchErr = libvirt.ErrUnsupported }, handed, 1, record.Moved},
+		{"the source is not heard", func(p *pair, _ *handOver) { p.Source.WatchErr = libvirt.ErrUnsupported }, nil, 0, record.Moved},
+		{"from another node", func(p *pair, _ *handOver) { p.req.Fetch = true }, nil, 0, record.Moved},
 		{"it failed before the pause", func(p *pair, _ *handOver) {
-			p.source.migrate = func(context.Context) error { p.copy(); p.cancelled(); return errLibvirt }
-		}, []string{"drop", "close"}, 0, Stayed},
+			p.Source.Migrate = func(context.Context) error { p.Copy(); p.Cancelled(); return errLibvirt }
+		}, []string{"drop", "close"}, 0, record.Stayed},
 		{"it failed in the pause", func(p *pair, _ *handOver) {
-			p.source.migrate = func(context.Context) error { p.copy(); p.halt(); p.cancelled(); return errLibvirt }
-		}, []string{"hold", "drop", "close"}, 0, Stayed},
+			p.Source.Migrate = func(context.Context) error { p.Copy(); p.Halt(); p.Cancelled(); return errLibvirt }
+		}, []string{"hold", "drop", "close"}, 0, record.Stayed},
 		{"the target did not let it run", func(p *pair, _ *handOver) {
-			p.source.migrate = func(context.Context) error {
-				p.copy()
-				p.halt()
-				p.migration("completed")
-				p.source.emit("RESUME", "")
-				p.cancelled()
+			p.Source.Migrate = func(context.Context) error {
+				p.Copy()
+				p.Halt()
+				p.Migration("completed")
+				p.Source.Emit("RESUME", "")
+				p.Cancelled()
 				return errLibvirt
 			}
-		}, []string{"hold", "pass", "drop", "close"}, 0, Stayed},
+		}, []string{"hold", "pass", "drop", "close"}, 0, record.Stayed},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -85,7 +86,7 @@ func TestRelay(t *testing.T) {
 					c.spoil(p, h)
 				}
 				rec, _ := Move(t.Context(), p.req, p.deps)
-				if rec.Outcome != c.outcome || c.outcome == Moved && rec.Relayed != c.relayed {
+				if rec.Outcome != c.outcome || c.outcome == record.Moved && rec.Relayed != c.relayed {
 					t.Errorf("outcome %q, %d frames", rec.Outcome, rec.Relayed)
 				}
 				if got := h.told(); !slices.Equal(got, c.want) {
@@ -103,8 +104,8 @@ func TestRelayOfEachAttempt(t *testing.T) {
 		var made []*handOver
 		p.deps.Relay = func(string, string) (Relay, error) { made = append(made, &handOver{}); return made[len(made)-1], nil }
 		p.req.PostCopy = true
-		first := p.source.migrate
-		p.source.migrate = func(ctx context.Context) error {
+		first := p.Source.Migrate
+		p.Source.Migrate = func(ctx context.Context) error {
 			if len(made) == 1 { // as a hypervisor that knows no post-copy
 				return errLibvirt
 			}

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/vmferry/vmferry/migrate/endpoint"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
 
@@ -79,9 +80,9 @@ func (d *daemon) awaitBack() {
 }
 
 // open is Deps.Open over the two daemons.
-func (s *stage) open(ctx context.Context, uri string) (Host, error) {
+func (s *stage) open(ctx context.Context, uri string) (endpoint.Host, error) {
 	s.dieHere()
-	f := map[string]*fake{sourceURI: s.source, targetURI: s.target}[uri]
+	f := map[string]*fake{sourceURI: s.Source, targetURI: s.Target}[uri]
 	gone, err := s.daemons[f].connect(ctx)
 	if err != nil {
 		return nil, err
@@ -169,11 +170,11 @@ func (w *wire) SetMaxSpeed(ctx context.Context, guest string, mibs uint64, postC
 	return w.fake.SetMaxSpeed(ctx, guest, mibs, postCopy)
 }
 
-func (w *wire) BreakPostCopy(ctx context.Context, guest string) error {
+func (w *wire) AbortPostCopy(ctx context.Context, guest string) error {
 	if err := w.ask(ctx); err != nil {
 		return err
 	}
-	return w.fake.BreakPostCopy(ctx, guest)
+	return w.fake.AbortPostCopy(ctx, guest)
 }
 
 func (w *wire) Resume(ctx context.Context, guest string) error {
@@ -217,9 +218,9 @@ func (w *wire) MigrateToURI3(ctx context.Context, _, _ string, p libvirt.Migrate
 	if err := w.ask(ctx); err != nil {
 		return err
 	}
-	w.fake.mu.Lock()
-	w.fake.aborted = make(chan struct{})
-	w.fake.mu.Unlock()
+	w.fake.Mu.Lock()
+	w.fake.Aborted = make(chan struct{})
+	w.fake.Mu.Unlock()
 	done := make(chan error, 1)
 	go func() { done <- w.stage.ferry(p.Recover) }()
 	hung := w.stage.daemons[w.fake].hung
@@ -256,7 +257,7 @@ func (s *stage) ferry(again bool) error {
 		if pass == 2 {
 			s.reach("copying")
 		}
-		s.source.emit("MIGRATION_PASS", fmt.Sprintf(`{"pass":%d}`, pass))
+		s.Source.Emit("MIGRATION_PASS", fmt.Sprintf(`{"pass":%d}`, pass))
 		if err := s.carry(pass, time.Second); err != nil {
 			return s.undone(err)
 		}
@@ -264,35 +265,35 @@ func (s *stage) ferry(again bool) error {
 	if s.at == "post-copy" {
 		return s.finishByPostCopy()
 	}
-	s.halt()
+	s.Halt()
 	s.reach("switching")
 	if err := s.carry(3, 300*time.Millisecond); err != nil {
 		return s.undone(err)
 	}
-	s.migration("completed")
-	s.target.is(runs("migrated"))
-	s.target.emit("RESUME", "")
-	s.source.setJob(libvirt.JobStats{})
-	s.source.answers(libvirt.ErrNoDomain)
+	s.Migration("completed")
+	s.Target.Is(runs("migrated"))
+	s.Target.Emit("RESUME", "")
+	s.Source.SetJob(libvirt.JobStats{})
+	s.Source.Answer(libvirt.ErrNoDomain)
 	return nil
 }
 
 // setUp is before the first byte.
 func (s *stage) setUp() error {
 	switch {
-	case s.daemons[s.target].isHung():
+	case s.daemons[s.Target].isHung():
 		time.Sleep(30 * time.Second) // libvirt's keep-alive
 		return errLibvirt
-	case !s.daemons[s.target].lives():
+	case !s.daemons[s.Target].lives():
 		return libvirt.ErrUnsupported // any error of the source's own
 	case s.is(func() bool { return s.full }):
 		return errors.New("cannot set up guest memory: Cannot allocate memory")
 	case s.is(func() bool { return s.link == cut }):
 		return errors.New("unable to connect to 'node2:49152': No route to host")
 	}
-	s.migration("setup")
-	s.target.is(stopped("migration"))
-	s.migration("active")
+	s.Migration("setup")
+	s.Target.Is(stopped("migration"))
+	s.Migration("active")
 	return nil
 }
 
@@ -316,19 +317,19 @@ func (s *stage) carry(pass int, span time.Duration) error {
 			left -= step / 20
 		}
 		if pass < 3 || span == time.Second {
-			s.source.setJob(job)
+			s.Source.SetJob(job)
 		}
-		s.source.mu.Lock()
-		s.source.cut = link == cut
-		aborted := s.source.aborted
-		s.source.mu.Unlock()
+		s.Source.Mu.Lock()
+		s.Source.Cut = link == cut
+		aborted := s.Source.Aborted
+		s.Source.Mu.Unlock()
 		time.Sleep(step)
 		switch {
-		case s.is(func() bool { return s.dead[s.source] || s.dead[s.target] }):
+		case s.is(func() bool { return s.dead[s.Source] || s.dead[s.Target] }):
 			return errLibvirt
-		case !s.daemons[s.source].lives() || !s.daemons[s.target].lives():
+		case !s.daemons[s.Source].lives() || !s.daemons[s.Target].lives():
 			return errLibvirt
-		case isClosed(aborted) && !s.daemons[s.source].isHung():
+		case isClosed(aborted) && !s.daemons[s.Source].isHung():
 			return errAborted
 		}
 	}
@@ -337,12 +338,12 @@ func (s *stage) carry(pass int, span time.Duration) error {
 
 // undone is how libvirt tidies up after an error; the source's libvirtd does it once it is there.
 func (s *stage) undone(err error) error {
-	s.daemons[s.source].awaitBack()
-	s.source.setJob(libvirt.JobStats{})
-	s.migration("cancelled")
-	s.target.answers(libvirt.ErrNoDomain)
-	if !s.is(func() bool { return s.dead[s.source] }) {
-		s.source.is(runs("migration-canceled"))
+	s.daemons[s.Source].awaitBack()
+	s.Source.SetJob(libvirt.JobStats{})
+	s.Migration("cancelled")
+	s.Target.Answer(libvirt.ErrNoDomain)
+	if !s.is(func() bool { return s.dead[s.Source] }) {
+		s.Source.Is(runs("migration-canceled"))
 	}
 	return err
 }
@@ -362,11 +363,11 @@ func (s *stage) finishByPostCopy() error {
 	}
 	time.Sleep(span)
 	switch {
-	case s.is(func() bool { return s.dead[s.source] }):
-		s.target.is(runs("postcopy-failed"))
+	case s.is(func() bool { return s.dead[s.Source] }):
+		s.Target.Is(runs("postcopy-failed"))
 		return errCut
-	case s.is(func() bool { return s.dead[s.target] }):
-		s.source.is(stopped("postcopy-failed"))
+	case s.is(func() bool { return s.dead[s.Target] }):
+		s.Source.Is(stopped("postcopy-failed"))
 		return errCut
 	case s.is(func() bool { return s.link == cut }):
 		s.tear()

@@ -3,45 +3,24 @@ package migrate
 import (
 	"context"
 	"errors"
-	"os"
 	"path/filepath"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
-	"github.com/vmferry/vmferry/migrate/pki"
-	"github.com/vmferry/vmferry/migrate/pki/pkitest"
-)
-
-var (
-	sends    = []string{"ca-cert.pem", "client-cert.pem", "client-key.pem"}
-	receives = []string{"ca-cert.pem", "server-cert.pem", "server-key.pem"}
+	"github.com/vmferry/vmferry/migrate/preflight"
+	"github.com/vmferry/vmferry/migrate/record"
 )
 
 // encrypted is a pair that moves with TLS, and has the certificates for it. The source is another node's libvirt, so
 // that this node's files are not looked at.
 func encrypted(t *testing.T) *pair {
 	p := newPair(t)
-	p.shows(t, "node2", time.Hour)
-	p.source.uri = "fake://node1/source"
-	p.req.SourceURI, p.req.Options.TLS = p.source.uri, true
+	p.Encrypt(t)
+	p.req.SourceURI, p.req.Options.TLS = p.Source.URI, true
 	p.deps.Conf = filepath.Join(t.TempDir(), "qemu.conf")
-	p.source.names = map[string][]string{"/etc/pki": {"qemu"}, pki.DefaultDir: sends}
-	p.target.names = map[string][]string{"/etc/pki": {"qemu"}, pki.DefaultDir: receives}
 	return p
-}
-
-// shows gives the target a certificate for a name, which is valid for so long.
-func (p *pair) shows(t *testing.T, name string, valid time.Duration) {
-	t.Helper()
-	dir, now := t.TempDir(), time.Now()
-	pkitest.New(t, now).Write(t, dir, name, now, now.Add(valid))
-	raw, err := os.ReadFile(filepath.Join(dir, pki.ServerCert))
-	if err != nil {
-		t.Fatal(err)
-	}
-	p.target.texts = map[string][]byte{filepath.Join(pki.DefaultDir, pki.ServerCert): raw}
 }
 
 // However often and in whatever way a migration is begun, it is encrypted where that was requested.
@@ -50,7 +29,7 @@ func TestMoveNeverFallsBackToPlain(t *testing.T) {
 		p := encrypted(t)
 		p.req.PostCopy = true
 		tries := 0
-		p.source.rehearsal = func(params libvirt.MigrateParams) error {
+		p.Source.Rehearsal = func(params libvirt.MigrateParams) error {
 			if !params.TLS {
 				t.Error("rehearsed without TLS")
 			}
@@ -59,19 +38,19 @@ func TestMoveNeverFallsBackToPlain(t *testing.T) {
 			}
 			return says("Host key verification failed")
 		}
-		p.source.migrate = func(context.Context) error {
+		p.Source.Migrate = func(context.Context) error {
 			if tries++; tries == 1 {
 				return says("post-copy is not supported")
 			}
-			p.copy()
-			p.switchover()
+			p.Copy()
+			p.Switchover()
 			return nil
 		}
 		rec, err := Move(t.Context(), p.req, p.deps)
 		if err != nil || tries != 2 || !rec.Encrypted {
 			t.Errorf("%d tries, encrypted on record: %t, %v", tries, rec.Encrypted, err)
 		}
-		for i, params := range p.source.params {
+		for i, params := range p.Source.Params {
 			if !params.TLS || !params.Managed {
 				t.Errorf("try %d: %+v", i, params)
 			}
@@ -90,12 +69,12 @@ func TestAdoptedMoveIsNotOnRecordAsEncrypted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := encrypted(t)
 		p.req.Adopt = true
-		p.source.setJob(libvirt.JobStats{Active: true, Total: 512 << 20, Processed: 1, Iteration: 1})
+		p.Source.SetJob(libvirt.JobStats{Active: true, Total: 512 << 20, Processed: 1, Iteration: 1})
 		go func() {
 			time.Sleep(3 * time.Second)
-			p.switchover()
+			p.Switchover()
 		}()
-		if rec, err := Move(t.Context(), p.req, p.deps); err != nil || rec.Outcome != Moved || rec.Encrypted {
+		if rec, err := Move(t.Context(), p.req, p.deps); err != nil || rec.Outcome != record.Moved || rec.Encrypted {
 			t.Errorf("outcome %q, encrypted on record: %t, %v", rec.Outcome, rec.Encrypted, err)
 		}
 	})
@@ -106,9 +85,9 @@ func TestTunnelledWithTLSIsNotBegun(t *testing.T) {
 		p := encrypted(t)
 		p.req.Options.Tunnelled = true
 		_, err := Move(t.Context(), p.req, p.deps)
-		var r *Refusal
-		if !errors.As(err, &r) || r.Check != CheckRequest || len(p.source.params) > 0 {
-			t.Errorf("%v, begun %d times", err, len(p.source.params))
+		var r *preflight.Refusal
+		if !errors.As(err, &r) || r.Check != preflight.CheckRequest || len(p.Source.Params) > 0 {
+			t.Errorf("%v, begun %d times", err, len(p.Source.Params))
 		}
 	})
 }

@@ -2,14 +2,13 @@ package migrate
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"time"
 
+	"github.com/vmferry/vmferry/migrate/convergence"
 	"github.com/vmferry/vmferry/migrate/endpoint"
-	"github.com/vmferry/vmferry/migrate/ladder"
-	"github.com/vmferry/vmferry/migrate/preflight"
+	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/verify"
+	"github.com/vmferry/vmferry/migrate/wait"
 )
 
 const (
@@ -55,33 +54,28 @@ func (v verifier) evidence(ctx context.Context) verify.Evidence {
 	}
 	source.Halted = v.isHalted(ctx, source)
 	v.rec.Verified.Source, v.rec.Verified.Target = source.String(), target.String()
-	e := verify.Evidence{Source: endOf(source, v.uuid), Target: endOf(target, v.uuid), WasPaused: v.found.Paused,
+	e := verify.Evidence{Source: source.End(v.uuid), Target: target.End(v.uuid), WasPaused: v.found.Paused,
 		// A migration that is found ended now may have moved the guest since the questions
 		// above: only the next round's answers count as given after its end.
 		Ended: v.ended}
 	if !v.ended && source.Err == nil {
-		v.ended = v.endJob(ctx, source.InPostCopy(v.uuid) || source.Halted)
+		v.ended = v.endJob(ctx, e.Source.InPostCopy() || source.Halted)
 	}
 	e.Completed, e.PostCopy = v.events.IsCompleted(), v.events.InPostCopy()
 	e.Blind = !v.hears.source || v.source.Broken || v.found.Adopted
 	if !v.driver.JobControl && v.failed && !v.source.Broken {
-		// Without events, the order of libvirt's protocol has to do: it tells the target to let the guest run after all
-		// else succeeded, and an error of its own says that it has told it to drop it.
+		// Without events, the order of libvirt's protocol has to do: it lets the target run the guest after all
+		// else succeeded, and an error of its own says that it has had it drop the guest.
 		e.Blind = false
 	}
 	return e
 }
 
-// endOf is what the verdict needs of an end's answer.
-func endOf(o endpoint.Observation, uuid string) verify.End {
-	return verify.End{State: o.Condition(uuid), Reason: o.Status.Reason, Halted: o.Halted}
-}
-
 // endJob reports whether the source has no migration under way. One that nobody steers any more is
 // aborted: the guest is safe where it is. One that must arrive is not: in post-copy, and where the guest is stopped
-// for its last copy and only a driver's answer, which nobody will hear, could tell that it may continue here.
+// for its last copy and only a driver's answer, which nobody will get, could show that it may continue here.
 func (v verifier) endJob(ctx context.Context, mustArrive bool) bool {
-	job, err := v.stats(ctx, lookTime)
+	job, err := v.stats(ctx, endpoint.LookTime)
 	if err != nil {
 		return false
 	}
@@ -94,7 +88,7 @@ func (v verifier) endJob(ctx context.Context, mustArrive bool) bool {
 // resumeSource reports whether it need not be tried again.
 func (v verifier) resumeSource(ctx context.Context, halted bool) bool {
 	defer v.step("resume")()
-	ask, cancel := context.WithTimeout(ctx, lookTime)
+	ask, cancel := context.WithTimeout(ctx, endpoint.LookTime)
 	defer cancel()
 	resume := v.source.Host.Resume
 	if halted {
@@ -111,84 +105,104 @@ func (v verifier) resumeSource(ctx context.Context, halted bool) bool {
 	return true
 }
 
-// verify says where the guest is, and resumes it where a failed migration left it paused.
-func (m *mover) verify(ctx context.Context) verify.Verdict {
-	return verifier{&m.job}.verify(ctx)
-}
-
-// conclude finds out where the guest runs and turns that, and not jobErr, into the result. A post-copy that failed is
-// recovered before.
-func (m *mover) conclude(ctx context.Context, jobErr error) error {
-	defer m.step("verify")()
-	m.report("verifying")
-	v := m.verify(ctx)
-	r := recovery{&m.job, m.req.TargetURI, m.try.params(m.found.Params)}
-	for began, n := time.Now(), 0; v.Recover && r.try(ctx, began, n); n++ {
-		v = m.verify(ctx)
-	}
-	m.rec.Outcome = Outcome(v.Outcome)
-	if v.Note != "" {
-		m.note(v.Note)
-	}
-	if v.Outcome == verify.Moved {
-		m.events.AwaitResume()
-		m.collect(ctx)
-		m.rec.Rung = ladder.Techniques{Throttle: m.rec.Throttle > 0,
-			PostCopy: m.events.InPostCopy() || m.found.PostCopyBroken}.Rung()
-	}
-	m.fillTimeline()
-	err := result(v, jobErr)
-	if err == nil && jobErr != nil {
-		m.note("libvirt reported an error, and the guest was moved all the same: " + jobErr.Error())
-	}
-	if v.Outcome == verify.Stayed {
-		return preflight.WithTLSHint(err, m.req.Guest, m.req.Options.TLS)
-	}
-	return err
-}
-
-// result is nil where the guest was moved, whatever the error of the migration.
-func result(v verify.Verdict, jobErr error) error {
-	switch {
-	case v.Outcome == verify.Moved:
-		return nil
-	case v.Outcome == verify.Unknown && jobErr != nil:
-		return fmt.Errorf("%w: %s: %w", ErrUnknown, v.Note, jobErr)
-	case v.Outcome == verify.Unknown:
-		return fmt.Errorf("%w: %s", ErrUnknown, v.Note)
-	case jobErr == nil:
-		return errors.New("libvirt reported success, and the guest is at the source")
-	}
-	return jobErr
-}
-
 // fillTimeline puts QEMU's account into the record.
-func (m *mover) fillTimeline() {
-	t := m.events.Timeline()
-	m.rec.AddTimeline(t)
-	if m.hears.source && m.hears.target && !m.source.Broken && !m.target.Broken {
+func (v verifier) fillTimeline() {
+	t := v.events.Timeline()
+	v.rec.AddTimeline(t)
+	if v.hears.source && v.hears.target && !v.source.Broken && !v.target.Broken {
 		same := !t.Rebooted
-		m.rec.Verified.SameBoot = &same
+		v.rec.Verified.SameBoot = &same
 	}
 	if t.Rebooted {
-		m.note("the guest reset itself or switched itself off meanwhile")
+		v.note("the guest rebooted or shut down during the migration")
 	}
 }
 
 // collect takes libvirt's own account from the target, which has it after a migration. Short
 // migrations are over before they were ever looked at.
-func (m *mover) collect(ctx context.Context) {
-	if m.target.Host == nil {
+func (v verifier) collect(ctx context.Context) {
+	if v.target.Host == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookTime)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endpoint.LookTime)
 	defer cancel()
-	job, err := m.target.Host.CompletedJob(ctx, m.req.Guest)
+	job, err := v.target.Host.CompletedJob(ctx, v.guest)
 	if err != nil {
 		return
 	}
-	m.rec.Transferred = max(m.rec.Transferred, job.Processed)
-	m.rec.Iterations = max(m.rec.Iterations, job.Iteration)
-	m.rec.Rate = max(m.rec.Rate, job.Rate)
-	m.rec.AddXBZRLE(job.XBZRLE)
+	v.rec.Transferred = max(v.rec.Transferred, job.Processed)
+	v.rec.Iterations = max(v.rec.Iterations, job.Iteration)
+	v.rec.Rate = max(v.rec.Rate, job.Rate)
+	v.rec.AddXBZRLE(job.XBZRLE)
+}
+
+const (
+	// A post-copy that failed is recovered after so long, then after twice as long and so on, and without a
+	// deadline for so long. A libvirtd 11.3 at the target dies of such a try, and systemd does not
+	// start one again that dies too often.
+	recoverEvery = 2 * time.Second
+	recoverTime  = time.Minute
+	// recoverQuiet is how long such a try may carry nothing. One whose connection breaks while QEMU sets it up
+	// would wait for ever, and libvirt begins no other meanwhile.
+	recoverQuiet = 5 * time.Second
+)
+
+// recovery recovers a post-copy that failed: the guest is paused, and its memory is at both ends.
+type recovery struct {
+	*job
+	targetURI string
+	params    libvirt.MigrateParams
+}
+
+// try tries once. ok is false when no time is left for another try. It is not cancelled with ctx: a caller
+// who cancels does not want the guest lost. n counts the tries from 0, and began is when the first one did.
+func (r recovery) try(ctx context.Context, began time.Time, n int) (ok bool) {
+	defer r.step("recover")()
+	r.report("recovering")
+	end := began.Add(recoverTime)
+	if !r.deadline.IsZero() {
+		end = r.deadline.Add(-verifyLeast)
+	}
+	ctx, cancel := context.WithDeadline(context.WithoutCancel(ctx), end)
+	defer cancel()
+	if r.source.Connect(ctx, endpoint.LookTime) != nil {
+		return wait.For(ctx, recoverEvery) == nil
+	}
+	r.ended = false
+	err := r.call(ctx)
+	r.callEnded(err)
+	if err == nil {
+		r.note("post-copy failed, and was recovered")
+		return true
+	}
+	r.log.WithError(err).Warn("post-copy recovery failed")
+	return wait.For(ctx, recoverEvery<<min(n, 4)) == nil
+}
+
+// call makes the call that recovers, and ends it where it carries nothing.
+func (r recovery) call(ctx context.Context) error {
+	params := r.params
+	params.Recover, params.Bandwidth = true, 0 // see migration.liftBandwidth
+	host, done := r.source.Host, make(chan error, 1)
+	go func() { done <- host.MigrateToURI3(ctx, r.guest, r.targetURI, params) }()
+	tick := time.NewTicker(convergence.PollEvery)
+	defer tick.Stop()
+	sent, quiet := uint64(0), time.Now()
+	for {
+		select {
+		case err := <-done:
+			return err
+		case <-tick.C:
+		}
+		ask, cancel := context.WithTimeout(ctx, sampleTime)
+		if s, err := host.JobStats(ask, r.guest); err == nil && s.Processed != sent {
+			sent, quiet = s.Processed, time.Now()
+		} else if time.Since(quiet) >= recoverQuiet {
+			quiet = time.Now()
+			if err := host.AbortPostCopy(ask, r.guest); err != nil {
+				r.log.WithError(err).Warn("post-copy recovery stalled; abort failed")
+			}
+		}
+		cancel()
+	}
 }

@@ -7,7 +7,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
-	"github.com/vmferry/vmferry/migrate"
+	"github.com/vmferry/vmferry/migrate/record"
 	"github.com/vmferry/vmferry/resource/command"
 	"github.com/vmferry/vmferry/resource/elsewhere"
 	"github.com/vmferry/vmferry/resource/notes"
@@ -34,7 +34,7 @@ type Agent struct {
 	Leaving func(ctx context.Context) (bool, error)
 	// Record stores the record of a guest that left the node, or came to it, otherwise than by Migrate;
 	// nil where nobody does.
-	Record func(migrate.Record)
+	Record func(record.Record)
 	// Announce tells the network that the guest runs here now. It returns at the end of its
 	// context, or when it is done; nil announces nothing.
 	Announce func(ctx context.Context, guest notes.Expected)

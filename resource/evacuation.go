@@ -9,7 +9,8 @@ import (
 
 	"github.com/sirupsen/logrus"
 
-	"github.com/vmferry/vmferry/migrate"
+	"github.com/vmferry/vmferry/migrate/preflight"
+	"github.com/vmferry/vmferry/migrate/record"
 	"github.com/vmferry/vmferry/migrate/wait"
 	"github.com/vmferry/vmferry/resource/notes"
 	"github.com/vmferry/vmferry/resource/observe"
@@ -76,7 +77,7 @@ const (
 )
 
 // notThere are the checks that a guest fails at a target which could not restore it either, and could boot it.
-var notThere = []string{migrate.CheckHypervisor, migrate.CheckCPU}
+var notThere = []string{preflight.CheckHypervisor, preflight.CheckCPU}
 
 // decideSave is the rule for a stop of a guest whose migration has failed, as why says, or not; reason says why a guest
 // is not saved that should be.
@@ -126,7 +127,7 @@ func (e *evacuation) isClear(ctx context.Context, peer string) bool {
 }
 
 // record writes the record of a stop that took the guest off its node. A stop that an operator requested has none.
-func (e *evacuation) record(ctx context.Context, began time.Time, rungs []migrate.RungTime, s *saver) {
+func (e *evacuation) record(ctx context.Context, began time.Time, rungs []record.RungTime, s *saver) {
 	if len(rungs) == 0 || s.record.keep == nil || !e.leaves() {
 		return
 	}

@@ -9,8 +9,8 @@ import (
 
 	"github.com/sirupsen/logrus"
 
-	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/announce"
+	"github.com/vmferry/vmferry/migrate/preflight"
 	"github.com/vmferry/vmferry/migrate/shellword"
 	"github.com/vmferry/vmferry/resource/hostproc"
 	"github.com/vmferry/vmferry/resource/notes"
@@ -154,7 +154,7 @@ func (n *guestNotes) leavingGuests() []string { return n.store.Leaving(n.guest.N
 // noteFailure notes that a migrate_to of the guest has failed. Without the note it is shut down.
 func (n *guestNotes) noteFailure(why error) {
 	f := notes.Failure{Guest: n.guest.Name, Peer: n.peer, Why: why.Error(), At: time.Now()}
-	var refusal *migrate.Refusal
+	var refusal *preflight.Refusal
 	if errors.As(why, &refusal) {
 		f.Check = refusal.Check
 	}

@@ -15,9 +15,9 @@ import (
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 
-	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/atomicfile"
 	"github.com/vmferry/vmferry/migrate/disks"
+	"github.com/vmferry/vmferry/migrate/preflight"
 	"github.com/vmferry/vmferry/migrate/safefile"
 	"github.com/vmferry/vmferry/migrate/shellword"
 	"github.com/vmferry/vmferry/resource/command"
@@ -35,7 +35,7 @@ const imagesTime = 5 * time.Second
 type images struct {
 	config *configState
 	guest  *observe.Identity // as the action knows it by now
-	mode   migrate.DiskMode
+	mode   preflight.DiskMode
 	log    logrus.FieldLogger
 }
 
@@ -69,7 +69,7 @@ func (i images) leaveBehind(ctx context.Context) { i.each(ctx, disks.Gone) }
 
 // each does nothing for a guest whose disks are never copied.
 func (i images) each(ctx context.Context, do func(string) error) {
-	if i.mode == migrate.DisksShared {
+	if i.mode == preflight.DisksShared {
 		return
 	}
 	ctx, cancel := timely.Within(ctx, imagesTime)

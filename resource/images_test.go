@@ -10,9 +10,9 @@ import (
 	"testing"
 	"testing/synctest"
 
-	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/disks"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/preflight"
 	"github.com/vmferry/vmferry/resource/ocf"
 	"github.com/vmferry/vmferry/resource/param"
 )
@@ -20,7 +20,7 @@ import (
 // newLocalWorld is a node with a guest whose disk is a file on it.
 func newLocalWorld(t *testing.T, action string) (w *world, image string) {
 	w = newWorld(t, action)
-	w.agent.Params.Disks = migrate.DisksCopy
+	w.agent.Params.Disks = preflight.DisksCopy
 	image = filepath.Join(w.dir, "vm1.img")
 	if err := os.WriteFile(image, nil, 0o600); err != nil {
 		t.Fatal(err)

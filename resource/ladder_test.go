@@ -9,9 +9,10 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/preflight"
+	"github.com/vmferry/vmferry/migrate/record"
 	"github.com/vmferry/vmferry/resource/notes"
 	"github.com/vmferry/vmferry/resource/ocf"
 	"github.com/vmferry/vmferry/resource/param"
@@ -98,7 +99,7 @@ func TestWhichStopSaves(t *testing.T) {
 		{"save is no rung of it", []func(*world){strandedNote("vm1", 0), func(w *world) { w.agent.Params.Ladder = defaultLadder }}, "shutdown", ladder.Shutdown},
 		{"no directory", []func(*world){strandedNote("vm1", 0), func(w *world) { w.agent.Params.SaveDir = "" }}, "shutdown", ladder.Shutdown},
 		{"it could not be restored there", []func(*world){func(w *world) {
-			note := notes.Failure{Guest: "vm1", Peer: "node2", Why: "its processor lacks features", Check: migrate.CheckCPU, At: time.Now()}
+			note := notes.Failure{Guest: "vm1", Peer: "node2", Why: "its processor lacks features", Check: preflight.CheckCPU, At: time.Now()}
 			if err := w.notes().Failures.Save("res1", note); err != nil {
 				w.t.Fatal(err)
 			}
@@ -135,8 +136,8 @@ func TestWhichStopSaves(t *testing.T) {
 				w := savingWorld(t, "stop")
 				w.boot()
 				w.abort = func(context.Context) error { return nil }
-				var records []migrate.Record
-				w.agent.Record = func(r migrate.Record) { records = append(records, r) }
+				var records []record.Record
+				w.agent.Record = func(r record.Record) { records = append(records, r) }
 				for _, f := range c.build {
 					f(w)
 				}
@@ -149,7 +150,7 @@ func TestWhichStopSaves(t *testing.T) {
 				if len(records) > 0 {
 					means = records[0].Rung
 				}
-				if means != c.means || len(records) > 1 || means != "" && (records[0].Outcome != migrate.Ended || records[0].Error == "") {
+				if means != c.means || len(records) > 1 || means != "" && (records[0].Outcome != record.Ended || records[0].Error == "") {
 					t.Errorf("recorded %+v, want %q", records, c.means)
 				}
 				if _, err := w.notes().Failures.Load("res1"); err == nil {
@@ -201,7 +202,7 @@ func TestRecordCostsAStopNoTime(t *testing.T) {
 				}
 				w.agent.Leaving = slow(c.manager)
 				recorded := 0
-				w.agent.Record = func(migrate.Record) { recorded++ }
+				w.agent.Record = func(record.Record) { recorded++ }
 				err, took := w.run("stop")
 				checkExit(t, err, ocf.Success, "")
 				if took < c.least || took > c.most || asked > time.Second || (recorded == 1) != c.recorded {
@@ -218,7 +219,7 @@ func TestStrandedNote(t *testing.T) {
 		w.migrate = func(context.Context, param.Move) error { return errors.New("no room there") }
 	}
 	refused := func(w *world) {
-		w.migrate = func(context.Context, param.Move) error { return &migrate.Refusal{Check: migrate.CheckCPU} }
+		w.migrate = func(context.Context, param.Move) error { return &preflight.Refusal{Check: preflight.CheckCPU} }
 	}
 	neverLive := func(w *world) { w.agent.Params.Ladder = []ladder.Rung{ladder.Save, ladder.Shutdown, ladder.Destroy} }
 	for _, c := range []struct {
@@ -242,7 +243,7 @@ func TestStrandedNote(t *testing.T) {
 					t.Errorf("%s: %v", c.action, err)
 				}
 				note, err := w.notes().Failures.Load("res1")
-				if (err == nil) != (c.noted != "") || !strings.Contains(note.Why, c.noted) || (note.Check == migrate.CheckCPU) != (c.name == "refused") {
+				if (err == nil) != (c.noted != "") || !strings.Contains(note.Why, c.noted) || (note.Check == preflight.CheckCPU) != (c.name == "refused") {
 					t.Errorf("noted %+v, %v, want %q", note, err, c.noted)
 				}
 			})
@@ -266,9 +267,9 @@ func TestDecideSave(t *testing.T) {
 		{"not on the ladder", with(func(p *param.Params) { p.Ladder = []ladder.Rung{ladder.Live} }), "", saveNever, ""},
 		{"snapshot", with(func(p *param.Params) { p.Snapshot, p.Ladder = "/s", nil }), "", saveAlways, ""},
 		{"force_stop", with(func(p *param.Params) { p.Snapshot, p.ForceStop = "/s", true }), "", saveNever, ""},
-		{"the target has another CPU", usual, migrate.CheckCPU, saveNever, "node2 could not restore it: no avx"},
-		{"the target has another CPU, with snapshot", with(func(p *param.Params) { p.Snapshot = "/s" }), migrate.CheckCPU, saveAlways, ""},
-		{"the target has no room", usual, migrate.CheckMemory, saveOnLeaving, ""},
+		{"the target has another CPU", usual, preflight.CheckCPU, saveNever, "node2 could not restore it: no avx"},
+		{"the target has another CPU, with snapshot", with(func(p *param.Params) { p.Snapshot = "/s" }), preflight.CheckCPU, saveAlways, ""},
+		{"the target has no room", usual, preflight.CheckMemory, saveOnLeaving, ""},
 	} {
 		when, reason := decideSave(c.p, notes.Failure{Peer: "node2", Check: c.check, Why: "no avx"})
 		if when != c.want || reason != c.reason {

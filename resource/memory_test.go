@@ -8,7 +8,7 @@ import (
 	"github.com/sirupsen/logrus"
 	"github.com/sirupsen/logrus/hooks/test"
 
-	"github.com/vmferry/vmferry/migrate"
+	"github.com/vmferry/vmferry/migrate/preflight"
 	"github.com/vmferry/vmferry/resource/ocf"
 )
 
@@ -17,17 +17,17 @@ func TestStartWhereMemoryIsShort(t *testing.T) {
 	const pages = "<memoryBacking><hugepages/></memoryBacking>"
 	for _, c := range []struct {
 		name   string
-		mode   migrate.MemoryMode
+		mode   preflight.MemoryMode
 		extra  string
 		free   uint64
 		want   ocf.ExitCode
 		warned bool
 	}{
-		{"enough", migrate.MemoryRefuse, "", 512 << 20, ocf.Success, false},
-		{"by default", migrate.MemoryWarn, "", 511 << 20, ocf.Success, true},
-		{"refuse", migrate.MemoryRefuse, "", 511 << 20, ocf.Generic, false},
-		{"no", migrate.MemoryIgnore, "", 0, ocf.Success, false},
-		{"huge pages", migrate.MemoryRefuse, pages, 0, ocf.Success, false},
+		{"enough", preflight.MemoryRefuse, "", 512 << 20, ocf.Success, false},
+		{"by default", preflight.MemoryWarn, "", 511 << 20, ocf.Success, true},
+		{"refuse", preflight.MemoryRefuse, "", 511 << 20, ocf.Generic, false},
+		{"no", preflight.MemoryIgnore, "", 0, ocf.Success, false},
+		{"huge pages", preflight.MemoryRefuse, pages, 0, ocf.Success, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := newWorld(t, "start")

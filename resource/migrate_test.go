@@ -10,6 +10,7 @@ import (
 
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/preflight"
 	"github.com/vmferry/vmferry/resource/notes"
 	"github.com/vmferry/vmferry/resource/ocf"
 	"github.com/vmferry/vmferry/resource/param"
@@ -81,7 +82,7 @@ func TestMigrateToPassesTheParameters(t *testing.T) {
 		want := param.Move{Relay: true, Request: migrate.Request{
 			Guest: "vm1", UUID: guestUUID, SourceURI: "qemu:///system", Target: "node2",
 			TargetURI: "qemu+tcp://node2-mig/system", MigrateURI: "tcp://node2-mig", Bandwidth: 100, DowntimeLimit: 50 * time.Millisecond,
-			Disks: migrate.DisksShared, Memory: migrate.MemoryWarn, Rest: migrate.RestTime}}
+			Disks: preflight.DisksShared, Memory: preflight.MemoryWarn, Rest: migrate.RestTime}}
 		if got.Others == nil || got.Others() {
 			t.Error("others wait")
 		}

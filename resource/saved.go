@@ -10,9 +10,9 @@ import (
 
 	"github.com/sirupsen/logrus"
 
-	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/record"
 	"github.com/vmferry/vmferry/migrate/safefile"
 	"github.com/vmferry/vmferry/migrate/shellword"
 	"github.com/vmferry/vmferry/resource/domainxml"
@@ -231,16 +231,16 @@ func (s *saver) remove(ctx context.Context, o observe.Observation) {
 
 // recorder writes records of guests that left the node, or came to it, otherwise than by a migration.
 type recorder struct {
-	keep  func(migrate.Record) // nil where nobody does
-	guest *observe.Identity    // as the action knows it by now
-	uri   string               // the hypervisor's
+	keep  func(record.Record) // nil where nobody does
+	guest *observe.Identity   // as the action knows it by now
+	uri   string              // the hypervisor's
 	node  string
 }
 
 // ended writes the record of a stop that took the guest off its node; size is that of a saved state, in bytes.
-func (r recorder) ended(began time.Time, why notes.Failure, rungs []migrate.RungTime, size uint64) {
+func (r recorder) ended(began time.Time, why notes.Failure, rungs []record.RungTime, size uint64) {
 	rec := r.record(began)
-	rec.To, rec.Outcome, rec.Rungs, rec.Error, rec.Transferred = why.Peer, migrate.Ended, rungs, why.Why, size
+	rec.To, rec.Outcome, rec.Rungs, rec.Error, rec.Transferred = why.Peer, record.Ended, rungs, why.Why, size
 	rec.Rung = rungs[len(rungs)-1].Rung
 	r.keep(rec)
 }
@@ -251,8 +251,8 @@ func (r recorder) restored(file string, began time.Time) {
 		return
 	}
 	rec := r.record(began)
-	rec.From, rec.To, rec.Outcome, rec.Rung = file, r.node, migrate.Restored, ladder.Save
-	rec.Steps = []migrate.Step{{Name: "restore", Begin: began, MS: rec.DurationMS}}
+	rec.From, rec.To, rec.Outcome, rec.Rung = file, r.node, record.Restored, ladder.Save
+	rec.Steps = []record.Step{{Name: "restore", Begin: began, MS: rec.DurationMS}}
 	ctx, cancel := context.WithTimeout(context.Background(), tidyTime)
 	defer cancel()
 	if info, err := timely.Get(ctx, func() (fs.FileInfo, error) { return os.Stat(file) }); err == nil {
@@ -261,10 +261,10 @@ func (r recorder) restored(file string, began time.Time) {
 	r.keep(rec)
 }
 
-func (r recorder) record(began time.Time) migrate.Record {
+func (r recorder) record(began time.Time) record.Record {
 	now := time.Now()
-	return migrate.Record{
-		Schema: migrate.RecordSchema, Guest: r.guest.Name, UUID: r.guest.UUID, From: r.uri,
-		Started: began, Ended: now, DurationMS: float64(now.Sub(began).Microseconds()) / 1000, Steps: []migrate.Step{},
+	return record.Record{
+		Schema: record.Schema, Guest: r.guest.Name, UUID: r.guest.UUID, From: r.uri,
+		Started: began, Ended: now, DurationMS: float64(now.Sub(began).Microseconds()) / 1000, Steps: []record.Step{},
 	}
 }

@@ -9,9 +9,9 @@ import (
 
 	"github.com/sirupsen/logrus"
 
-	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/preflight"
+	"github.com/vmferry/vmferry/migrate/slot"
 	"github.com/vmferry/vmferry/resource/domainxml"
 	"github.com/vmferry/vmferry/resource/elsewhere"
 	"github.com/vmferry/vmferry/resource/hostproc"
@@ -69,7 +69,7 @@ func (s *starter) noteRunning(ctx context.Context, o observe.Observation) {
 
 // lock waits until no other start of this resource is under way: Heartbeat begins
 // several at once when it takes a group over. The second finds the guest running.
-func (s *starter) lock(ctx context.Context) (*migrate.Slot, error) {
+func (s *starter) lock(ctx context.Context) (*slot.Slot, error) {
 	slot, err := s.notes.StartLock(s.Instance).Acquire(ctx, func() {
 		s.Log.Info("waiting for another start of this resource")
 	})
@@ -262,7 +262,7 @@ func checkMemory(
 ) error {
 	driver := libvirt.DriverOf(p.Hypervisor)
 	need, fixed := preflight.MemoryNeed(text, driver), driver.FixedMemory
-	if need == 0 || p.Memory == migrate.MemoryIgnore && !fixed {
+	if need == 0 || p.Memory == preflight.MemoryIgnore && !fixed {
 		return nil
 	}
 	free, err := conn.FreeMemory(ctx)

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/record"
@@ -30,7 +29,7 @@ const (
 // stopper is a stop under way.
 type stopper struct {
 	*run
-	rungs []migrate.RungTime // what was tried
+	rungs []record.RungTime // what was tried
 }
 
 // stop ends the guest: by saving it where its parameters want that, by its own shutdown, by libvirt's

@@ -1,6 +1,7 @@
 package completion
 
 import (
+	"cmp"
 	"flag"
 	"fmt"
 	"strings"
@@ -44,7 +45,7 @@ func (p Program) Bash() string {
 	}
 	b.WriteString("\tesac\n\tcase $command in\n")
 	for _, v := range p.Verbs {
-		fmt.Fprintf(&b, "\t%s)\n\t\tflags=%q operands=%s\n\t\t;;\n", word(v.Name), strings.Join(v.flags(), " "),
+		fmt.Fprintf(&b, "\t%s)\n\t\tflags=%q operands=%s\n\t\t;;\n", cmp.Or(v.Name, "''"), strings.Join(v.flags(), " "),
 			v.Operands)
 	}
 	b.WriteString(`	esac
@@ -62,14 +63,6 @@ func (p Program) Bash() string {
 
 // function is the program's name as part of a function's.
 func (p Program) function() string { return strings.ReplaceAll(p.Name, "-", "_") }
-
-// word is a pattern of bash's that matches one word.
-func word(name string) string {
-	if name == "" {
-		return "''"
-	}
-	return name
-}
 
 // verbs completes the first word, and finds the command.
 func (p Program) verbs() string {
@@ -104,7 +97,7 @@ func (p Program) values(v Verb) string {
 			how = fmt.Sprintf("-W %q", how)
 		}
 		fmt.Fprintf(&b, "\t%s:%s)\n\t\tmapfile -t COMPREPLY < <(compgen %s -- \"$cur\")\n\t\treturn\n\t\t;;\n",
-			word(v.Name), name, how)
+			cmp.Or(v.Name, "''"), name, how)
 	}
 	return b.String()
 }

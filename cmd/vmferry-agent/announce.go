@@ -46,8 +46,7 @@ func announceOnce(ctx context.Context, log logrus.FieldLogger, runDir string, e 
 	if err != nil {
 		return err
 	}
-	a.Announce(ctx, plan, func(ctx context.Context) (announce.Plan,
-		error) {
+	a.Announce(ctx, plan, func(ctx context.Context) (announce.Plan, error) {
 		return a.Refine(ctx, conn, e.Guest, setting)
 	})
 	return nil

@@ -31,7 +31,7 @@ func runForHeartbeat(ctx context.Context, args, environ []string, stdout, stderr
 	manager := &heartbeat.Client{}
 	return script.Script{
 		Act: func(ctx context.Context, action string, environ []string) error {
-			return act(ctx, action, environ, stderr, caller{peers: manager.Nodes, leaving: always, fetch: true})
+			return act(ctx, action, environ, stderr, caller{peers: manager.Nodes, leaving: isEmptied, fetch: true})
 		},
 		Peers:    manager.Peers,
 		Leaving:  isLeaving,
@@ -44,10 +44,10 @@ func runForHeartbeat(ctx context.Context, args, environ []string, stdout, stderr
 	}.Run(ctx, args, environ)
 }
 
-// always is the answer whether Heartbeat empties this node: it stops a guest for no other reason.
-func always(context.Context) (bool, error) { return true, nil }
+// isEmptied is the answer whether Heartbeat empties this node: it stops a guest for no other reason.
+func isEmptied(context.Context) (bool, error) { return true, nil }
 
-// isLeaving asks systemd whether Heartbeat is being stopped on this node. Where nobody can tell,
+// isLeaving asks systemd whether Heartbeat is being stopped on this node. Where that is not known,
 // it is not: that is so where Heartbeat is no unit of systemd's.
 func isLeaving(ctx context.Context) (since time.Time, leaving bool) {
 	ctx, cancel := context.WithTimeout(ctx, heartbeatAsk)

@@ -14,7 +14,7 @@ import (
 	"github.com/vmferry/vmferry/cmd/completion"
 	"github.com/vmferry/vmferry/hbplugin/heartbeat/script"
 	"github.com/vmferry/vmferry/hbplugin/pacemaker"
-	"github.com/vmferry/vmferry/migrate"
+	"github.com/vmferry/vmferry/migrate/recorded"
 	"github.com/vmferry/vmferry/resource"
 	"github.com/vmferry/vmferry/resource/command"
 	"github.com/vmferry/vmferry/resource/elsewhere"
@@ -67,12 +67,11 @@ func bashCompletion() string {
 
 // caller is what the agent must know of the cluster manager that called.
 type caller struct {
-	peers    func(ctx context.Context) ([]elsewhere.Peer, error)
-	runnable func(ctx context.Context, resource string) ([]string,
-		error) // the nodes that may run one; nil where it cannot be asked
-	leaving func(context.Context) (bool,
-		error) // it empties this node; nil where it cannot be asked
-	fetch bool // it never looks where a guest runs: a start brings one here that runs elsewhere
+	peers func(ctx context.Context) ([]elsewhere.Peer, error)
+	// runnable lists the nodes that may run one; nil where it cannot be asked
+	runnable func(ctx context.Context, resource string) ([]string, error)
+	leaving  func(context.Context) (bool, error) // it empties this node; nil where it cannot be asked
+	fetch    bool                                // it never looks where a guest runs: a start brings one here that runs elsewhere
 }
 
 // act does one action of the agent's.
@@ -87,18 +86,18 @@ func act(ctx context.Context, action string, environ []string, stderr io.Writer,
 	sees := local.Of(env.Params.Hypervisor)
 	stateDir := ocf.Variable(environ, "VMFERRY_STATE_DIR", notes.DefaultStateDir)
 	runDir := ocf.Variable(environ, "VMFERRY_RUN_DIR", notes.DefaultRunDir)
-	halt := halter(environ, action)
+	moves, halt := recorded.Moves{StateDir: stateDir, Log: log}, halter(environ, action)
 	agent := resource.Agent{
 		Environ:   env,
 		Open:      open,
-		Migrate:   migrator(log, sees, stateDir, queueOf(runDir, env), halt),
+		Migrate:   migrator(moves, sees, queueOf(runDir, env), halt),
 		Processes: sees,
 		Announce:  announcer(log, runDir),
 		Command:   command.Execute(environ),
 		Peers:     from.peers,
 		Runnable:  from.runnable,
 		Leaving:   from.leaving,
-		Record:    func(r migrate.Record) { keepRecord(log, stateDir, r) },
+		Record:    moves.Append,
 		Fetch:     from.fetch,
 		Step:      halt,
 		RunDir:    runDir,

@@ -18,6 +18,7 @@ import (
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/history"
 	"github.com/vmferry/vmferry/migrate/ladder"
+	"github.com/vmferry/vmferry/migrate/recorded"
 	"github.com/vmferry/vmferry/resource/hostproc"
 	"github.com/vmferry/vmferry/resource/ocf"
 	"github.com/vmferry/vmferry/resource/ocf/metadata"
@@ -81,7 +82,7 @@ func TestMigratorRecordsAFailure(t *testing.T) {
 	cancel()
 	const nowhere = "qemu+unix:///system?socket=/nonexistent"
 	req := migrate.Request{Guest: "vm1", SourceURI: nowhere, Target: "node2", TargetURI: nowhere}
-	err := migrator(log, noProcesses(t), dir, nil, nil)(ctx, param.Move{Request: req})
+	err := migrator(recorded.Moves{StateDir: dir, Log: log}, noProcesses(t), nil, nil)(ctx, param.Move{Request: req})
 	if err == nil {
 		t.Fatal("a migration without time succeeded")
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/vmferry/vmferry/lab/report"
 	"github.com/vmferry/vmferry/lab/scenario"
 	"github.com/vmferry/vmferry/lab/supervisor"
+	"github.com/vmferry/vmferry/migrate/version"
 )
 
 // demoOptions are the flags of the demo. The command outside the lab's
@@ -127,7 +128,7 @@ func insideDemo(ctx context.Context, l *lab.Lab, args []string) error {
 		steps.end()
 		return err
 	}
-	rep := &report.Report{Commit: commit(), Environment: r.Environment(ctx)}
+	rep := &report.Report{Commit: version.String(), Environment: r.Environment(ctx)}
 	err = r.Run(ctx, func(ctx context.Context) error {
 		// It is shown beside the agents that are compared.
 		if o.agents == "" && o.managers == "" {

@@ -9,13 +9,16 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"syscall"
 
+	"github.com/vmferry/vmferry/cmd/completion"
 	"github.com/vmferry/vmferry/lab"
 	"github.com/vmferry/vmferry/lab/bench"
 	"github.com/vmferry/vmferry/lab/fence"
 	"github.com/vmferry/vmferry/lab/hostile"
 	"github.com/vmferry/vmferry/lab/xendomains"
+	"github.com/vmferry/vmferry/migrate/version"
 )
 
 const usage = `Usage: vmferry-lab [--dir DIR] [--cache DIR] [--stage DIR] COMMAND
@@ -33,6 +36,7 @@ Commands:
   shell NODE [COMMAND]  a root shell, or one command, on a node
   status [--json]       what is up
   down                  stop everything, and remove all but the cache
+  version               which vmferry this is
 
 Options of up:
   --hypervisor NAME  qemu (default): the nodes are containers and run QEMU;
@@ -143,6 +147,10 @@ func exitCode(err error) int {
 
 // run carries out one command line.
 func run(ctx context.Context, args []string) error {
+	if completion.Asked(args) {
+		_, err := io.WriteString(os.Stdout, bashCompletion())
+		return err
+	}
 	l := &lab.Lab{}
 	flags := newFlags("vmferry-lab")
 	flags.StringVar(&l.Dir, "dir", lab.DefaultDir, "")
@@ -179,6 +187,10 @@ var commands = []command{
 		_, err := io.WriteString(os.Stdout, usage)
 		return err
 	}},
+	{"version", func(context.Context, *lab.Lab, []string) error {
+		_, err := fmt.Println("vmferry-lab", version.String())
+		return err
+	}},
 	{"up", up},
 	{"demo", demo},
 	{"bench", runBench},
@@ -199,7 +211,36 @@ func newFlags(name string) *flag.FlagSet {
 	return flags
 }
 
+// errListed ends a command whose flags are only to be listed.
+var errListed = errors.New("its flags are listed")
+
+// listed, where not nil, gets the flags of each command that parses its arguments, in place of that.
+var listed func(*flag.FlagSet)
+
+// bashCompletion is made of the flags that each command has by the time at which it parses them.
+func bashCompletion() string {
+	p := completion.Program{Name: "vmferry-lab", Values: map[string]string{
+		"dir": completion.Files, "cache": completion.Files, "stage": completion.Files, "out": completion.Files,
+		"hypervisor": "qemu xen", "shape": "plain field", "agent": "vmferry VirtualDomain Xen",
+		"manager": "pacemaker heartbeat"}}
+	for _, name := range []string{"up", "demo", "bench", "shell", "status", "down", "version", "help"} {
+		v := completion.Verb{Name: name}
+		if name != "shell" && name != "version" && name != "help" { // they have none
+			listed = func(flags *flag.FlagSet) { v.Flags = flags }
+			i := slices.IndexFunc(commands, func(c command) bool { return c.name == name })
+			_ = commands[i].run(context.Background(), &lab.Lab{}, nil) // errListed
+			listed = nil
+		}
+		p.Verbs = append(p.Verbs, v)
+	}
+	return p.Bash()
+}
+
 func parse(flags *flag.FlagSet, args []string) error {
+	if listed != nil {
+		listed(flags)
+		return errListed
+	}
 	err := flags.Parse(args)
 	if errors.Is(err, flag.ErrHelp) {
 		io.WriteString(os.Stdout, usage)

@@ -47,8 +47,13 @@ func misuse(format string, args ...any) error {
 	return &failure{exitUsage, fmt.Errorf(format, args...)}
 }
 
+// interrupted ends a command that was asked to stop, and says what that leaves.
+func interrupted(format string, args ...any) error {
+	return &failure{exitInterrupted, fmt.Errorf("interrupted"+format, args...)}
+}
+
 // errInterrupted ends a command that had changed nothing.
-var errInterrupted = &failure{exitInterrupted, errors.New("interrupted: nothing was changed")}
+var errInterrupted = interrupted(": nothing was changed")
 
 // command is what one does.
 type command func(ctx context.Context, c *call, args []string) error
@@ -73,16 +78,32 @@ func newCall(m *machine, name string, stdout, stderr io.Writer) *call {
 	return c
 }
 
-// parse reads the flags, which may stand anywhere before a "--", and as many other
-// arguments as wanted: names such as "GUEST", or "[NODE]" for one that may be missing. The
-// result has an entry for each. The error is flag.ErrHelp where help was requested.
-func (c *call) parse(args []string, want ...string) ([]string, error) {
-	rest, err := c.operands(args, want)
-	if err != nil {
-		return nil, err
+// begin reads the flags, which may be anywhere before a "--", and as many other arguments as wanted: names such as
+// "GUEST", or "[NODE]" for one that may be missing. rest has an entry for each. done is true, too, where help was
+// requested and is printed.
+func (c *call) begin(args []string, want ...string) (rest []string, done bool, err error) {
+	rest, err = c.operands(args, want)
+	if errors.Is(err, flag.ErrHelp) {
+		return nil, true, say(c.stdout, usage)
 	}
+	if err == nil {
+		rest, err = c.matched(rest, want)
+	}
+	if err != nil {
+		return nil, true, err
+	}
+	c.config, err = config.LoadKnown(c.configPath)
+	if err != nil {
+		err = &failure{exitUsage, fmt.Errorf("configuration %q cannot be used: %w: type %s", c.configPath, err,
+			shellword.Line("vmferryd", "--check-config", "--config", c.configPath))}
+	}
+	return rest, err != nil, err
+}
+
+// matched gives each wanted argument its entry.
+func (c *call) matched(rest, want []string) ([]string, error) {
 	if len(rest) > len(want) {
-		return nil, misuse("%s: unexpected argument %q; 'vmferry help' tells more", c.name, rest[len(want)])
+		return nil, misuse("%s: unexpected argument %q: type vmferry help", c.name, rest[len(want)])
 	}
 	for _, w := range want[len(rest):] {
 		if !strings.HasPrefix(w, "[") {
@@ -92,13 +113,8 @@ func (c *call) parse(args []string, want ...string) ([]string, error) {
 	}
 	for i, arg := range rest {
 		if !names(arg, want[i]) {
-			return nil, misuse("%s: %q is no %s", c.name, arg, strings.Trim(want[i], "[]"))
+			return nil, misuse("%s: %q is not a valid %s", c.name, arg, strings.Trim(want[i], "[]"))
 		}
-	}
-	c.config, err = config.LoadKnown(c.configPath)
-	if err != nil {
-		return nil, &failure{exitUsage, fmt.Errorf("configuration %q cannot be used: %w: type %s", c.configPath, err,
-			shellword.Line("vmferryd", "--check-config", "--config", c.configPath))}
 	}
 	return rest, nil
 }
@@ -129,7 +145,7 @@ func (c *call) operands(args, want []string) (rest []string, err error) {
 func (c *call) badFlag(err error, word string, left, want []string) error {
 	unknown := strings.Contains(err.Error(), "not defined") && !strings.HasPrefix(word, "--")
 	if !unknown || len(want) == 0 || want[0] != "GUEST" {
-		return misuse("%s: %w; 'vmferry help' tells more", c.name, err)
+		return misuse("%s: %w: type vmferry help", c.name, err)
 	}
 	line := []string{word}
 	for _, w := range left {
@@ -149,15 +165,6 @@ func names(arg, want string) bool {
 	}
 	blank := func(r rune) bool { return unicode.IsControl(r) || unicode.IsSpace(r) }
 	return (arg != "" || want[0] == '[') && !strings.ContainsFunc(arg, blank)
-}
-
-// begin is parse, and prints the help that was requested: then all is done.
-func (c *call) begin(args []string, want ...string) (rest []string, done bool, err error) {
-	rest, err = c.parse(args, want...)
-	if errors.Is(err, flag.ErrHelp) {
-		return nil, true, say(c.stdout, usage)
-	}
-	return rest, err != nil, err
 }
 
 // printf prints a line of prose.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -31,8 +32,7 @@ func checkNode(ctx context.Context, c *call, args []string) error {
 	o := &check.Observed{Inventory: c.survey(ctx), ConfigPath: c.configPath, StandbyBy: c.standbyBy(),
 		Window: c.config.Window}
 	check.Sources{
-		Path: c.path, Open: c.open, Units: c.units, Run: c.program, DelayMax: c.delayMax,
-		Cmap: func(ctx context.Context) ([]byte, error) { return c.run(ctx, "corosync-cmapctl") },
+		Path: c.path, Open: c.open, Units: c.units, Run: c.run, DelayMax: c.delayMax,
 	}.Observe(ctx, o)
 	if len(o.Managers) > 0 {
 		o.Predictions = c.predict(ctx, o.Inventory)
@@ -60,11 +60,7 @@ func (r checkReport) table(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "CHECK\tABOUT\t\tFOUND")
 	for _, f := range r.Checks {
-		about := f.About
-		if about == "" {
-			about = "-"
-		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", f.Check, about, f.Grade, f.Found)
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", f.Check, cmp.Or(f.About, "-"), f.Grade, f.Found)
 	}
 	if err := t.Flush(); err != nil {
 		return err

@@ -15,8 +15,8 @@ import (
 	"github.com/vmferry/vmferry/hbplugin/outcome"
 	"github.com/vmferry/vmferry/hbplugin/shutdown"
 	"github.com/vmferry/vmferry/hbplugin/verdict"
-	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/history"
+	"github.com/vmferry/vmferry/migrate/record"
 	"github.com/vmferry/vmferry/migrate/shellword"
 	"github.com/vmferry/vmferry/resource/notes"
 )
@@ -31,16 +31,16 @@ const askAgain = 5 * time.Second
 
 // drainResult is what drain and undrain print.
 type drainResult struct {
-	Schema  int              `json:"schema"`
-	Node    string           `json:"node"`
-	Manager string           `json:"manager"`
-	Standby bool             `json:"standby"` // as requested
-	Empty   bool             `json:"empty"`
-	Seconds float64          `json:"seconds"`
-	Left    []leftGuest      `json:"left"`
-	Guests  []outcome.Guest  `json:"guests,omitempty"` // of drain: what became of each guest that was here
-	Moves   []migrate.Record `json:"moves"`            // those that were recorded meanwhile
-	Notes   string           `json:"why"`
+	Schema  int             `json:"schema"`
+	Node    string          `json:"node"`
+	Manager string          `json:"manager"`
+	Standby bool            `json:"standby"` // as requested
+	Empty   bool            `json:"empty"`
+	Seconds float64         `json:"seconds"`
+	Left    []leftGuest     `json:"left"`
+	Guests  []outcome.Guest `json:"guests,omitempty"` // of drain: what became of each guest that was here
+	Moves   []record.Record `json:"moves"`            // those that were recorded meanwhile
+	Notes   string          `json:"why"`
 }
 
 type leftGuest struct {
@@ -130,42 +130,32 @@ func (d *drainer) run(ctx context.Context) error {
 	return d.end(ctx, step)
 }
 
-// standby notes first and asks second, so that undrain knows whose it is even
-// if this process is killed in between.
+// standby requests it, and notes that this program has.
 func (d *drainer) standby(ctx context.Context) error {
-	if err := d.drained().Set(); err != nil {
-		return err
-	}
-	if err := managers.Request(ctx, d.manager.Standby); err != nil {
-		return fmt.Errorf("%s did not take the request for standby: %w: it may have been heard all the same, and "+
-			"vmferry undrain takes it back", d.manager, err)
+	if err := d.perform(ctx, d.manager, shutdown.SetStandby); err != nil {
+		return fmt.Errorf("%s did not take the request for standby: %w: it may be in effect all the same: to take it "+
+			"back, type vmferry undrain", d.manager, err)
 	}
 	d.asked, d.askedAt, d.seen.Tried = true, time.Now(), true
 	return nil
 }
 
+// perform is shutdown.Perform with the note of this program.
+func (c *call) perform(ctx context.Context, m hbplugin.Manager, act shutdown.Act) error {
+	return managers.Request(ctx, func(ctx context.Context) error { return shutdown.Perform(ctx, m, c.drained(), act) })
+}
+
 // look counts the guests by the manager's word and by their processes.
 func (d *drainer) look(ctx context.Context) {
 	d.seen.Spent = time.Since(d.began)
-	view, err := managers.Ask(ctx, d.manager.View)
-	here, herr := notes.Present(ctx, d.path(d.config.GuestsDir), d.processes)
+	within, cancel := context.WithTimeout(ctx, managers.AnswerTime)
+	defer cancel()
+	seen := shutdown.LookAt(within, d.manager.View, func(ctx context.Context) ([]string, error) {
+		return notes.Present(ctx, d.path(d.config.GuestsDir), d.processes)
+	}, d.manager.Resources)
 	if ctx.Err() == nil { // what was cut short says nothing
-		d.seen.Update(view, err, here, herr, d.adrift(ctx, view, here))
+		d.seen.Update(seen)
 	}
-}
-
-// adrift are those of the guests with a process here that are no resource any more, of any agent: nobody moves them.
-// Where that cannot be told there are none.
-func (d *drainer) adrift(ctx context.Context, view hbplugin.View, here []string) []string {
-	beside := shutdown.Beside(here, view.Guests)
-	if len(beside) == 0 || !view.Running {
-		return nil
-	}
-	claims, err := managers.Ask(ctx, d.manager.Resources)
-	if err != nil {
-		return nil
-	}
-	return shutdown.Adrift(beside, claims)
 }
 
 // end says how it went. Standby stays where the window closed: what is left may
@@ -177,7 +167,7 @@ func (d *drainer) end(ctx context.Context, step shutdown.Decision) error {
 	r := drainResult{Schema: schema, Node: d.node, Manager: d.manager.String(), Standby: d.seen.Standby || d.asked,
 		Seconds: time.Since(d.began).Seconds(),
 		Empty:   !step.Hold && d.seen.Running == shutdown.Yes && len(d.seen.Guests) == 0 && d.seen.Blind == "",
-		Left:    []leftGuest{}, Notes: step.Why, Moves: []migrate.Record{}}
+		Left:    []leftGuest{}, Notes: step.Why, Moves: []record.Record{}}
 	r.addLeft(d.seen.Guests)
 	records, err := history.ReadRecords(d.records())
 	if err != nil {
@@ -208,7 +198,7 @@ func (d *drainer) end(ctx context.Context, step shutdown.Decision) error {
 
 // outcome is what became of each guest that was here.
 func (d *drainer) outcome(ctx context.Context, r drainResult) []outcome.Guest {
-	places := outcome.Sources{Node: d.node, Manager: d.manager, Open: d.open, Run: d.program, Poll: d.poll,
+	places := outcome.Sources{Node: d.node, Manager: d.manager, Open: d.open, Run: d.call.run, Poll: d.poll,
 		Guests: d.predicted, Held: d.seen.Guests, Report: d.printf}.Wait(ctx, r.Empty)
 	guests := make([]outcome.Guest, 0, len(d.predicted))
 	for _, p := range d.predicted {
@@ -223,32 +213,20 @@ func (d *drainer) stays() string {
 	case !d.seen.Standby && !d.asked:
 		return "it is not in standby"
 	case d.standbyBy() == byDrain:
-		return "standby stays, and vmferry undrain takes it back"
+		return "standby stays: to take it back, type vmferry undrain"
 	}
 	return "standby stays, as it was requested by " + d.standbyBy()
 }
 
 func (d *drainer) undo(ctx context.Context) error {
 	if !d.asked {
-		return &failure{exitInterrupted,
-			errors.New("interrupted: the node's standby stays, as it was not requested here")}
+		return interrupted(": the node's standby stays, as it was not requested here")
 	}
-	if err := d.unstandby(ctx, d.manager); err != nil {
-		return &failure{exitInterrupted,
-			fmt.Errorf("interrupted, and standby could not be taken back: %w: type vmferry undrain", err)}
+	if err := d.perform(context.WithoutCancel(ctx), d.manager, shutdown.ClearStandby); err != nil {
+		return interrupted(", and standby could not be taken back: %w: type vmferry undrain", err)
 	}
-	return &failure{exitInterrupted,
-		errors.New("interrupted: standby is taken back; guests that have left stay where they are, and migrations " +
-			"under way go on")}
-}
-
-// unstandby takes back and then removes the note, so that no standby of ours is
-// ever without one.
-func (c *call) unstandby(ctx context.Context, m hbplugin.Manager) error {
-	if err := managers.Request(context.WithoutCancel(ctx), m.Unstandby); err != nil {
-		return err
-	}
-	return c.drained().Clear()
+	return interrupted(": standby is taken back; guests that have left stay where they are, and migrations under way " +
+		"continue")
 }
 
 func (r drainResult) table(w io.Writer) error {
@@ -310,11 +288,11 @@ func undrain(ctx context.Context, c *call, args []string) error {
 	if err != nil {
 		return err
 	}
-	r := drainResult{Schema: schema, Node: node, Manager: m.String(), Left: []leftGuest{}, Moves: []migrate.Record{}}
+	r := drainResult{Schema: schema, Node: node, Manager: m.String(), Left: []leftGuest{}, Moves: []record.Record{}}
 	switch {
 	case ours:
-		if err := c.unstandby(ctx, m); err != nil {
-			return fmt.Errorf("%s did not take it back: %w: try again", m, err)
+		if err := c.perform(context.WithoutCancel(ctx), m, shutdown.ClearStandby); err != nil {
+			return fmt.Errorf("%s did not take standby back: %w: type vmferry undrain again", m, err)
 		}
 		r.Notes = "standby is taken back: guests may come to this node again"
 	case m.Seen.Standby:

@@ -2,11 +2,14 @@ package main
 
 import (
 	"context"
+	_ "embed"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 
 	"github.com/vmferry/vmferry/cmd/completion"
@@ -43,8 +46,7 @@ var commands = map[string]command{
 
 func dispatch(ctx context.Context, m *machine, args []string, stdout, stderr io.Writer) error {
 	if len(args) == 0 {
-		return misuse("no command: say check, status, plan, migrate, drain, undrain or report; 'vmferry help' " +
-			"tells more")
+		return misuse("no command is named: type vmferry help")
 	}
 	if completion.Asked(args) {
 		return say(stdout, bashCompletion(commands))
@@ -57,7 +59,86 @@ func dispatch(ctx context.Context, m *machine, args []string, stdout, stderr io.
 	}
 	command, ok := commands[args[0]]
 	if !ok {
-		return misuse("unknown command %q; 'vmferry help' lists them", args[0])
+		return misuse("unknown command %q: type vmferry help", args[0])
 	}
 	return command(ctx, newCall(m, args[0], stdout, stderr), args[1:])
+}
+
+const usage = `usage: vmferry check
+       vmferry status
+       vmferry plan [--bandwidth N] [--no-measure] [--window D] [NODE]
+       vmferry migrate [flags] GUEST NODE[,NODE...]
+       vmferry drain [--window D] [NODE]
+       vmferry undrain [NODE]
+       vmferry report [--since WHEN] [--html FILE]
+       vmferry version
+       vmferry help
+
+Move virtual machines off this node, and see how that goes.
+
+check reports whether this node can be drained, and if not, what to type.
+status lists the guests of this node, as libvirt, their processes and the
+cluster manager see them.
+plan shows who would leave in what order, and what clients would notice.
+Both say what becomes of each guest, and drain names those that do not move live.
+migrate moves one guest; where a cluster manager has it, through the manager. A GUEST
+that begins with a dash follows "--".
+drain empties this node through the cluster manager; undrain takes that back.
+report shows how past migrations went.
+
+All commands:
+  --json             the result as JSON, with a schema number
+  --config FILE      vmferryd's configuration (default /etc/vmferry/vmferryd.toml)
+
+plan:
+  --bandwidth N      MiB/s that the link carries (default: as past migrations measured)
+  --no-measure       do not measure how fast the guests write
+  --window D         the time that there is (default: what a shutdown waits)
+
+migrate:
+  --to-uri URI       the target's libvirt (default: this node's, with NODE as host)
+  --transport NAME   how libvirt gets there: tcp, tls, ssh
+  --tls              encrypt memory and disks, whatever the transport is
+  --bandwidth N      MiB/s at most
+  --budget D         longest blackout that clients may see
+  --disks MODE       for disks that are not on shared storage: shared (copy none),
+                     copy, auto (those that the target does not see)
+  --deadline D       give up after this time, and leave the guest where it is
+  --watch TARGETS    probe udp://HOST:PORT,tcp://HOST:PORT meanwhile
+  --lifetime D       through Pacemaker: how long it prefers NODE (default 1h)
+
+drain:
+  --window D         give up waiting after this time (default 30m)
+
+report:
+  --since WHEN       24h, 7d, 2026-11-20 or 2026-11-20T18:30:00Z (default: all)
+  --html FILE        write a page with plots
+
+Exit status: 0 done, 1 not done or a problem was found, 2 wrong usage, 3 it is not
+known where the guest runs, 4 interrupted, and taken back as far as possible.
+`
+
+// guestsBash completes the names of guests.
+//
+//go:embed guests.bash
+var guestsBash string
+
+// bashCompletion is made of the flags that each command has by the time at which it prints its help.
+func bashCompletion(commands map[string]command) string {
+	p := completion.Program{
+		Name: "vmferry", Extra: guestsBash,
+		Values: map[string]string{"config": completion.Files, "html": completion.Files, "transport": "tcp tls ssh",
+			"disks": "shared copy auto", "since": "24h 7d 30d"},
+	}
+	for _, name := range slices.Sorted(maps.Keys(commands)) {
+		c := newCall(&machine{}, name, io.Discard, io.Discard)
+		_ = commands[name](context.Background(), c, []string{"--help"})
+		v := completion.Verb{Name: name, Flags: c.flags}
+		if name == "migrate" {
+			v.Operands = "_vmferry_guests"
+		}
+		p.Verbs = append(p.Verbs, v)
+	}
+	p.Verbs = append(p.Verbs, completion.Verb{Name: "version"}, completion.Verb{Name: "help"})
+	return p.Bash()
 }

@@ -16,11 +16,11 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/sirupsen/logrus"
 
-	"github.com/vmferry/vmferry/migrate"
-	"github.com/vmferry/vmferry/migrate/blackout/reflector"
+	"github.com/vmferry/vmferry/migrate/blackout"
 	"github.com/vmferry/vmferry/migrate/history"
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/qmp"
+	"github.com/vmferry/vmferry/migrate/record"
 	"github.com/vmferry/vmferry/resource/hostproc/hostproctest"
 )
 
@@ -126,7 +126,7 @@ func cmdRemember(ts *testscript.TestScript, neg bool, args []string) {
 	set, err := strconv.ParseUint(args[2], 10, 32)
 	ts.Check(err)
 	at := time.Now().Add(-time.Minute)
-	r := migrate.Record{Guest: args[0], UUID: args[1], Outcome: migrate.Moved, Ended: at, Rate: 100 << 20,
+	r := record.Record{Guest: args[0], UUID: args[1], Outcome: record.Moved, Ended: at, Rate: 100 << 20,
 		Used: 1 << 30}
 	for i, ms := range []uint64{0, 5000, set * 10} { // at 100 MiB/s
 		at = at.Add(time.Duration(ms) * time.Millisecond)

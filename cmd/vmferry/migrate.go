@@ -17,9 +17,10 @@ import (
 	"github.com/vmferry/vmferry/hbplugin/verdict"
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/blackout"
-	"github.com/vmferry/vmferry/migrate/guestprobe"
-	"github.com/vmferry/vmferry/migrate/history"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/preflight"
+	"github.com/vmferry/vmferry/migrate/record"
+	"github.com/vmferry/vmferry/migrate/recorded"
 	"github.com/vmferry/vmferry/migrate/relay"
 	"github.com/vmferry/vmferry/resource/hostproc/local"
 	"github.com/vmferry/vmferry/resource/param"
@@ -38,19 +39,19 @@ type order struct {
 	deadline  time.Duration
 	lifetime  time.Duration
 	watch     []string
-	disks     migrate.DiskMode
+	disks     preflight.DiskMode
 }
 
 // migrateResult is what migrate prints.
 type migrateResult struct {
-	Schema int             `json:"schema"`
-	Guest  string          `json:"guest"`
-	From   string          `json:"from"` // this node
-	To     string          `json:"to"`
-	By     string          `json:"by"` // vmferry, or the cluster manager
-	Moved  bool            `json:"moved"`
-	Where  string          `json:"where"`            // where the guest runs, in words
-	Record *migrate.Record `json:"record,omitempty"` // absent where another agent moved it
+	Schema int            `json:"schema"`
+	Guest  string         `json:"guest"`
+	From   string         `json:"from"` // this node
+	To     string         `json:"to"`
+	By     string         `json:"by"` // vmferry, or the cluster manager
+	Moved  bool           `json:"moved"`
+	Where  string         `json:"where"`            // where the guest runs, in words
+	Record *record.Record `json:"record,omitempty"` // absent where another agent moved it
 }
 
 // migrateGuest moves one guest.
@@ -89,14 +90,14 @@ func (c *call) order(args []string) (o order, done bool, err error) {
 	c.flags.DurationVar(&o.deadline, "deadline", 0, "")
 	c.flags.DurationVar(&o.lifetime, "lifetime", time.Hour, "")
 	watch := c.flags.String("watch", "", "")
-	mode := c.flags.String("disks", string(migrate.DisksShared), "")
+	mode := c.flags.String("disks", string(preflight.DisksShared), "")
 	rest, done, err := c.begin(args, "GUEST", "NODE")
 	if done {
 		return o, true, err
 	}
 	o.guest, o.nodes = rest[0], strings.Split(rest[1], ",")
 	o.node = o.nodes[0]
-	o.disks = migrate.DiskMode(*mode)
+	o.disks = preflight.DiskMode(*mode)
 	if *watch != "" {
 		o.watch = strings.Split(*watch, ",")
 	}
@@ -107,25 +108,21 @@ func (c *call) order(args []string) (o order, done bool, err error) {
 }
 
 func (o order) check() error {
-	for _, d := range []struct {
-		name  string
-		value time.Duration
-	}{{"budget", o.budget}, {"deadline", o.deadline}} {
-		if d.value < 0 {
-			return fmt.Errorf("--%s %s is below 0", d.name, d.value)
-		}
-	}
 	switch {
+	case o.budget < 0:
+		return fmt.Errorf("--budget %s is below 0", o.budget)
+	case o.deadline < 0:
+		return fmt.Errorf("--deadline %s is below 0", o.deadline)
 	case slices.ContainsFunc(o.nodes, func(n string) bool { return n == "" || strings.HasPrefix(n, "-") }):
-		return fmt.Errorf("%q is no NODE, nor NODE,NODE", strings.Join(o.nodes, ","))
+		return fmt.Errorf("%q is not a valid NODE or NODE,NODE", strings.Join(o.nodes, ","))
 	case o.toURI != "" && len(o.nodes) > 1:
 		return errors.New("--to-uri is the libvirt of one node: name one NODE, or leave it out")
 	case o.lifetime < time.Minute:
 		return fmt.Errorf("--lifetime %s is too short: the least is 1m", o.lifetime)
-	case !slices.Contains(migrate.DiskModes, o.disks):
+	case !slices.Contains(preflight.DiskModes, o.disks):
 		return fmt.Errorf("--disks %q is unknown: use shared, copy or auto", o.disks)
 	case o.toURI != "" && !strings.Contains(o.toURI, "://"):
-		return fmt.Errorf("--to-uri %q is no URI: write it like qemu+tcp://%s/system", o.toURI, o.node)
+		return fmt.Errorf("--to-uri %q is not a URI: write it like qemu+tcp://%s/system", o.toURI, o.node)
 	case o.toURI != "" && o.transport != "":
 		return errors.New("--to-uri says the transport already: leave --transport out")
 	case len(o.watch) > 0:
@@ -147,20 +144,19 @@ func (c *call) byHand(ctx context.Context, inv *inventory.Inventory, g *inventor
 		ctx, cancel = context.WithTimeout(ctx, o.deadline)
 		defer cancel()
 	}
-	var record migrate.Record
+	var rec record.Record
 	for i, target := range targets {
 		o.node = o.nodes[i]
 		c.printf("moving guest %q to %s (%s)", g.Name, o.node, target)
-		record, err = c.move(ctx, g, target, o)
-		c.keep(record)
+		rec, err = c.move(ctx, g, target, o)
 		if ctx.Err() != nil || i+1 == len(targets) || !migrate.MayTryNext(err) {
 			break
 		}
 		c.printf("%s", verdict.OneLine(err))
 	}
 	r := migrateResult{Schema: schema, Guest: g.Name, From: inv.Node, To: o.node, By: "vmferry",
-		Moved: record.Outcome == migrate.Moved,
-		Where: whereIs(record, inv.Node, o.node), Record: &record}
+		Moved: rec.Outcome == record.Moved,
+		Where: whereIs(rec, inv.Node, o.node), Record: &rec}
 	if perr := c.result(r, r.table); perr != nil {
 		return perr
 	}
@@ -176,87 +172,49 @@ func (o order) targets(g *inventory.Guest) ([]string, error) {
 	for _, node := range o.nodes {
 		to, err := param.Params{Hypervisor: g.URI, Transport: o.transport}.Route(node, "")
 		if err != nil {
-			return nil, misuse("migrate: %w: say --to-uri URI", err)
+			return nil, misuse("migrate: %w: pass --to-uri URI", err)
 		}
 		uris = append(uris, to.URI)
 	}
 	return uris, nil
 }
 
-// keep puts the record beside the agent's, and learns from it what the link
-// carries and what the guest does. The guest has moved or not, whatever becomes of that.
-func (c *call) keep(record migrate.Record) {
-	if err := history.AppendRecord(c.records(), record); err != nil {
-		c.printf("the migration is not on record: %s", verdict.OneLine(err))
-	}
-	if err := history.LearnLink(c.links(), record); err != nil {
-		c.printf("what the migration told of the link is lost: %s", verdict.OneLine(err))
-	}
-	if err := history.LearnGuest(c.profiles(), record); err != nil {
-		c.printf("what the migration told of the guest is lost: %s", verdict.OneLine(err))
-	}
-}
-
-// move is Move with what an operator sees of it.
-func (c *call) move(ctx context.Context, g *inventory.Guest, target string, o order) (migrate.Record, error) {
-	meter := c.meter()
-	var v *guestprobe.Probe
+// move is one try, with what an operator sees of it.
+func (c *call) move(ctx context.Context, g *inventory.Guest, target string, o order) (record.Record, error) {
 	if lack := migrate.BudgetHeld(g.URI); lack != nil {
 		c.printf("the blackout budget of %s cannot be held: %s", g.Name, verdict.OneLine(lack))
 	}
-	deps := migrate.Deps{Open: c.open.Host, Slots: c.slots, Queue: c.queue,
-		Links: c.links(), Guests: c.profiles(), Log: c.log()}
+	meter := c.meter()
+	defer meter.end()
+	moves := recorded.Moves{StateDir: c.stateDir, Log: logTo(meter)}
+	deps := migrate.Deps{Open: c.open.Host, Slots: c.slots, Queue: c.queue}
 	local.SetDeps(&deps, c.witness(g.URI))
-	deps.Relay = func(guest, domainXML string) (migrate.Relay, error) { return relay.Open(guest, domainXML, c.log()) }
-	record, err := migrate.Move(ctx, migrate.Request{
+	deps.Relay = func(guest, domainXML string) (migrate.Relay, error) { return relay.Open(guest, domainXML, moves.Log) }
+	return moves.Move(ctx, migrate.Request{
 		Guest: g.Name, UUID: g.UUID, SourceURI: g.URI, Target: o.node, TargetURI: target,
 		Bandwidth: o.bandwidth, BlackoutBudget: o.budget, Disks: o.disks,
 		Options: libvirt.MigrateOptions{TLS: o.tls}, Rest: migrate.RestTime,
-		Progress: func(p migrate.Progress) {
-			if v == nil && len(o.watch) > 0 &&
-				p.Phase != migrate.PhaseSlot { // a guest that waits for its turn needs no probe
-				v = guestprobe.Begin(ctx, o.watch)
-			}
-			meter.show(time.Now(), p.Phase, g.Name+": "+describe(p))
-		},
-	}, deps)
-	meter.end()
-	if v != nil {
-		c.judge(context.WithoutCancel(ctx), &record, v)
-	}
-	return record, err
+		Progress: func(p migrate.Progress) { meter.show(time.Now(), p.Phase, g.Name+": "+describe(p)) },
+	}, deps, o.watch)
 }
 
-// judge joins what the probe saw to the record.
-func (c *call) judge(ctx context.Context, record *migrate.Record, v *guestprobe.Probe) {
-	seen, err := v.End(ctx, record.Outcome == migrate.Moved)
-	if err != nil {
-		c.printf("the blackout was not measured: %s", verdict.OneLine(err))
-		return
-	}
-	record.Judge(seen.Blackouts)
-	for _, target := range seen.Mute {
-		c.printf("%s never answered: does 'blackout serve' run in the guest?", target)
-	}
-}
-
-// log takes warnings only: the rest is in the progress and in the record.
-func (c *call) log() logrus.FieldLogger {
+// logTo takes warnings only: the rest is in the progress and in the record.
+func logTo(w io.Writer) logrus.FieldLogger {
 	log := logrus.New()
-	log.SetOutput(c.stderr)
+	log.SetOutput(w)
 	log.SetLevel(logrus.WarnLevel)
 	log.SetFormatter(&logrus.TextFormatter{DisableTimestamp: true, DisableColors: true})
 	return log
 }
 
-func whereIs(r migrate.Record, from, to string) string {
+func whereIs(r record.Record, from, to string) string {
 	switch r.Outcome {
-	case migrate.Moved:
+	case record.Moved:
 		return "on " + to
-	case migrate.Stayed:
+	case record.Stayed:
 		return "on " + from
 	}
-	if r.Verified == (migrate.Verification{}) {
+	if r.Verified == (record.Verification{}) {
 		return "cannot tell"
 	}
 	return fmt.Sprintf("cannot tell: %s says %q, %s says %q", from, r.Verified.Source, to, r.Verified.Target)
@@ -270,7 +228,7 @@ func exitOf(ctx context.Context, err error) error {
 	case errors.Is(err, migrate.ErrUnknown):
 		return &failure{exitUnknown, err}
 	case errors.Is(ctx.Err(), context.Canceled):
-		return &failure{exitInterrupted, fmt.Errorf("interrupted: %w", err)}
+		return interrupted(": %w", err)
 	}
 	return err
 }

@@ -14,6 +14,8 @@ import (
 	"github.com/vmferry/vmferry/hbplugin/plan"
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/ladder"
+	"github.com/vmferry/vmferry/migrate/preflight"
+	"github.com/vmferry/vmferry/migrate/record"
 )
 
 func TestParseSince(t *testing.T) {
@@ -41,7 +43,7 @@ func TestExitOf(t *testing.T) {
 	cancel()
 	late, cancel := context.WithTimeout(context.Background(), 0)
 	defer cancel()
-	refused := &migrate.Refusal{Check: migrate.CheckTarget, Reason: "it is deaf"}
+	refused := &preflight.Refusal{Check: preflight.CheckTarget, Reason: "it is deaf"}
 	for _, test := range []struct {
 		name string
 		ctx  context.Context
@@ -70,14 +72,14 @@ func TestExitOf(t *testing.T) {
 
 func TestWhereIs(t *testing.T) {
 	for _, test := range []struct {
-		record migrate.Record
+		record record.Record
 		want   string
 	}{
-		{migrate.Record{Outcome: migrate.Moved}, "on n2"},
-		{migrate.Record{Outcome: migrate.Stayed}, "on n1"},
-		{migrate.Record{Outcome: migrate.Unknown}, "cannot tell"},
-		{migrate.Record{Outcome: migrate.Unknown,
-			Verified: migrate.Verification{Source: "no answer", Target: "paused (migration)"}},
+		{record.Record{Outcome: record.Moved}, "on n2"},
+		{record.Record{Outcome: record.Stayed}, "on n1"},
+		{record.Record{Outcome: record.Unknown}, "cannot tell"},
+		{record.Record{Outcome: record.Unknown,
+			Verified: record.Verification{Source: "no answer", Target: "paused (migration)"}},
 			`cannot tell: n1 says "no answer", n2 says "paused (migration)"`},
 	} {
 		if got := whereIs(test.record, "n1", "n2"); got != test.want {
@@ -169,7 +171,7 @@ func TestPlanCells(t *testing.T) {
 		{hbplugin.MovesLive, "nudge", "n2", "nudge", "kept"}, // of a new rung, by its spec
 		{hbplugin.Restarts, "hibernate", "n2", "hibernate", "broken"},
 		{hbplugin.Stays, "", "-", "stays", "-"},
-		{hbplugin.Untold, "", "-", "cannot tell", "-"},
+		{hbplugin.Unknown, "", "-", "cannot tell", "-"},
 		{hbplugin.Stays, ladder.Live, "-", "by hand", "kept"},
 	} {
 		s := plan.Step{Guest: "g", Rung: test.means, Kept: true, Verdict: hbplugin.Verdict{Fate: test.fate}}

@@ -102,7 +102,8 @@ func planTable(w io.Writer, r plan.Report) error {
 	}
 	fmt.Fprintf(w, "\nempty after %.1f s of %.0f s; the link alone needs %.1f s\n", r.Makespan, r.Window, r.Bound)
 	if !r.Measured {
-		fmt.Fprintln(w, "a guest whose dirty rate no migration has told is taken for idle, as nothing was measured")
+		fmt.Fprintln(w, "a guest that was never migrated counts as idle, as no dirty rate was measured: "+
+			"leave --no-measure out")
 	}
 	return nil
 }
@@ -115,7 +116,7 @@ func planCells(s plan.Step) []string {
 	case s.Rung == "":
 		how := "stays"
 		if s.Verdict.Fate != hbplugin.Stays {
-			how = string(hbplugin.Untold)
+			how = string(hbplugin.Unknown)
 		}
 		return []string{"-", s.Guest, planTarget(s), how, "-", "-", "-", "-"}
 	case s.Rung.IsLive():
@@ -147,7 +148,7 @@ func planTarget(s plan.Step) string {
 	switch s.Verdict.Fate {
 	case hbplugin.Stops:
 		return "nowhere"
-	case hbplugin.Stays, hbplugin.Untold:
+	case hbplugin.Stays, hbplugin.Unknown:
 		return cmp.Or(s.To, "-")
 	}
 	return cmp.Or(s.To, "any")

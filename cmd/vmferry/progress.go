@@ -20,6 +20,7 @@ import (
 type meter struct {
 	mu    sync.Mutex // guards what show and end write
 	w     io.Writer
+	lines io.Writer // for whole lines; it escapes what a terminal must not get
 	tty   bool
 	every time.Duration // between two lines of the same phase, where there is no terminal
 	phase string
@@ -29,9 +30,9 @@ type meter struct {
 
 func (c *call) meter() *meter {
 	if w := plaintext.Under(c.stderr); isTerminal(w) { // show escapes what it writes between two of its returns
-		return &meter{w: w, tty: true, every: c.lines}
+		return &meter{w: w, lines: c.stderr, tty: true, every: c.lines}
 	}
-	return &meter{w: c.stderr, every: c.lines}
+	return &meter{w: c.stderr, lines: c.stderr, every: c.lines}
 }
 
 // show tells the state at now, in any goroutine. phase is what makes it worth a line of its own.
@@ -58,6 +59,12 @@ func (m *meter) end() {
 		fmt.Fprintln(m.w)
 		m.drawn = 0
 	}
+}
+
+// Write implements io.Writer, for whole lines between two states.
+func (m *meter) Write(p []byte) (int, error) {
+	m.end()
+	return m.lines.Write(p)
 }
 
 // columns is how many characters fit; the last column makes some terminals wrap.

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -13,8 +15,9 @@ import (
 	"github.com/vmferry/vmferry/cmd/vmferry/report"
 	"github.com/vmferry/vmferry/hbplugin/inventory"
 	"github.com/vmferry/vmferry/hbplugin/verdict"
-	"github.com/vmferry/vmferry/migrate"
+	"github.com/vmferry/vmferry/migrate/atomicfile"
 	"github.com/vmferry/vmferry/migrate/history"
+	"github.com/vmferry/vmferry/migrate/record"
 )
 
 // statusReport is what status prints.
@@ -101,10 +104,10 @@ func (c *call) daemonSays(ctx context.Context) string {
 }
 
 // lastOf is the record of how the guest left this node last, by UUID where both sides know it.
-func lastOf(g *inventory.Guest, records []migrate.Record) *last {
+func lastOf(g *inventory.Guest, records []record.Record) *last {
 	for i := len(records) - 1; i >= 0; i-- {
 		r := records[i]
-		if r.Outcome == migrate.Restored || r.Guest != g.Name || r.UUID != "" && g.UUID != "" &&
+		if r.Outcome == record.Restored || r.Guest != g.Name || r.UUID != "" && g.UUID != "" &&
 			!strings.EqualFold(r.UUID, g.UUID) {
 			continue
 		}
@@ -149,11 +152,8 @@ func (s statusReport) table(w io.Writer) error {
 		t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 		fmt.Fprintln(t, "GUEST\tRESOURCE\tLIBVIRT\tPROCESS\tMANAGER\tLAST MIGRATION")
 		for _, g := range s.Guests {
-			resource := g.Resource
-			if resource == "" {
-				resource = "-"
-			}
-			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", g.Guest, resource, g.Libvirt, g.Process, g.Manager, g.Last)
+			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", g.Guest, cmp.Or(g.Resource, "-"), g.Libvirt, g.Process, g.Manager,
+				g.Last)
 		}
 		if err := t.Flush(); err != nil {
 			return err
@@ -161,6 +161,73 @@ func (s statusReport) table(w io.Writer) error {
 	}
 	for _, p := range s.Problems {
 		fmt.Fprintln(w, "problem:", p)
+	}
+	return nil
+}
+
+// printReport says how the migrations went that began on this node.
+func printReport(ctx context.Context, c *call, args []string) error {
+	when := c.flags.String("since", "", "")
+	page := c.flags.String("html", "", "")
+	if _, done, err := c.begin(args); done {
+		return err
+	}
+	since, err := parseSince(*when, time.Now())
+	if err != nil {
+		return err
+	}
+	records, err := history.ReadRecords(c.records())
+	if err != nil {
+		return err
+	}
+	node, err := os.Hostname()
+	if err != nil {
+		return fmt.Errorf("name this node: %w", err)
+	}
+	r := report.New(node, records, since)
+	if *page != "" {
+		if err := writePage(*page, r); err != nil {
+			return err
+		}
+		c.printf("%s is written", *page)
+	}
+	if c.json {
+		return r.WriteJSON(c.stdout)
+	}
+	return r.WriteTable(c.stdout)
+}
+
+// parseSince reads a span before now, a date or an instant.
+func parseSince(text string, now time.Time) (time.Time, error) {
+	if text == "" {
+		return time.Time{}, nil
+	}
+	if days, ok := strings.CutSuffix(text, "d"); ok {
+		if n, err := strconv.ParseUint(days, 10, 16); err == nil {
+			return now.AddDate(0, 0, -int(n)), nil
+		}
+	}
+	if d, err := time.ParseDuration(text); err == nil && d >= 0 {
+		return now.Add(-d), nil
+	}
+	for _, form := range []string{time.RFC3339, "2006-01-02T15:04:05",
+		"2006-01-02 15:04:05", "2006-01-02 15:04", time.DateOnly} {
+		if t, err := time.ParseInLocation(form, text, now.Location()); err == nil {
+			return t, nil
+		}
+	}
+	return time.Time{}, misuse("report: --since %q is not a time: write it as 24h, 7d, 2026-11-20 or "+
+		"2026-11-20T18:30:00Z", text)
+}
+
+// writePage puts the page into place whole.
+func writePage(path string, r *report.Report) error {
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return misuse("report: --html %s exists and is not a regular file", path)
+	}
+	err := atomicfile.File(path, func(f *os.File) error { return errors.Join(f.Chmod(0o644), r.WriteHTML(f)) })
+	if err != nil {
+		return fmt.Errorf("write the page %q: %w", path, err)
 	}
 	return nil
 }

@@ -16,10 +16,11 @@ import (
 	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/hbplugin/inventory"
 	"github.com/vmferry/vmferry/hbplugin/logind"
-	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/history"
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/record"
+	"github.com/vmferry/vmferry/migrate/slot"
 	"github.com/vmferry/vmferry/resource/hostproc"
 	"github.com/vmferry/vmferry/resource/hostproc/local"
 )
@@ -50,7 +51,7 @@ type world string
 func newWorld() *machine {
 	w := world(os.Getenv("NODE"))
 	return &machine{
-		root: string(w), stateDir: w.file("state"), slots: migrate.Slots{Dir: w.file("slots")}, run: w.run,
+		root: string(w), stateDir: w.file("state"), slots: slot.Pool{Dir: w.file("slots")}, run: w.run,
 		open: w.open, processes: w.processes, witness: func(string) local.Processes { return alone{w} }, units: w,
 		delayMax: w.delayMax,
 		forecast: w.forecast,
@@ -97,7 +98,12 @@ func (w world) lines(name string) [][]string {
 }
 
 // run is every program of the cluster managers.
-func (w world) run(ctx context.Context, program string, args ...string) ([]byte, error) {
+func (w world) run(ctx context.Context, program string, args ...string) (string, error) {
+	out, err := w.answer(ctx, program, args)
+	return string(out), err
+}
+
+func (w world) answer(ctx context.Context, program string, args []string) ([]byte, error) {
 	name := filepath.Base(program)
 	w.note(name + " " + strings.Join(args, " "))
 	switch name {
@@ -205,11 +211,11 @@ func (w world) leave(resource, to string) string {
 		return "-"
 	case "stopped":
 		w.carry(guest, "", "")
-		w.record(guest, "", migrate.Ended, "no node may run it")
+		w.record(guest, "", record.Ended, "no node may run it")
 		return "-"
 	case "restarted":
 		w.carry(guest, to, "booted")
-		w.record(guest, to, migrate.Ended, "the target does not see its image")
+		w.record(guest, to, record.Ended, "the target does not see its image")
 	case "rebooted": // by an agent that keeps no record
 		w.carry(guest, to, "booted")
 	case "lost": // by an agent that keeps no record
@@ -217,11 +223,11 @@ func (w world) leave(resource, to string) string {
 	default:
 		if w.text("restarts") != "" {
 			w.carry(guest, to, "booted")
-			w.record(guest, to, migrate.Stayed, "the link broke")
+			w.record(guest, to, record.Stayed, "the link broke")
 			break
 		}
 		w.carry(guest, to, "migrated")
-		w.record(guest, to, migrate.Moved, "")
+		w.record(guest, to, record.Moved, "")
 	}
 	return to
 }
@@ -245,13 +251,13 @@ func (w world) carry(guest, to, reason string) {
 }
 
 // record is what the agent would leave.
-func (w world) record(guest, to string, outcome migrate.Outcome, why string) {
-	r := migrate.Record{Schema: migrate.RecordSchema, Guest: guest, To: to, Started: time.Now(), Ended: time.Now(),
+func (w world) record(guest, to string, outcome record.Outcome, why string) {
+	r := record.Record{Schema: record.Schema, Guest: guest, To: to, Started: time.Now(), Ended: time.Now(),
 		Outcome: outcome, Error: why}
 	switch pause := 21.5; outcome {
-	case migrate.Moved:
+	case record.Moved:
 		r.PauseMS = &pause
-	case migrate.Ended:
+	case record.Ended:
 		r.Rung = ladder.Shutdown
 	}
 	if err := history.AppendRecord(w.file("state/migrations.jsonl"), r); err != nil {

@@ -11,22 +11,28 @@ import (
 
 	"github.com/vmferry/vmferry/resource/hostproc"
 	"github.com/vmferry/vmferry/resource/hostproc/hostproctest"
+	"github.com/vmferry/vmferry/resource/notes"
 )
 
-// notedHere are the witnesses of a node whose procfs a test has laid out.
+// notedHere is a node whose notes and procfs a test has laid out.
 type notedHere struct {
-	witnesses
+	dir  string
+	list func(ctx context.Context, uris ...string) ([]hostproc.Process, error)
 	host hostproc.Host
 }
 
+func (w notedHere) Here(ctx context.Context) ([]string, error) {
+	return notes.Present(ctx, w.dir, w.list)
+}
+
 // notedNode lays out the agent's notes and the processes of a node.
-func notedNode(t *testing.T, notes, cmdlines map[string]string) notedHere {
+func notedNode(t *testing.T, noted, cmdlines map[string]string) notedHere {
 	t.Helper()
 	w := notedHere{host: hostproc.Host{Proc: t.TempDir(), Run: t.TempDir()}}
 	w.dir = t.TempDir()
 	w.list = func(ctx context.Context, _ ...string) ([]hostproc.Process, error) { return w.host.List(ctx) }
 	process(t, w, "1", "/sbin/init")
-	for name, text := range notes {
+	for name, text := range noted {
 		put(t, filepath.Join(w.dir, name), text)
 	}
 	for pid, line := range cmdlines {

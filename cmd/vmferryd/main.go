@@ -22,11 +22,13 @@ import (
 	"github.com/vmferry/vmferry/hbplugin/managers"
 	"github.com/vmferry/vmferry/hbplugin/prediction"
 	"github.com/vmferry/vmferry/hbplugin/shutdown"
-	"github.com/vmferry/vmferry/migrate"
+	"github.com/vmferry/vmferry/migrate/endpoint"
 	"github.com/vmferry/vmferry/migrate/history"
 	"github.com/vmferry/vmferry/migrate/libvirt/client"
 	"github.com/vmferry/vmferry/migrate/plaintext"
+	"github.com/vmferry/vmferry/migrate/record"
 	"github.com/vmferry/vmferry/migrate/version"
+	"github.com/vmferry/vmferry/resource/agentd/admission"
 	"github.com/vmferry/vmferry/resource/command"
 	"github.com/vmferry/vmferry/resource/hostproc/local"
 	"github.com/vmferry/vmferry/resource/notes"
@@ -105,10 +107,10 @@ func run(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprint(stdout, usage)
 		return exitOK
 	case err != nil:
-		fmt.Fprintf(stderr, "vmferryd: %v; see vmferryd --help\n", err)
+		fmt.Fprintf(stderr, "vmferryd: %v: type vmferryd --help\n", err)
 		return exitUsage
 	case flags.NArg() > 0:
-		fmt.Fprintf(stderr, "vmferryd: unexpected argument %q; see vmferryd --help\n", flags.Arg(0))
+		fmt.Fprintf(stderr, "vmferryd: unexpected argument %q: type vmferryd --help\n", flags.Arg(0))
 		return exitUsage
 	case o.version:
 		fmt.Fprintln(stdout, "vmferryd", version.String())
@@ -145,11 +147,11 @@ func live(ctx context.Context, c config.Config, log logrus.FieldLogger) error {
 	if err != nil {
 		return fmt.Errorf("read the watchdog's interval: %w", err)
 	}
-	desk, predictor := newDesk(c.GuestsDir, log), prediction.New(sources(c))
+	queue, predictor := newQueue(c.GuestsDir, log), prediction.New(sources(c))
 	loop := shutdown.New(shutdown.Options{
 		Manager:    managers.Any(managers.Configured(c)),
-		Guests:     witnesses{dir: c.GuestsDir, list: local.List},
-		System:     logind.System{},
+		Here:       here(c),
+		Stopping:   logind.System{}.Stopping,
 		Intent:     shutdown.DaemonIntent(c.StateDir),
 		Notify:     notify,
 		Log:        log,
@@ -157,18 +159,34 @@ func live(ctx context.Context, c config.Config, log logrus.FieldLogger) error {
 		StopWindow: stopWindow(ctx, c, log),
 		Poll:       c.Poll,
 		Proceed:    logind.System{}.Proceed,
-		Deadline:   deadline(c, desk),
+		Deadline:   deadline(c, queue),
 		Predict:    predictor.AtShutdown,
 		Trace:      predictor.Trace,
 		Claims:     predictor.Claims,
 	})
 	warnOfLibvirt(log)
-	lock := &logind.DelayLock{Who: "vmferryd", Why: "moving the virtual machines off this node", Tell: loop.Tell,
+	lock := &logind.DelayLock{Who: "vmferryd", Why: "moving the virtual machines off this node", Report: loop.Handle,
 		Log: log}
 	return serve(ctx, func() { notify(daemon.SdNotifyReady) },
-		loop, lock, newMonitorTask(c.StateDir, desk, log), announceTask{c.StateDir, log}, signalTask{loop.Stop},
-		prediction.Watch{Predictor: predictor, Every: c.Forecast, Status: loop.Outlook, Busy: desk.Busy, Log: log},
-		watchdogTask{every: every / 2, alive: loop.Alive, notify: notify})
+		task{"drain", loop.Run, loop.Ready()}, task{name: "logind", run: lock.Run}, monitors(c.StateDir, queue, log),
+		task{name: "announcements", run: announceTask{c.StateDir, log}.Run}, signals(loop.Stop),
+		task{name: "prediction", run: prediction.Watch{Predictor: predictor, Every: c.Forecast, Status: loop.Outlook,
+			Busy: queue.Busy, Log: log}.Run}, watchdog(every/2, loop.Alive))
+}
+
+// here lists the guests that have a process on this node.
+func here(c config.Config) func(context.Context) ([]string, error) {
+	return func(ctx context.Context) ([]string, error) { return notes.Present(ctx, c.GuestsDir, local.List) }
+}
+
+// deadline has the queue keep the window that an operator has set: then a guest that would leave too
+// late is shut down in time and started elsewhere. Where none is set, what has not
+// left when logind waits no longer continues moving while the cluster manager stops.
+func deadline(c config.Config, queue *admission.Server) func(time.Time) {
+	if c.Window <= 0 {
+		return nil
+	}
+	return queue.SetDeadline
 }
 
 // hangingMost is how many questions to one libvirt may hang. Its daemon has 20 workers, which its own node needs.
@@ -179,11 +197,11 @@ func sources(c config.Config) prediction.Sources {
 	return prediction.Sources{
 		Managers: func() []hbplugin.Cluster { return managers.Configured(c) },
 		Notes:    func() ([]notes.Guest, error) { return notes.GuestsIn(c.GuestsDir).All() },
-		Here:     witnesses{dir: c.GuestsDir, list: local.List}.Here,
-		Records: func() ([]migrate.Record, error) {
+		Here:     here(c),
+		Records: func() ([]record.Record, error) {
 			return history.ReadRecords(filepath.Join(notes.DefaultStateDir, history.RecordsFile))
 		},
-		Open: client.Sparing(hangingMost, client.Opener(func(c *client.Conn) migrate.Host { return c })),
+		Open: client.Sparing(hangingMost, client.Opener(func(c *client.Conn) endpoint.Host { return c })),
 		Run:  command.Execute(os.Environ()),
 	}
 }
@@ -193,8 +211,8 @@ func warnOfLibvirt(log logrus.FieldLogger) {
 	auto, err := logind.System{}.QEMUAutoShutdown()
 	switch {
 	case err != nil:
-		log.WithError(err).Warn("it cannot be told whether libvirt acts on guests at a shutdown: one that libvirt " +
-			"holds is waited for")
+		log.WithError(err).Warn("cannot tell whether libvirt stops guests at a shutdown, which waits while libvirt " +
+			"has its delay lock: check auto_shutdown_poweroff in /etc/libvirt/qemu.conf")
 	case auto.Transient:
 		log.Warnf("libvirt stops guests by itself the moment a shutdown is announced, also those that are about to "+
 			"move (%s): "+
@@ -218,5 +236,46 @@ func stopWindow(ctx context.Context, c config.Config, log logrus.FieldLogger) ti
 	return max(limit-stopMargin, limit/2)
 }
 
-// notify tells systemd one thing, whatever the text in it holds; where there is none to tell, nothing is lost.
+// notify tells systemd one thing, whatever the text in it holds; where there is no systemd, nothing is lost.
 func notify(state string) { _, _ = daemon.SdNotify(false, plaintext.Line(state)) }
+
+// newLogger writes lines without a time, which the journal adds. Where the
+// journal reads them, each begins with its priority (sd-daemon(3)), so that
+// "journalctl -p warning" finds what matters.
+func newLogger(w io.Writer, journal bool) *logrus.Logger {
+	log := logrus.New()
+	log.SetOutput(w)
+	var f logrus.Formatter = &logrus.TextFormatter{DisableTimestamp: true, DisableColors: true}
+	if journal {
+		f = prioritized{f}
+	}
+	log.SetFormatter(f)
+	return log
+}
+
+// prioritized puts the priority before what another formatter makes.
+type prioritized struct{ logrus.Formatter }
+
+// Format implements logrus.Formatter.
+func (p prioritized) Format(e *logrus.Entry) ([]byte, error) {
+	line, err := p.Formatter.Format(e)
+	if err != nil {
+		return nil, err
+	}
+	return append(fmt.Appendf(nil, "<%d>", priority(e.Level)), line...), nil
+}
+
+// priority is the level in syslog's numbers.
+func priority(l logrus.Level) int {
+	switch {
+	case l <= logrus.FatalLevel:
+		return 2
+	case l == logrus.ErrorLevel:
+		return 3
+	case l == logrus.WarnLevel:
+		return 4
+	case l == logrus.InfoLevel:
+		return 6
+	}
+	return 7
+}

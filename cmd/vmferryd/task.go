@@ -11,34 +11,35 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// A Task is something that lives in the daemon.
-type Task interface {
-	fmt.Stringer
-	// Run lives until ctx ends, which is no error, or until its work is done.
-	Run(ctx context.Context) error
-	// Ready is closed when the task is fit for work.
-	Ready() <-chan struct{}
+// task is something that lives in the daemon.
+type task struct {
+	name  string
+	run   func(ctx context.Context) error // until ctx ends, which is no error, or until its work is done
+	ready <-chan struct{}                 // closed when the task is fit for work; nil where it needs no time for that
 }
 
 // serve runs the tasks until the first of them ends, then ends the others. When
 // all are ready it calls up.
-func serve(ctx context.Context, up func(), tasks ...Task) error {
+func serve(ctx context.Context, up func(), tasks ...task) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	group, ctx := errgroup.WithContext(ctx)
 	for _, t := range tasks {
 		group.Go(func() error {
 			defer cancel()
-			if err := t.Run(ctx); err != nil {
-				return fmt.Errorf("%s: %w", t, err)
+			if err := t.run(ctx); err != nil {
+				return fmt.Errorf("%s: %w", t.name, err)
 			}
 			return nil
 		})
 	}
 	group.Go(func() error {
 		for _, t := range tasks {
+			if t.ready == nil {
+				continue
+			}
 			select {
-			case <-t.Ready():
+			case <-t.ready:
 			case <-ctx.Done():
 				return nil
 			}
@@ -49,68 +50,45 @@ func serve(ctx context.Context, up func(), tasks ...Task) error {
 	return group.Wait()
 }
 
-// atOnce is the Ready of a task that needs no time for it.
-func atOnce() <-chan struct{} {
-	c := make(chan struct{})
-	close(c)
-	return c
-}
-
-// signalTask turns SIGTERM and SIGINT into calls of stop.
-type signalTask struct{ stop func() }
-
-func (signalTask) String() string         { return "signals" }
-func (signalTask) Ready() <-chan struct{} { return atOnce() }
-
-func (t signalTask) Run(ctx context.Context) error {
-	c := make(chan os.Signal, 2)
-	signal.Notify(c, syscall.SIGTERM, syscall.SIGINT)
-	defer signal.Stop(c)
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-c:
-			t.stop()
+// signals turns SIGTERM and SIGINT into calls of stop.
+func signals(stop func()) task {
+	return task{name: "signals", run: func(ctx context.Context) error {
+		c := make(chan os.Signal, 2)
+		signal.Notify(c, syscall.SIGTERM, syscall.SIGINT)
+		defer signal.Stop(c)
+		for {
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-c:
+				stop()
+			}
 		}
-	}
+	}}
 }
 
-// watchdogTask tells systemd that the daemon is alive, each time only after
-// the drain loop has answered: a loop that hangs ends the pings, and systemd
-// starts the daemon again (WatchdogSec= in systemd.service(5)).
-type watchdogTask struct {
-	every  time.Duration // zero: systemd expects no pings
-	alive  func(ctx context.Context) error
-	notify func(state string)
-}
-
-func (watchdogTask) String() string         { return "watchdog" }
-func (watchdogTask) Ready() <-chan struct{} { return atOnce() }
-
-func (t watchdogTask) Run(ctx context.Context) error {
-	if t.every <= 0 {
-		<-ctx.Done()
-		return nil
-	}
-	tick := time.NewTicker(t.every)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
+// watchdog tells systemd that the daemon is alive, each time only after the drain loop has answered within the
+// interval: a loop that hangs ends the pings, and systemd starts the daemon again (WatchdogSec= in systemd.service(5)).
+// An interval of 0 is that of a systemd that expects no pings.
+func watchdog(every time.Duration, alive func(ctx context.Context) error) task {
+	return task{name: "watchdog", run: func(ctx context.Context) error {
+		if every <= 0 {
+			<-ctx.Done()
 			return nil
-		case <-tick.C:
-			t.ping(ctx)
 		}
-	}
-}
-
-// ping passes on one sign of life. No answer within the interval is reported
-// by silence: how long that may last is systemd's to decide.
-func (t watchdogTask) ping(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, t.every)
-	defer cancel()
-	if t.alive(ctx) == nil {
-		t.notify("WATCHDOG=1")
-	}
+		tick := time.NewTicker(every)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-tick.C:
+			}
+			answer, cancel := context.WithTimeout(ctx, every)
+			if alive(answer) == nil {
+				notify("WATCHDOG=1")
+			}
+			cancel()
+		}
+	}}
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/hbplugin/config"
 	"github.com/vmferry/vmferry/hbplugin/inventory"
+	"github.com/vmferry/vmferry/hbplugin/pacemaker/cib"
 	"github.com/vmferry/vmferry/hbplugin/verdict"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/shellword"
@@ -54,11 +55,9 @@ func unstick(c *inventory.Claim, why string) string {
 	case c.Manager != config.Pacemaker:
 		return "start heartbeat on the other node"
 	case why == "blocked":
-		return "type: " + shellword.Line("crm_resource", "--resource", c.Resource, "--cleanup")
+		return "type: " + cib.Cleanup(c.Resource, "")
 	}
-	return "see that maintenance-mode is off, then type: " +
-		shellword.Line("crm_resource", "--resource", c.Resource, "--meta", "--set-parameter", "is-managed",
-			"--parameter-value", "true")
+	return "see that maintenance-mode is off, then type: " + cib.SetMeta(c.Resource, "is-managed", "true")
 }
 
 // autostart: does libvirt start a guest that is the cluster's? Then it may run on two nodes after a boot.
@@ -92,9 +91,9 @@ func strays(o *Observed, f *findings) {
 		case g.IsActive() && g.Process == 0 && o.Hidden == nil && strings.HasPrefix(g.URI, "qemu"):
 			f.add(g.Name, Problem, "libvirt says that it is active, and it has no process here",
 				"restart libvirt's daemon, then type: virsh domstate --reason "+shellword.Operands(g.Name))
-		case g.Noted && !g.IsHere() && len(o.Mute) == 0:
+		case g.Noted && !g.IsHere() && len(o.Unanswered) == 0:
 			f.add(g.Name, Warning, "was noted as running here, and is not",
-				"see the cluster manager's status; the next monitor settles it")
+				"type: crm_mon -1, or cl_status rscstatus; the next monitor action corrects it")
 		}
 	}
 	if o.Hidden != nil {

@@ -12,7 +12,7 @@ import (
 // libvirts: does each libvirt of this node that is in use answer?
 func libvirts(o *Observed, f *findings) {
 	for _, uri := range o.URIs {
-		if err := o.Mute[uri]; err != nil {
+		if err := o.Unanswered[uri]; err != nil {
 			f.add(uri, Problem, "does not answer: "+verdict.OneLine(err), o.startLibvirt(uri))
 			continue
 		}
@@ -37,7 +37,7 @@ func (o *Observed) startLibvirt(uri string) string {
 		case socket.err != nil:
 			return "type: systemctl status libvirtd " + daemons[0]
 		case service.err == nil && service.value.Active:
-			return "type: systemctl restart " + name + " (guests go on running)"
+			return "type: systemctl restart " + name + " (guests keep running)"
 		case socket.value.Loaded && socket.value.Enabled:
 			return "type: systemctl start " + name + ".socket"
 		case socket.value.Loaded:

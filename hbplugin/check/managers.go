@@ -62,12 +62,7 @@ func pacemakerFencing(conf *cib.Config, f *findings) {
 	if v, set := conf.Options["fencing-enabled"]; set { // its name from Pacemaker 3.0.2 on
 		enabled = v
 	}
-	devices := 0
-	for _, r := range conf.Resources {
-		if strings.HasPrefix(r.Agent, "stonith:") {
-			devices++
-		}
-	}
+	devices := len(conf.FenceDevices())
 	const how = "configure a fence device, then type: crm_attribute --type crm_config --name stonith-enabled " +
 		"--update true"
 	switch on := cib.Bool(enabled, true); {
@@ -134,10 +129,8 @@ func fenceWaits(conf cib.Config) []string {
 		}
 	}
 	note("", conf.Options, "stonith-watchdog-timeout", "priority-fencing-delay")
-	for _, r := range conf.Resources {
-		if strings.HasPrefix(r.Agent, "stonith:") {
-			note(" of "+r.ID, r.Params, "pcmk_delay_base", "pcmk_delay_max")
-		}
+	for _, r := range conf.FenceDevices() {
+		note(" of "+r.ID, r.Params, "pcmk_delay_base", "pcmk_delay_max")
 	}
 	return waits
 }

@@ -9,7 +9,6 @@ import (
 
 	"github.com/vmferry/vmferry/hbplugin/config"
 	"github.com/vmferry/vmferry/hbplugin/inventory"
-	"github.com/vmferry/vmferry/hbplugin/pacemaker"
 	"github.com/vmferry/vmferry/hbplugin/pacemaker/cib"
 )
 
@@ -43,7 +42,7 @@ func savedState(c *inventory.Claim, d saveDir, f *findings) {
 	name, dir := saveDirOf(*c)
 	switch {
 	case d.missing:
-		f.add(c.Resource, Problem, fmt.Sprintf("its %s %q is no directory on this node", name, dir),
+		f.add(c.Resource, Problem, fmt.Sprintf("its %s %q is not a directory on this node", name, dir),
 			"mount the storage that all nodes share there, or create it")
 	case d.exposed != nil:
 		f.add(c.Resource, Problem, fmt.Sprintf("it is not saved to its %s: %v", name, d.exposed), "")
@@ -65,10 +64,10 @@ func metaAttributes(c *inventory.Claim, f *findings) {
 			"add live to its ladder, or set its meta attribute allow-migrate to false")
 	case c.IsPinned() && live:
 		f.add(c.Resource, Warning, "is never moved live: allow-migrate is false",
-			"if that is not meant, type: "+pacemaker.AllowMigrate(c.Resource))
+			"if that is not meant, type: "+cib.SetMeta(c.Resource, "allow-migrate", "true"))
 	case !migrates && live && known:
 		f.add(c.Resource, Problem, "is stopped and started elsewhere, and not moved live: allow-migrate is not set",
-			"type: "+pacemaker.AllowMigrate(c.Resource))
+			"type: "+cib.SetMeta(c.Resource, "allow-migrate", "true"))
 	}
 	limit, known := pacemakerTime(cmp.Or(c.Timeouts["migrate_to"], "20s"))
 	if known && limit < leastMove && !c.IsRuled("migrate_to") {

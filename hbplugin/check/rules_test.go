@@ -17,7 +17,7 @@ func TestGradeOf(t *testing.T) {
 		{hbplugin.Restarts, Warning, Warning},
 		{hbplugin.Stays, Warning, Warning},
 		{hbplugin.Stops, Problem, Warning},
-		{hbplugin.Untold, Problem, Problem},
+		{hbplugin.Unknown, Problem, Problem},
 		{"", Problem, Problem},
 	} {
 		if free, bound := gradeOf(test.fate, false), gradeOf(test.fate, true); free != test.free ||

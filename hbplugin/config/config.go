@@ -166,15 +166,15 @@ func (raw rawConfig) config(path, whole string) (Config, error) {
 		key string
 		err error
 	}{
-		{"window", duration(raw.Window, time.Second, &c.Window)},
-		{"stop_window", duration(raw.StopWindow, time.Second, &c.StopWindow)},
-		{"poll", duration(raw.Poll, 100*time.Millisecond, &c.Poll)},
-		{"guests_dir", directory(raw.GuestsDir, &c.GuestsDir)},
-		{"state_dir", directory(raw.StateDir, &c.StateDir)},
-		{"forecast_interval", interval(raw.Forecast, &c.Forecast)},
-		{"manager", manager(raw.Manager, &c.Manager)},
-		{"agents", agents(raw.Agents, &c.Agents)},
-		{"node", node(raw.Node, &c.Node)},
+		{"window", set(raw.Window, &c.Window, atLeast(time.Second))},
+		{"stop_window", set(raw.StopWindow, &c.StopWindow, atLeast(time.Second))},
+		{"poll", set(raw.Poll, &c.Poll, atLeast(100*time.Millisecond))},
+		{"guests_dir", set(raw.GuestsDir, &c.GuestsDir, directory)},
+		{"state_dir", set(raw.StateDir, &c.StateDir, directory)},
+		{"forecast_interval", set(raw.Forecast, &c.Forecast, interval)},
+		{"manager", set(raw.Manager, &c.Manager, manager)},
+		{"agents", set(raw.Agents, &c.Agents, agents)},
+		{"node", set(raw.Node, &c.Node, node)},
 	} {
 		if s.err != nil {
 			return Config{}, located(path, lineOf(whole, s.key), s.key, s.err.Error())
@@ -183,76 +183,70 @@ func (raw rawConfig) config(path, whole string) (Config, error) {
 	return c, nil
 }
 
-func duration(s *text, least time.Duration, into *time.Duration) error {
-	if s == nil {
+// set reads a setting that is written.
+func set[R, V any](written *R, into *V, read func(R) (V, error)) error {
+	if written == nil {
 		return nil
 	}
-	d, err := time.ParseDuration(string(*s))
-	if err != nil {
-		return fmt.Errorf(`%q is no duration; write it as "90s" or "10m"`, *s)
+	v, err := read(*written)
+	if err == nil {
+		*into = v
 	}
-	if d < least {
-		return fmt.Errorf("%s is too short; the least is %s", d, least)
+	return err
+}
+
+// atLeast reads a duration.
+func atLeast(least time.Duration) func(text) (time.Duration, error) {
+	return func(s text) (time.Duration, error) {
+		d, err := time.ParseDuration(string(s))
+		switch {
+		case err != nil:
+			return 0, fmt.Errorf(`%q is not a duration; write it as "90s" or "10m"`, s)
+		case d < least:
+			return 0, fmt.Errorf("%s is too short; the least is %s", d, least)
+		}
+		return d, nil
 	}
-	*into = d
-	return nil
 }
 
 // interval is a duration that may be "0" for never.
-func interval(s *text, into *time.Duration) error {
-	if s != nil && *s == "0" {
-		*into = 0
-		return nil
+func interval(s text) (time.Duration, error) {
+	if s == "0" {
+		return 0, nil
 	}
-	return duration(s, 10*time.Second, into)
+	return atLeast(10 * time.Second)(s)
 }
 
-func directory(s *text, into *string) error {
-	if s == nil {
-		return nil
+func directory(s text) (string, error) {
+	if !strings.HasPrefix(string(s), "/") {
+		return "", fmt.Errorf("%q is not an absolute path", s)
 	}
-	if !strings.HasPrefix(string(*s), "/") {
-		return fmt.Errorf("%q is no absolute path", *s)
-	}
-	*into = string(*s)
-	return nil
+	return string(s), nil
 }
 
-func manager(s *text, into *string) error {
-	if s == nil {
-		return nil
+func manager(s text) (string, error) {
+	if !slices.Contains(managers, string(s)) {
+		return "", fmt.Errorf("%q is not a cluster manager: use one of %s", s, strings.Join(managers, ", "))
 	}
-	if !slices.Contains(managers, string(*s)) {
-		return fmt.Errorf("%q is no cluster manager: use one of %s", *s, strings.Join(managers, ", "))
-	}
-	*into = string(*s)
-	return nil
+	return string(s), nil
 }
 
 // agents wants names as the cluster manager writes them, class and all.
-func agents(l *list, into *[]string) error {
-	if l == nil {
-		return nil
+func agents(l list) ([]string, error) {
+	if len(l) == 0 {
+		return nil, errors.New("an empty list would wait for no guest")
 	}
-	if len(*l) == 0 {
-		return errors.New("an empty list would wait for no guest")
-	}
-	for _, a := range *l {
+	for _, a := range l {
 		if strings.Count(a, ":") != 2 {
-			return fmt.Errorf(`%q is no agent; write it as "ocf:vmferry:Domain"`, a)
+			return nil, fmt.Errorf(`%q is not an agent; write it as "ocf:vmferry:Domain"`, a)
 		}
 	}
-	*into = *l
-	return nil
+	return l, nil
 }
 
-func node(s *text, into *string) error {
-	if s == nil || *s == "" {
-		return nil
+func node(s text) (string, error) {
+	if strings.HasPrefix(string(s), "-") || strings.ContainsAny(string(s), " \t\n") {
+		return "", fmt.Errorf("%q is not a node name", s)
 	}
-	if strings.HasPrefix(string(*s), "-") || strings.ContainsAny(string(*s), " \t\n") {
-		return fmt.Errorf("%q is no node name", *s)
-	}
-	*into = string(*s)
-	return nil
+	return string(s), nil
 }

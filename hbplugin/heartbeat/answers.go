@@ -24,21 +24,13 @@ const (
 // includes reports whether a node in this state may hold its own resources, or
 // those of the other node.
 func (s state) includes(own bool) bool {
-	switch s {
-	case none:
-		return false
-	case local:
-		return own
-	case foreign:
-		return !own
-	}
-	return true
+	return s != none && (s != local || own) && (s != foreign || !own)
 }
 
 func parseState(text string) (state, error) {
 	s := state(strings.TrimSpace(text))
 	if !slices.Contains([]state{none, local, foreign, all, transition}, s) {
-		return "", fmt.Errorf("cl_status rscstatus: %q is no state of resources: is this Heartbeat in haresources "+
+		return "", fmt.Errorf("cl_status rscstatus: %q is not a state of resources: is this Heartbeat in haresources "+
 			"mode", s)
 	}
 	return s, nil
@@ -50,7 +42,7 @@ func parseNodes(text string) ([]string, error) {
 	for line := range strings.Lines(text) {
 		name := strings.TrimSpace(line)
 		if strings.ContainsAny(name, " \t") || strings.HasPrefix(name, "-") {
-			return nil, fmt.Errorf("cl_status listnodes: %q is no node name", name)
+			return nil, fmt.Errorf("cl_status listnodes: %q is not a node name", name)
 		}
 		if name != "" && !slices.Contains(nodes, name) {
 			nodes = append(nodes, name)
@@ -65,13 +57,8 @@ func parseNodes(text string) ([]string, error) {
 // parseNodeStatus reads the answer of "cl_status nodestatus". A node is init
 // before it is heard of, up once it is, active when it takes part, and dead.
 func parseNodeStatus(text string) (alive, known bool) {
-	switch strings.TrimSpace(text) {
-	case "active":
-		return true, true
-	case "init", "up", "dead":
-		return false, true
-	}
-	return false, false
+	alive, known = map[string]bool{"active": true, "init": false, "up": false, "dead": false}[strings.TrimSpace(text)]
+	return alive, known
 }
 
 // maxDeadtime is far above any that makes sense.
@@ -86,7 +73,7 @@ func parseDeadtime(text string) (time.Duration, error) {
 		d, err = time.ParseDuration(text + "s")
 	}
 	if err != nil || d <= 0 || d > maxDeadtime {
-		return 0, fmt.Errorf("cl_status hbparameter -p deadtime: %q is no time", text)
+		return 0, fmt.Errorf("cl_status hbparameter -p deadtime: %q is not a time", text)
 	}
 	return d, nil
 }

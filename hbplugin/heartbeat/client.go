@@ -5,14 +5,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/hbplugin/pacemaker"
+	"github.com/vmferry/vmferry/resource/command"
 	"github.com/vmferry/vmferry/resource/elsewhere"
 	"github.com/vmferry/vmferry/resource/hostproc"
 )
@@ -28,12 +31,12 @@ var scriptDirs = []string{"/usr/share/heartbeat", "/usr/lib/heartbeat", "/usr/li
 
 // Client speaks to the Heartbeat of this node. The zero value is useful.
 type Client struct {
-	Node        string           // this node's name, as uname -n has it; empty: ask the kernel
-	Run         pacemaker.Runner // nil: pacemaker.Exec
-	Proc        string           // where procfs is; empty: /proc
-	PIDFile     string           // the daemon's; empty: /run/heartbeat.pid
-	Haresources string           // empty: /etc/ha.d/haresources
-	Scripts     string           // the directory of hb_standby; empty: where distributions have it
+	Node        string         // this node's name, as uname -n has it; empty: ask the kernel
+	Run         command.Runner // nil: pacemaker.Exec
+	Proc        string         // where procfs is; empty: /proc
+	PIDFile     string         // the daemon's; empty: /run/heartbeat.pid
+	Haresources string         // empty: /etc/ha.d/haresources
+	Scripts     string         // the directory of hb_standby; empty: where distributions have it
 }
 
 // String names the manager in messages.
@@ -145,7 +148,7 @@ func (c *Client) Nodes(ctx context.Context) ([]elsewhere.Peer, error) {
 	if err != nil {
 		return nil, err
 	}
-	nodes, err := parseNodes(string(out))
+	nodes, err := parseNodes(out)
 	if err != nil {
 		return nil, err
 	}
@@ -184,7 +187,7 @@ func (c *Client) Peers(ctx context.Context) ([]elsewhere.Peer, error) {
 // cluster. A node that is only starting does not yet.
 func (c *Client) Alive(ctx context.Context, node string) (bool, error) {
 	out, err := c.run(ctx, "cl_status", "nodestatus", node)
-	alive, known := parseNodeStatus(string(out))
+	alive, known := parseNodeStatus(out)
 	switch {
 	case ctx.Err() != nil:
 		return false, fmt.Errorf("cl_status nodestatus %s: %w", node, context.Cause(ctx))
@@ -193,7 +196,7 @@ func (c *Client) Alive(ctx context.Context, node string) (bool, error) {
 	case err != nil:
 		return false, err
 	}
-	return false, fmt.Errorf("cl_status nodestatus %s: %q is no status", node, strings.TrimSpace(string(out)))
+	return false, fmt.Errorf("cl_status nodestatus %s: %q is not a status", node, strings.TrimSpace(out))
 }
 
 // Deadtime is how long Heartbeat continues calling a node alive of which it has heard nothing.
@@ -202,7 +205,7 @@ func (c *Client) Deadtime(ctx context.Context) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	return parseDeadtime(string(out))
+	return parseDeadtime(out)
 }
 
 func (c *Client) state(ctx context.Context) (state, error) {
@@ -210,7 +213,7 @@ func (c *Client) state(ctx context.Context) (state, error) {
 	if err != nil {
 		return "", err
 	}
-	return parseState(string(out))
+	return parseState(out)
 }
 
 // node is this node's name. Heartbeat takes it from uname -n too.
@@ -237,17 +240,45 @@ func (c *Client) scripts(name string) string {
 	if c.Scripts != "" {
 		return c.Scripts
 	}
-	for _, dir := range scriptDirs {
-		if _, err := os.Stat(filepath.Join(dir, name)); err == nil {
-			return dir
-		}
-	}
-	return scriptDirs[0]
+	i := slices.IndexFunc(scriptDirs, func(dir string) bool {
+		_, err := os.Stat(filepath.Join(dir, name))
+		return err == nil
+	})
+	return scriptDirs[max(i, 0)]
 }
 
-func (c *Client) run(ctx context.Context, program string, args ...string) ([]byte, error) {
+func (c *Client) run(ctx context.Context, program string, args ...string) (string, error) {
 	if c.Run != nil {
 		return c.Run(ctx, program, args...)
 	}
 	return pacemaker.Exec(ctx, program, args...)
+}
+
+// comm is the daemon's name in the process table.
+const comm = "heartbeat"
+
+// daemonAlive says whether the process lives that the daemon's PID file names.
+// The daemon writes the file before it does anything else and refuses to start
+// a second time next to a living one. The name, and that root runs it, tell it from whoever got its
+// number after it died.
+func daemonAlive(pidFile string, h hostproc.Host) (bool, error) {
+	text, err := os.ReadFile(pidFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("look for heartbeat's daemon: %w", err)
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil || pid <= 0 {
+		return false, fmt.Errorf("look for heartbeat's daemon: %s names no process: %.40q", pidFile, text)
+	}
+	alive, err := h.IsDaemon(pid, func(program string) bool { return program == comm }, 0)
+	if err == nil && !alive {
+		err = h.SeesAll()
+	}
+	if err != nil {
+		return false, fmt.Errorf("look for heartbeat's daemon: process %d: %w", pid, err)
+	}
+	return alive, nil
 }

@@ -30,10 +30,10 @@ type programs struct {
 	ran    []string
 }
 
-func (p *programs) run(_ context.Context, program string, args ...string) ([]byte, error) {
+func (p *programs) run(_ context.Context, program string, args ...string) (string, error) {
 	words := strings.Join(args, " ")
 	p.ran = append(p.ran, filepath.Base(program)+" "+words)
-	return []byte(p.answer[words]), p.fail[words]
+	return p.answer[words], p.fail[words]
 }
 
 // pair is a node1 in the given state with its peer in the given status.
@@ -194,15 +194,15 @@ func TestViewFails(t *testing.T) {
 		name, want string
 		change     func(*programs, *Client)
 	}{
-		{"no state", "cannot signon", func(p *programs, _ *Client) { p.fail["rscstatus"] = errRefused }},
-		{"another state", `"" is no state`, func(p *programs, _ *Client) { p.answer["rscstatus"] = "" }},
+		{"not a state", "cannot signon", func(p *programs, _ *Client) { p.fail["rscstatus"] = errRefused }},
+		{"another state", `"" is not a state`, func(p *programs, _ *Client) { p.answer["rscstatus"] = "" }},
 		{"no haresources", "find heartbeat's guests", func(_ *programs, c *Client) { c.Haresources += ".none" }},
 		{"no nodes", "no node is listed", func(p *programs, _ *Client) { p.answer["listnodes -n"] = "\n" }},
 		{"nodes refused", "cannot signon", func(p *programs, _ *Client) { p.fail["listnodes -n"] = errRefused }},
-		{"chatter", "is no node name", func(p *programs, _ *Client) { p.answer["listnodes -n"] = "a warning\n" }},
+		{"chatter", "is not a node name", func(p *programs, _ *Client) { p.answer["listnodes -n"] = "a warning\n" }},
 		{"not of the cluster", `node "Node1" is not in the cluster`,
 			func(p *programs, _ *Client) { p.answer["listnodes -n"] = "a\nb\n" }},
-		{"no status", "is no status", func(p *programs, _ *Client) { p.answer["nodestatus node2"] = "" }},
+		{"no status", "is not a status", func(p *programs, _ *Client) { p.answer["nodestatus node2"] = "" }},
 		{"status refused", "cannot signon", func(p *programs, _ *Client) {
 			p.answer["nodestatus node2"], p.fail["nodestatus node2"] = "", errRefused
 		}},
@@ -241,7 +241,7 @@ func TestUnstandby(t *testing.T) {
 		{"local", false, ""},
 		{"all", false, ""},
 		{"transition", false, "still moving"},
-		{"?", false, "no state"},
+		{"?", false, "not a state"},
 	} {
 		t.Run(tt.state, func(t *testing.T) {
 			p := pair(tt.state, "active")

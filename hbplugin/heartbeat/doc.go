@@ -1,4 +1,4 @@
-// Package heartbeat is the cluster manager contract, hbplugin.Manager and hbplugin.Forecaster, kept
+// Package heartbeat is the cluster manager contract, hbplugin.Manager and hbplugin.Cluster, kept
 // for Heartbeat 3.0.6 in haresources mode ("crm no" in ha.cf) with two nodes.
 //
 // There is no library: cl_status(1), hb_standby and hb_takeover are run by

@@ -14,7 +14,7 @@ import (
 
 var _ hbplugin.Cluster = (*Client)(nil)
 
-// Claims implements hbplugin.Forecaster: the guests of haresources, those of the other node too. Heartbeat knows
+// Claims implements hbplugin.Cluster: the guests of haresources, those of the other node too. Heartbeat knows
 // neither meta attributes nor time-outs.
 func (c *Client) Claims(context.Context) ([]hbplugin.Claim, error) {
 	entries, err := c.entries()
@@ -33,7 +33,7 @@ func (c *Client) Places(context.Context) (hbplugin.Places, error) {
 	return hbplugin.Places{}, fmt.Errorf("%s does not tell where a guest runs", c)
 }
 
-// Forecast implements hbplugin.Forecaster. Heartbeat has no scheduler: "hb_standby all" gives all that this node holds
+// Forecast implements hbplugin.Cluster. Heartbeat has no scheduler: "hb_standby all" gives all that this node holds
 // to the other one, if that is active. The stop of the resource script is then a live migration, where the guest's
 // ladder has one. It is an error where Heartbeat does not run here, or does not answer.
 func (c *Client) Forecast(ctx context.Context) ([]hbplugin.Verdict, error) {
@@ -77,7 +77,7 @@ func verdict(e Entry, s state, peers []elsewhere.Peer) hbplugin.Verdict {
 	params := hbplugin.EnvironOf(e.Name, e.Params).Params
 	switch {
 	case s == transition:
-		v.Fate, v.To, v.Why = hbplugin.Untold, "", "heartbeat is moving resources between the nodes"
+		v.Fate, v.To, v.Why = hbplugin.Unknown, "", "heartbeat is moving resources between the nodes"
 		v.Remedy = "ask again when cl_status rscstatus no longer says transition"
 	case e.Stuck != "":
 		v.Fate, v.To, v.Why = hbplugin.Stays, "", e.Stuck

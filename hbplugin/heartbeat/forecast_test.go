@@ -36,7 +36,7 @@ func TestVerdict(t *testing.T) {
 		{"its line cannot be found", Entry{Name: "web", Stuck: "haresources: no"}, local, []elsewhere.Peer{up},
 			hbplugin.Verdict{Fate: hbplugin.Stays, Why: "haresources: no", Remedy: "put another"}},
 		{"at work", live, transition, []elsewhere.Peer{up},
-			hbplugin.Verdict{Fate: hbplugin.Untold, Why: "is moving resources", Remedy: "ask again"}},
+			hbplugin.Verdict{Fate: hbplugin.Unknown, Why: "is moving resources", Remedy: "ask again"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got := verdict(tt.entry, tt.state, tt.peers)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/vmferry/vmferry/hbplugin"
@@ -18,16 +19,16 @@ import (
 
 // Guest is one that is on this node by anybody's word.
 type Guest struct {
-	Name     string
-	UUID     string
-	URI      string          // the libvirt that has it
-	Claim    *Claim          // the resource that it is, nil for none
-	Noted    bool            // vmferry's agent noted that it runs here
-	View     *hbplugin.Guest // what the manager that has it here says of it
-	Libvirt  *libvirt.Status // nil where libvirt knows none or did not answer
-	Process  int             // the number of its QEMU, or of its domain of Xen's; 0 for none
-	Incoming bool            // that process only receives it
-	Odd      string          // what else the hypervisor itself says of it, empty where it is alive
+	Name      string
+	UUID      string
+	URI       string          // the libvirt that has it
+	Claim     *Claim          // the resource that it is, nil for none
+	Noted     bool            // vmferry's agent noted that it runs here
+	View      *hbplugin.Guest // what the manager that has it here says of it
+	Libvirt   *libvirt.Status // nil where libvirt knows none or did not answer
+	Process   int             // the number of its QEMU, or of its domain of Xen's; 0 for none
+	Incoming  bool            // that process only receives it
+	Condition string          // what else the hypervisor itself says of it, empty where it is alive
 }
 
 // IsHere reports whether anything of the guest is on this node: what a drain waits for.
@@ -38,15 +39,15 @@ func (g *Guest) IsActive() bool { return g.Libvirt != nil && g.Libvirt.State.Act
 
 // Inventory is all guests of this node, by name, and whom there was no answer from.
 type Inventory struct {
-	Node     string
-	Managers []Manager
-	Claims   []Claim
-	URIs     []string         // the libvirts of this node that are in use
-	Mute     map[string]error // those that did not answer
-	Hidden   error            // why the processes are not all known
-	Unsure   error            // why the claims are not all known
-	Guests   []*Guest
-	Problems []string
+	Node       string
+	Managers   []Manager
+	Claims     []Claim
+	URIs       []string         // the libvirts of this node that are in use
+	Unanswered map[string]error // those that did not answer
+	Hidden     error            // why the processes are not all known
+	Unsure     error            // why the claims are not all known
+	Guests     []*Guest
+	Problems   []string
 }
 
 // Sources are where an inventory is read from.
@@ -61,7 +62,7 @@ type Sources struct {
 
 // Survey asks everybody. It never fails: who gave no answer is in Problems.
 func (s Sources) Survey(ctx context.Context) *Inventory {
-	inv := &Inventory{Managers: Managers(ctx, s.Managers), Mute: map[string]error{}}
+	inv := &Inventory{Managers: Managers(ctx, s.Managers), Unanswered: map[string]error{}}
 	noted, err := notes.GuestsIn(s.Path(s.GuestsDir)).All()
 	inv.note(err)
 	for _, m := range inv.Managers {
@@ -115,10 +116,8 @@ func (inv *Inventory) addViews() {
 	for _, m := range inv.Managers {
 		for _, v := range m.Seen.Guests {
 			name := v.Name
-			if cl := inv.ClaimOf(func(cl Claim) bool {
-				return cl.Resource == v.Name &&
-					cl.Manager == m.String()
-			}); cl != nil {
+			of := func(cl Claim) bool { return cl.Resource == v.Name && cl.Manager == m.String() }
+			if cl := inv.ClaimOf(of); cl != nil {
 				name = cl.Guest
 			}
 			inv.of(name).View = &v
@@ -184,7 +183,7 @@ func (inv *Inventory) askLibvirts(ctx context.Context, open Opener) {
 	wait.Wait()
 	for i, uri := range inv.URIs {
 		if err := answers[i].err; err != nil {
-			inv.Mute[uri] = err
+			inv.Unanswered[uri] = err
 			inv.note(err)
 		}
 		for name, s := range answers[i].found {
@@ -202,7 +201,7 @@ func (inv *Inventory) addProcesses(found []hostproc.Process) {
 		g := inv.of(p.Name)
 		g.Process, g.Incoming = p.PID, p.Incoming && (!p.Domain || !g.IsActive()) // libvirt knows who paused a domain
 		if p.Condition != hostproc.Alive {
-			g.Odd = p.Condition.String()
+			g.Condition = p.Condition.String()
 		}
 		if g.UUID == "" {
 			g.UUID = p.UUID
@@ -215,7 +214,7 @@ func (inv *Inventory) LibvirtState(g *Guest) string {
 	switch {
 	case g.Libvirt != nil:
 		return fmt.Sprintf("%s (%s)", g.Libvirt.State, g.Libvirt.Reason)
-	case inv.Mute[g.URI] != nil:
+	case inv.Unanswered[g.URI] != nil:
 		return "no answer"
 	}
 	return "absent"
@@ -226,8 +225,8 @@ func (inv *Inventory) ProcessState(g *Guest) string {
 	switch {
 	case g.Process != 0 && g.Incoming:
 		return fmt.Sprintf("%d, arriving", g.Process)
-	case g.Odd != "":
-		return fmt.Sprintf("%d, %s", g.Process, g.Odd)
+	case g.Condition != "":
+		return fmt.Sprintf("%d, %s", g.Process, g.Condition)
 	case g.Process != 0:
 		return fmt.Sprint(g.Process)
 	case inv.Hidden != nil:
@@ -249,4 +248,51 @@ func (g *Guest) ManagerState() string {
 		return "at work on it"
 	}
 	return "here"
+}
+
+// Find is the guest of that name, or the one that is the resource of that name.
+func (inv *Inventory) Find(name string) (*Guest, error) {
+	var found *Guest
+	for _, g := range inv.Guests {
+		if g.Name == name || found == nil && g.Claim != nil && g.Claim.Resource == name {
+			found = g
+		}
+	}
+	if found == nil || !found.IsHere() {
+		if len(inv.Problems) > 0 {
+			return nil, fmt.Errorf("guest %q was not found on this node, and not everybody answered: %s", name,
+				strings.Join(inv.Problems, "; "))
+		}
+		return nil, fmt.Errorf("guest %q does not run on this node: vmferry status lists those that do", name)
+	}
+	return found, nil
+}
+
+// ManagerOf is the manager that has the guest, "" for none. It is an error
+// where that is not certain: a guest that is moved behind its manager's back is
+// started a second time.
+func (inv *Inventory) ManagerOf(g *Guest) (string, error) {
+	if g.Claim != nil {
+		return g.Claim.Manager, nil
+	}
+	for _, m := range inv.Managers {
+		if m.Err != nil {
+			return "", fmt.Errorf("cannot tell whether %s has guest %q: %w: type systemctl status %[1]s, or stop it",
+				m, g.Name, m.Err)
+		}
+	}
+	if inv.Unsure != nil {
+		return "", fmt.Errorf("cannot tell whether a cluster manager has guest %q: %w", g.Name, inv.Unsure)
+	}
+	for _, cl := range inv.Claims {
+		if cl.Guessed {
+			return "", fmt.Errorf("cannot tell whether guest %q is the resource %q: its file %q cannot be read on "+
+				"this node", g.Name, cl.Resource, cl.Environ.Params.File())
+		}
+	}
+	if g.Noted && len(inv.Managers) == 0 {
+		return "", fmt.Errorf("guest %q is a cluster's, and the cluster manager does not run here: type systemctl "+
+			"start pacemaker, or heartbeat", g.Name)
+	}
+	return "", nil
 }

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"time"
 
-	"github.com/vmferry/vmferry/migrate"
+	"github.com/vmferry/vmferry/migrate/endpoint"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
 
@@ -14,7 +14,7 @@ const libvirtTime = 10 * time.Second
 
 // Host is one libvirt: what a migration needs of it, and a little more.
 type Host interface {
-	migrate.Host
+	endpoint.Host
 	// Active lists the names of the guests that run there.
 	Active(ctx context.Context) ([]string, error)
 	// Hostname is what that node calls itself.
@@ -37,7 +37,7 @@ func (open Opener) Ask(ctx context.Context, uri string, question func(context.Co
 }
 
 // Host is the connection as the migration engine wants it.
-func (open Opener) Host(ctx context.Context, uri string) (migrate.Host, error) {
+func (open Opener) Host(ctx context.Context, uri string) (endpoint.Host, error) {
 	h, err := open(ctx, uri)
 	if err != nil {
 		return nil, err

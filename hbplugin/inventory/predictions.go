@@ -7,7 +7,6 @@ import (
 
 	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/hbplugin/verdict"
-	"github.com/vmferry/vmferry/migrate/shellword"
 )
 
 // Prediction is the verdict of a guest that is here, whether a manager has it or not.
@@ -30,9 +29,7 @@ func (inv *Inventory) Predict(verdicts map[string][]hbplugin.Verdict) []Predicti
 
 // Subject is a guest with a claim as package verdict wants it.
 func (g *Guest) Subject() verdict.Guest {
-	c := g.Claim
-	return verdict.Guest{Resource: c.Resource, Name: g.Name, UUID: g.UUID,
-		Params: c.Environ.Params, Problems: c.Environ.Problems, Ruled: c.Ruled}
+	return verdict.GuestOf(g.Claim.Claim, g.Name, g.UUID)
 }
 
 // ManagedBy are the guests that the manager has here, as far as it is known what libvirt calls them.
@@ -55,9 +52,9 @@ func (inv *Inventory) verdictOf(g *Guest, verdicts map[string][]hbplugin.Verdict
 	switch {
 	case g.Claim == nil && inv.Unsure != nil:
 		why := "it is not known whether a cluster manager has it: " + verdict.OneLine(inv.Unsure)
-		return hbplugin.Verdict{Fate: hbplugin.Untold, Why: why}
+		return hbplugin.Verdict{Fate: hbplugin.Unknown, Why: why}
 	case g.Claim == nil:
-		return hbplugin.Verdict{Fate: hbplugin.Stays, Why: "no cluster manager has it", Remedy: migrateByHand(g.Name)}
+		return hbplugin.Verdict{Fate: hbplugin.Stays, Why: "no cluster manager has it", Remedy: verdict.ByHand(g.Name)}
 	}
 	list := verdicts[g.Claim.Manager]
 	i := slices.IndexFunc(list, func(v hbplugin.Verdict) bool { return v.Resource == g.Claim.Resource })
@@ -65,17 +62,12 @@ func (inv *Inventory) verdictOf(g *Guest, verdicts map[string][]hbplugin.Verdict
 	case i >= 0:
 		return list[i]
 	case g.View == nil:
-		return hbplugin.Verdict{Resource: g.Claim.Resource, Fate: hbplugin.Untold,
+		return hbplugin.Verdict{Resource: g.Claim.Resource, Fate: hbplugin.Unknown,
 			Why:    "it is here, and " + g.Claim.Manager + " does not have it on this node",
 			Remedy: "a move may be under way: type: vmferry status"}
 	}
-	why := g.Claim.Manager + " says nothing of it"
-	return hbplugin.Verdict{Resource: g.Claim.Resource, Fate: hbplugin.Untold, Why: why}
-}
-
-// migrateByHand is what moves a guest that no manager moves.
-func migrateByHand(name string) string {
-	return "before the node goes down, type: vmferry migrate " + shellword.Operands(name, "NODE")
+	why := g.Claim.Manager + " does not list it"
+	return hbplugin.Verdict{Resource: g.Claim.Resource, Fate: hbplugin.Unknown, Why: why}
 }
 
 // NotLive names the guests that would not be moved live, with why; nil where there is none.

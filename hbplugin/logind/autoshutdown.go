@@ -1,6 +1,7 @@
 package logind
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -37,14 +38,7 @@ func (a AutoShutdown) On() bool { return len(a.Settings) > 0 }
 
 // QEMUAutoShutdown reads what libvirt's system daemon for QEMU does. The error says that it cannot be told.
 func (s System) QEMUAutoShutdown() (AutoShutdown, error) {
-	return readAutoShutdown(filepath.Join(s.libvirtDir(), "qemu.conf"))
-}
-
-func (s System) libvirtDir() string {
-	if s.LibvirtDir != "" {
-		return s.LibvirtDir
-	}
-	return libvirtDir
+	return readAutoShutdown(filepath.Join(cmp.Or(s.LibvirtDir, libvirtDir), "qemu.conf"))
 }
 
 // plainLibvirt is the name of the one lock of all drivers in older versions (virNetDaemonAddShutdownInhibition; 10.0
@@ -61,7 +55,7 @@ func (s System) idle(i inhibitor) (bool, error) {
 	if !ok || i.UID != 0 {
 		return false, nil
 	}
-	a, err := readAutoShutdown(filepath.Join(s.libvirtDir(), file))
+	a, err := readAutoShutdown(filepath.Join(cmp.Or(s.LibvirtDir, libvirtDir), file))
 	return err == nil && !a.On(), err
 }
 

@@ -73,7 +73,7 @@ func open(s settings) (*bus, error) {
 	}
 	conn, ok := c.(*net.UnixConn)
 	if !ok {
-		return nil, errors.Join(fmt.Errorf("%T is no unix socket", c), c.Close())
+		return nil, errors.Join(fmt.Errorf("%T is not a unix socket", c), c.Close())
 	}
 	// A bus that is full of others' half-made connections may not answer; nothing of ours is left waiting then.
 	_ = conn.SetDeadline(time.Now().Add(callTimeout))
@@ -146,7 +146,7 @@ func socketOf(address string) (string, error) {
 }
 
 // find asks the bus who owns a name, has it started where nobody does, and hears that one from now on. Where the owner
-// changed since, and somebody has called gate.hear, that holds.
+// changed since, and somebody has called gate.trust, that holds.
 func (b *bus) find(ctx context.Context, name string) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
@@ -178,11 +178,13 @@ func DelayMax(ctx context.Context) (time.Duration, error) {
 		return 0, err
 	}
 	defer b.close()
+	return delayMax(ctx, b.Conn)
+}
+
+func delayMax(ctx context.Context, conn *dbus.Conn) (time.Duration, error) {
 	var usec uint64
-	if err := property(ctx, b.Conn, "InhibitDelayMaxUSec", &usec); err != nil {
-		return 0, err
-	}
-	return microseconds(usec), nil
+	err := property(ctx, conn, "InhibitDelayMaxUSec", &usec)
+	return microseconds(usec), err
 }
 
 func property(ctx context.Context, conn *dbus.Conn, name string, into any) error {

@@ -42,39 +42,25 @@ type Event struct {
 
 // DelayLock is the task that stays connected to logind. Set the fields before Run.
 type DelayLock struct {
-	Who  string                                   // who holds the lock, as "systemd-inhibit --list" shows it
-	Why  string                                   // and what for
-	Tell func(ctx context.Context, e Event) error // takes each event; an error ends Run
-	Log  logrus.FieldLogger
+	Who    string                                   // who holds the lock, as "systemd-inhibit --list" shows it
+	Why    string                                   // and what for
+	Report func(ctx context.Context, e Event) error // takes each event; an error ends Run
+	Log    logrus.FieldLogger
 
-	once    sync.Once
-	ready   chan struct{}
 	kind    string    // of the shutdown that was announced last
 	strange sync.Once // others than logind were heard
 }
 
-// String names the task.
-func (*DelayLock) String() string { return "logind" }
-
-// Ready is closed once a lock was taken and forwarded.
-func (d *DelayLock) Ready() <-chan struct{} {
-	d.init()
-	return d.ready
-}
-
-func (d *DelayLock) init() { d.once.Do(func() { d.ready = make(chan struct{}) }) }
-
 // Run keeps the connection until ctx ends, which is no error. Each failure is
 // logged, told as Event{Up: false}, and followed by another attempt.
 func (d *DelayLock) Run(ctx context.Context) error {
-	d.init()
 	for {
 		err := d.session(ctx)
 		if ctx.Err() != nil {
 			return nil
 		}
 		d.Log.WithError(err).Warn("logind does not answer, trying again")
-		if err := d.Tell(ctx, Event{}); err != nil {
+		if err := d.Report(ctx, Event{}); err != nil {
 			return err
 		}
 		if wait.For(ctx, retryAfter) != nil {
@@ -91,8 +77,8 @@ func (d *DelayLock) session(ctx context.Context) error {
 		return err
 	}
 	defer b.close()
-	defer func() { d.kind, _ = h.told() }()
-	h.moved = b.gate.hear
+	defer func() { d.kind, _ = h.last() }()
+	h.moved = b.gate.trust
 	if err := subscribe(ctx, b.Conn); err != nil {
 		return fmt.Errorf("subscribe to logind's signals: %w", err)
 	}
@@ -108,8 +94,8 @@ func (d *DelayLock) session(ctx context.Context) error {
 // refused says once that others than logind talk to us.
 func (d *DelayLock) refused(sender string) {
 	d.strange.Do(func() {
-		d.Log.Infof("a message of %q on the system bus is ignored: only logind and the bus are heard; "+
-			"others are ignored without a word", sender)
+		d.Log.Infof("ignored a D-Bus message from %q: only logind and the bus itself are accepted; "+
+			"further ones are not logged", sender)
 	})
 }
 
@@ -140,8 +126,8 @@ func (d *DelayLock) listen(ctx context.Context, b *bus, h *hints) error {
 		}
 		var err error
 		if *b.gate.peer.Load() == "" {
-			d.Log.Warn("logind has left the bus")
-			err = d.Tell(ctx, Event{})
+			d.Log.Warn("logind has disconnected from the system bus")
+			err = d.Report(ctx, Event{})
 		} else {
 			err = d.report(ctx, b.Conn, h)
 		}
@@ -155,17 +141,16 @@ func (d *DelayLock) listen(ctx context.Context, b *bus, h *hints) error {
 // hands both on.
 func (d *DelayLock) report(ctx context.Context, conn *dbus.Conn, h *hints) error {
 	e := Event{Up: true}
-	_, before := h.told()
-	var usec uint64
-	if err := property(ctx, conn, "InhibitDelayMaxUSec", &usec); err != nil {
+	_, before := h.last()
+	var err error
+	if e.DelayMax, err = delayMax(ctx, conn); err != nil {
 		return err
 	}
-	e.DelayMax = microseconds(usec)
 	if err := property(ctx, conn, "PreparingForShutdown", &e.Preparing); err != nil {
 		return err
 	}
 	if e.Preparing {
-		e.Kind, _ = h.told()
+		e.Kind, _ = h.last()
 	} else {
 		h.forget(before)
 		lock, err := d.inhibit(ctx)
@@ -174,24 +159,11 @@ func (d *DelayLock) report(ctx context.Context, conn *dbus.Conn, h *hints) error
 		}
 		e.Lock = lock
 	}
-	if err := d.Tell(ctx, e); err != nil {
-		if e.Lock != nil {
-			e.Lock.Close()
-		}
-		return err
+	err = d.Report(ctx, e)
+	if err != nil && e.Lock != nil {
+		e.Lock.Close()
 	}
-	if e.Lock != nil {
-		d.markReady()
-	}
-	return nil
-}
-
-func (d *DelayLock) markReady() {
-	select {
-	case <-d.ready:
-	default:
-		close(d.ready)
-	}
+	return err
 }
 
 // inhibit takes the lock. The lock is a file descriptor and outlives the
@@ -212,4 +184,89 @@ func (d *DelayLock) inhibit(ctx context.Context) (_ io.Closer, err error) {
 	}
 	shut(fds)
 	return nil, cmp.Or(err, fmt.Errorf("logind answered with %d file descriptors", len(fds)))
+}
+
+// hints is what logind's signals said, without their number: a [DelayLock] reads where logind stands, and needs to know
+// no more than that something changed. It implements dbus.SignalHandler; what it is given came through a [gate].
+type hints struct {
+	moved  func(owner string) // is told of each new owner of logind's name, "" for none, before what that one says
+	wake   chan struct{}      // holds one element when something changed
+	closed chan struct{}      // closed with the connection
+
+	mu   sync.Mutex
+	kind string // of the shutdown that was announced last and not called off
+	news int    // how often kind was told
+	once sync.Once
+}
+
+func newHints(kind string) *hints {
+	return &hints{kind: kind, wake: make(chan struct{}, 1), closed: make(chan struct{})}
+}
+
+// DeliverSignal implements dbus.SignalHandler. It waits for nothing.
+func (h *hints) DeliverSignal(_, _ string, s *dbus.Signal) {
+	switch {
+	case s.Sender == busName:
+		owner, ok := newOwner(s)
+		if !ok {
+			return
+		}
+		h.moved(owner)
+	case s.Name == manager+".PrepareForShutdownWithMetadata": // comes before the other one
+		h.set(kindOf(s))
+		return
+	case s.Name != manager+".PrepareForShutdown":
+		return
+	case len(s.Body) == 1 && s.Body[0] == false:
+		h.set("")
+	}
+	select {
+	case h.wake <- struct{}{}:
+	default: // it will be read anyway
+	}
+}
+
+// Terminate implements dbus.Terminator.
+func (h *hints) Terminate() { h.once.Do(func() { close(h.closed) }) }
+
+func (h *hints) set(kind string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.kind = kind
+	h.news++
+}
+
+// last is the kind of the shutdown that was announced last, and a number that changes when another is told.
+func (h *hints) last() (kind string, news int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.kind, h.news
+}
+
+// forget drops the kind, unless another was told since.
+func (h *hints) forget(news int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.news == news {
+		h.kind = ""
+	}
+}
+
+// kindOf is the kind of shutdown that a signal with metadata announces, empty where it calls one off.
+func kindOf(s *dbus.Signal) string {
+	if len(s.Body) != 2 || s.Body[0] != true {
+		return ""
+	}
+	metadata, _ := s.Body[1].(map[string]dbus.Variant)
+	kind, _ := metadata["type"].Value().(string)
+	return kind
+}
+
+// newOwner reads the bus's signal that logind's name has another owner, empty for none.
+func newOwner(s *dbus.Signal) (owner string, ok bool) {
+	if s.Name != busName+".NameOwnerChanged" || len(s.Body) != 3 || s.Body[0] != destination {
+		return "", false
+	}
+	owner, ok = s.Body[2].(string)
+	return owner, ok
 }

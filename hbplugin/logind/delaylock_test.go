@@ -40,7 +40,7 @@ func listenTo(t *testing.T, log *logrus.Logger) *ear {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	e := &ear{t: t, events: make(chan Event), done: make(chan error, 1), cancel: cancel}
-	e.keeper = &DelayLock{Who: "who", Why: "why", Log: log, Tell: e.take}
+	e.keeper = &DelayLock{Who: "who", Why: "why", Log: log, Report: e.take}
 	go func() { e.done <- e.keeper.Run(ctx) }()
 	t.Cleanup(func() { e.stop(t) })
 	return e
@@ -110,7 +110,6 @@ func TestTakesTheLock(t *testing.T) {
 	if event.DelayMax != 10*time.Minute {
 		t.Errorf("DelayMax %s", event.DelayMax)
 	}
-	<-e.keeper.Ready()
 	if got, want := f.Request(0), "shutdown|who|why|delay"; got != want {
 		t.Errorf("asked for %q, want %q", got, want)
 	}
@@ -187,8 +186,8 @@ func TestAnnouncedBeforeTheStart(t *testing.T) {
 	e := listen(t)
 	e.until("the announcement", func(e Event) bool { return e.Up && e.Preparing && e.Lock == nil })
 	select {
-	case <-e.keeper.Ready():
-		t.Error("ready without a lock")
+	case event := <-e.events:
+		t.Errorf("%+v after the announcement", event)
 	default:
 	}
 }
@@ -254,7 +253,7 @@ func TestReceiverEnds(t *testing.T) {
 	log := logrus.New()
 	log.SetOutput(io.Discard)
 	full := errors.New("nobody listens")
-	k := &DelayLock{Log: log, Tell: func(context.Context, Event) error { return full }}
+	k := &DelayLock{Log: log, Report: func(context.Context, Event) error { return full }}
 	if err := k.Run(t.Context()); !errors.Is(err, full) {
 		t.Errorf("Run: %v", err)
 	}

@@ -25,7 +25,7 @@ const (
 )
 
 // errMessage says that the bus itself, or whom we trust, sent what is no message of theirs.
-var errMessage = errors.New("a message on the system bus that nothing can be made of")
+var errMessage = errors.New("malformed D-Bus message")
 
 // gate is a connection to a message bus on which only the bus itself and one other sender are heard. Any local user may
 // send what he likes to any connection, as often and as long (up to 128 MiB) as he likes: signals, calls, replies, file
@@ -50,8 +50,8 @@ type gate struct {
 	rest  []byte // of the message that is being read
 }
 
-// hear makes a unique name the one that is heard.
-func (g *gate) hear(name string) { g.peer.Store(&name) }
+// trust makes a unique name the one that is heard.
+func (g *gate) trust(name string) { g.peer.Store(&name) }
 
 // trusts reports whether a sender is heard.
 func (g *gate) trusts(sender string) bool {

@@ -30,8 +30,8 @@ var targets = map[string]string{
 }
 
 // errKind is why a shutdown has to wait although nobody needs that.
-var errKind = errors.New("libvirt holds the shutdown for what it runs, and logind has not told what kind of " +
-	"shutdown it is (systemd before 255 does not)")
+var errKind = errors.New("libvirt delays the shutdown for the guests that it runs, and logind did not report what kind " +
+	"of shutdown it is (systemd before 255 does not)")
 
 const (
 	// othersAgain is how often it is looked who still holds the shutdown.
@@ -97,7 +97,7 @@ func delayers(ctx context.Context, conn *dbus.Conn) ([]inhibitor, error) {
 	var all []inhibitor
 	if err := conn.Object(destination, objectPath).CallWithContext(ctx, manager+".ListInhibitors",
 		0).Store(&all); err != nil {
-		return nil, fmt.Errorf("ask logind who holds locks: %w", err)
+		return nil, fmt.Errorf("ask logind who has locks: %w", err)
 	}
 	return slices.DeleteFunc(all, func(i inhibitor) bool { return !i.delays() }), nil
 }

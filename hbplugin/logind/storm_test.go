@@ -134,7 +134,7 @@ func TestStormIsToldOnce(t *testing.T) {
 	f.Prepare(true)
 	e.until("the announcement", func(e Event) bool { return e.Preparing })
 	e.stop(t)
-	if n := strings.Count(lines.String(), "is ignored"); n != 1 {
+	if n := strings.Count(lines.String(), "ignored a D-Bus message"); n != 1 {
 		t.Errorf("%d lines of it:\n%s", n, lines.String())
 	}
 }

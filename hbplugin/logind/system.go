@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	systemd "github.com/coreos/go-systemd/v22/dbus"
@@ -30,7 +31,7 @@ func (System) Stopping(ctx context.Context) (bool, error) {
 	}
 	state, ok := p.Value.Value().(string)
 	if !ok {
-		return false, fmt.Errorf("read systemd's state: %v is no word", p.Value)
+		return false, fmt.Errorf("read systemd's state: want a string, got %v", p.Value)
 	}
 	return state == "stopping", nil
 }
@@ -54,7 +55,7 @@ func (System) StopTimeout(ctx context.Context) (time.Duration, error) {
 	}
 	usec, ok := p.Value.Value().(uint64)
 	if !ok {
-		return 0, fmt.Errorf("read TimeoutStopUSec of %q: %v is no number", unit, p.Value)
+		return 0, fmt.Errorf("read TimeoutStopUSec of %q: want a number, got %v", unit, p.Value)
 	}
 	return microseconds(usec), nil
 }
@@ -101,4 +102,40 @@ func Dial(ctx context.Context) (*systemd.Conn, error) {
 		}
 		return conn, nil
 	}, (*systemd.Conn).Close)
+}
+
+// Unit is what systemd knows of one of its units (org.freedesktop.systemd1(5)).
+type Unit struct {
+	Loaded   bool   // it is installed
+	Active   bool   // it runs, or listens
+	Enabled  bool   // it will, after a boot
+	State    string // in systemd's word, such as "failed"
+	Stale    bool   // its files changed since systemd read them
+	After    []string
+	Status   string // what the service says of itself
+	Bounding uint64 // the capabilities that it may have (capabilities(7)), a bit each
+}
+
+// Unit asks systemd about one of its units. One that is not installed is no error.
+func (System) Unit(ctx context.Context, name string) (Unit, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	conn, err := Dial(ctx)
+	if err != nil {
+		return Unit{}, err
+	}
+	defer conn.Close()
+	props, err := conn.GetAllPropertiesContext(ctx, name)
+	if err != nil {
+		return Unit{}, fmt.Errorf("ask systemd about %q: %w", name, err)
+	}
+	word := func(name string) string { s, _ := props[name].(string); return s }
+	after, _ := props["After"].([]string)
+	stale, _ := props["NeedDaemonReload"].(bool)
+	bounding, _ := props["CapabilityBoundingSet"].(uint64)
+	return Unit{
+		Loaded: word("LoadState") == "loaded", Active: word("ActiveState") == "active", State: word("ActiveState"),
+		Enabled: slices.Contains([]string{"enabled", "enabled-runtime", "static", "alias"}, word("UnitFileState")),
+		After:   after, Stale: stale, Status: word("StatusText"), Bounding: bounding,
+	}, nil
 }

@@ -31,28 +31,35 @@ func Select(c config.Config, p, h hbplugin.Cluster) []hbplugin.Cluster {
 // Running is one look at the cluster managers of this node.
 type Running struct {
 	Managers []hbplugin.Cluster // those that run: one at least
+	View     hbplugin.View      // of all of them: the guests of each, in standby when each says so
 	Standby  bool               // all of them have the node in standby, and leave no guest on it
 	Busy     bool               // one is at work on a guest that is here
 }
 
-// Look asks which managers run. It is ErrNone where none does.
+// ErrNone says that no manager runs here.
+var ErrNone = errors.New("no cluster manager runs on this node: type systemctl start pacemaker, or heartbeat")
+
+// Look asks which managers run. It is ErrNone where none does. One that cannot tell spoils the answer, as guests may be
+// its own.
 func Look(ctx context.Context, all []hbplugin.Cluster) (Running, error) {
-	r := Running{Standby: true}
+	r := Running{View: hbplugin.View{Running: true, Standby: true}}
 	for _, m := range all {
 		v, err := m.View(ctx)
 		if err != nil {
 			return Running{}, err
 		}
 		if v.Running {
-			// Heartbeat's is in standby, too, where no other node is active to take its guests.
-			left := slices.ContainsFunc(v.Guests, func(g hbplugin.Guest) bool { return g.Stuck != "" })
-			r.Managers, r.Standby = append(r.Managers, m), r.Standby && v.Standby && !left
-			r.Busy = r.Busy || slices.ContainsFunc(v.Guests, func(g hbplugin.Guest) bool { return g.Moving })
+			r.Managers, r.View.Standby = append(r.Managers, m), r.View.Standby && v.Standby
+			r.View.Guests = append(r.View.Guests, v.Guests...)
 		}
 	}
 	if len(r.Managers) == 0 {
 		return Running{}, ErrNone
 	}
+	// Heartbeat's is in standby, too, where no other node is active to take its guests.
+	isStuck := func(g hbplugin.Guest) bool { return g.Stuck != "" }
+	r.Standby = r.View.Standby && !slices.ContainsFunc(r.View.Guests, isStuck)
+	r.Busy = slices.ContainsFunc(r.View.Guests, func(g hbplugin.Guest) bool { return g.Moving })
 	return r, nil
 }
 
@@ -63,9 +70,6 @@ type Any []hbplugin.Cluster
 
 var _ hbplugin.Manager = Any{}
 
-// ErrNone says that no manager runs here.
-var ErrNone = errors.New("no cluster manager runs on this node")
-
 // String names the managers in messages.
 func (a Any) String() string {
 	var names []string
@@ -75,25 +79,13 @@ func (a Any) String() string {
 	return strings.Join(names, " or ")
 }
 
-// View implements hbplugin.Manager: the guests of all that run, in standby when
-// each says so. One that cannot tell spoils the answer, as guests may be its own.
+// View implements hbplugin.Manager.
 func (a Any) View(ctx context.Context) (hbplugin.View, error) {
-	all := hbplugin.View{Standby: true}
-	for _, m := range a {
-		v, err := m.View(ctx)
-		if err != nil {
-			return hbplugin.View{}, err
-		}
-		if v.Running {
-			all.Running = true
-			all.Standby = all.Standby && v.Standby
-			all.Guests = append(all.Guests, v.Guests...)
-		}
+	r, err := Look(ctx, a)
+	if errors.Is(err, ErrNone) {
+		err = nil
 	}
-	if !all.Running {
-		return hbplugin.View{}, nil
-	}
-	return all, nil
+	return r.View, err
 }
 
 // Standby implements hbplugin.Manager: it asks all that run.
@@ -110,16 +102,12 @@ func (a Any) Unstandby(ctx context.Context) error {
 // told. Whoever fails does not keep the others from being asked.
 func (a Any) each(ctx context.Context, ask func(hbplugin.Manager, context.Context) error) error {
 	var errs []error
-	asked := false
 	for _, m := range a {
-		v, err := m.View(ctx)
-		if err == nil && !v.Running {
-			continue
+		if v, err := m.View(ctx); err != nil || v.Running {
+			errs = append(errs, ask(m, ctx))
 		}
-		asked = true
-		errs = append(errs, ask(m, ctx))
 	}
-	if !asked {
+	if len(errs) == 0 {
 		return ErrNone
 	}
 	return errors.Join(errs...)

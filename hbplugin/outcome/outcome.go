@@ -2,7 +2,6 @@ package outcome
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -10,8 +9,8 @@ import (
 	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/hbplugin/inventory"
 	"github.com/vmferry/vmferry/hbplugin/verdict"
-	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/record"
 )
 
 // Guest is what became of one guest of the node, beside what was predicted.
@@ -47,7 +46,7 @@ func allPlaced(predictions []inventory.Prediction, places map[string]Place) bool
 }
 
 // Of judges one guest of the node: by where it is now, and by the records that were written since the drain began.
-func Of(node string, f inventory.Prediction, p Place, records []migrate.Record) Guest {
+func Of(node string, f inventory.Prediction, p Place, records []record.Record) Guest {
 	t := verdict.Trace{Node: node, Nodes: p.Nodes, Busy: p.IsBusy, Lost: p.Err, There: p.There}
 	for _, r := range records {
 		if r.Guest == f.Guest.Name && (r.UUID == "" || f.Guest.UUID == "" || strings.EqualFold(r.UUID, f.Guest.UUID)) {
@@ -84,7 +83,7 @@ func (g Guest) Line() string {
 		why = cmp.Or(g.Said.Why, g.Why)
 	}
 	if why != "" && !g.Happened.KeepsRunning() {
-		text += ": " + verdict.OneLine(errors.New(why))
+		text += ": " + verdict.Line(why)
 	}
 	if !g.AsSaid {
 		text += "; predicted: " + verdict.Words(g.Said)

@@ -18,7 +18,7 @@ func TestLine(t *testing.T) {
 		{Guest{Happened: hbplugin.MovesLive, AsSaid: true, Nodes: []string{"n2"}, PauseMS: &pause},
 			"g: moved live to n2, pause 21.5 ms"},
 		{Guest{Happened: hbplugin.MovesLive, Nodes: []string{"n2"},
-			Said: hbplugin.Verdict{Fate: hbplugin.Untold, Why: "no answer"}},
+			Said: hbplugin.Verdict{Fate: hbplugin.Unknown, Why: "no answer"}},
 			"g: moved live to n2; predicted: cannot tell: no answer"},
 		{Guest{Happened: hbplugin.Restarts, AsSaid: true, Nodes: []string{"n2"}, Why: "a",
 			Said: hbplugin.Verdict{Why: "b"}},

@@ -1,7 +1,6 @@
 package pacemaker
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"slices"
@@ -9,10 +8,9 @@ import (
 
 	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/hbplugin/pacemaker/cib"
-	"github.com/vmferry/vmferry/migrate/shellword"
 )
 
-// Claims implements hbplugin.Forecaster: the resources of our agents in the configuration, with what they inherit
+// Claims implements hbplugin.Cluster: the resources of our agents in the configuration, with what they inherit
 // from templates, groups, clones and defaults. Of what a rule decides nothing is told but its name; see
 // [hbplugin.Claim].
 func (c *Client) Claims(ctx context.Context) ([]hbplugin.Claim, error) {
@@ -56,7 +54,7 @@ func (c *Client) query(ctx context.Context, scope ...string) (cib.Config, error)
 	if err != nil {
 		return cib.Config{}, err
 	}
-	return cib.ParseConfig(bytes.NewReader(out))
+	return cib.ParseConfig(strings.NewReader(out))
 }
 
 // Runnable lists the nodes, this one included, that may run a resource as far as the configuration says for certain:
@@ -109,10 +107,4 @@ func runnable(conf cib.Config, r cib.Resource) []string {
 func bans(l cib.Constraint) bool {
 	lasting := !strings.HasPrefix(l.ID, "cli-ban-") && l.Until.IsZero()
 	return lasting && !l.Promoted && cib.Score(l.Score) <= -cib.Infinity
-}
-
-// AllowMigrate is what to type so that Pacemaker migrates a resource.
-func AllowMigrate(resource string) string {
-	return shellword.Line("crm_resource", "--resource", resource, "--meta", "--set-parameter", "allow-migrate",
-		"--parameter-value", "true")
 }

@@ -79,11 +79,11 @@ func TestRunnable(t *testing.T) {
 func TestResourcesOfAllAgents(t *testing.T) {
 	said, failed := `<configuration><resources><primitive id="a" class="ocf" provider="x" type="Y"/>`+
 		`<group id="g"><primitive id="b" class="ocf" provider="vmferry" type="Domain"/></group></resources></configuration>`, error(nil)
-	c := &Client{Run: func(_ context.Context, program string, args ...string) ([]byte, error) {
+	c := &Client{Run: func(_ context.Context, program string, args ...string) (string, error) {
 		if line := program + " " + strings.Join(args, " "); line != "cibadmin --query --scope=configuration" {
 			t.Errorf("ran %s", line)
 		}
-		return []byte(said), failed
+		return said, failed
 	}}
 	if got, err := c.Resources(t.Context()); err != nil || len(got) != 2 || got[0].Resource != "a" ||
 		got[1].Resource != "b" {
@@ -105,8 +105,8 @@ func TestPlaces(t *testing.T) {
 	mon := `<pacemaker-result><nodes><node name="n1" online="true" type="member"/><node name="n2" online="true" type="member"/></nodes>` +
 		`<resources><resource id="web" resource_agent="ocf:vmferry:Domain" managed="true"><node name="n2"/></resource></resources>` +
 		`<status code="0" message="OK"/></pacemaker-result>`
-	c := &Client{Run: func(_ context.Context, program string, _ ...string) ([]byte, error) {
-		return []byte(map[string]string{"crm_node": "n1\n", "crm_mon": mon}[program]), nil
+	c := &Client{Run: func(_ context.Context, program string, _ ...string) (string, error) {
+		return map[string]string{"crm_node": "n1\n", "crm_mon": mon}[program], nil
 	}}
 	p, err := c.Places(t.Context())
 	if err != nil || p.Node != "n1" || !slices.Equal(p.On["web"], []string{"n2"}) || len(p.On["db"]) != 0 {

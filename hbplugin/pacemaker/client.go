@@ -1,13 +1,13 @@
 package pacemaker
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -23,18 +23,16 @@ import (
 // once its deadline has passed, before it is killed.
 const killAfter = 2 * time.Second
 
-// A Runner runs one program and returns what it wrote to its standard output.
-// An error names the program and carries the last line of its standard error.
-type Runner func(ctx context.Context, program string, args ...string) ([]byte, error)
-
 // Client speaks to the Pacemaker of this node. The zero value of each field
 // but Agents is useful.
 type Client struct {
 	Agents []string // the agents whose resources are guests, such as "ocf:vmferry:Domain"
 	Node   string   // this node's name in the cluster; empty: ask crm_node
-	Run    Runner   // nil: Exec
-	Proc   string   // where procfs is; empty: /proc
-	Etc    string   // where passwd is; empty: /etc
+	// Run runs one program and returns what it wrote to its standard output. An error names the program and carries the
+	// last line of its standard error. nil: Exec.
+	Run  command.Runner
+	Proc string // where procfs is; empty: /proc
+	Etc  string // where passwd is; empty: /etc
 
 	mu   sync.Mutex
 	name string // the answer of crm_node, once known
@@ -73,7 +71,11 @@ func (c *Client) Peers(ctx context.Context) ([]elsewhere.Peer, error) {
 	if !slices.ContainsFunc(list, suspect) {
 		return list, nil
 	}
-	erased, err := c.erased(ctx)
+	out, err := c.run(ctx, "cibadmin", "--query", "--scope=status")
+	var erased []string // the nodes of which the CIB has a state and no history of operations
+	if err == nil {
+		erased, err = cib.ParseErased(strings.NewReader(out))
+	}
 	if err != nil {
 		return list, nil // each stays PeerDown: not known to be fenced
 	}
@@ -83,15 +85,6 @@ func (c *Client) Peers(ctx context.Context) ([]elsewhere.Peer, error) {
 		}
 	}
 	return list, nil
-}
-
-// erased are the nodes of which the CIB has a state and no history of operations.
-func (c *Client) erased(ctx context.Context) ([]string, error) {
-	out, err := c.run(ctx, "cibadmin", "--query", "--scope=status")
-	if err != nil {
-		return nil, err
-	}
-	return cib.ParseErased(bytes.NewReader(out))
 }
 
 // Leaving reports whether Pacemaker takes everything off this node: it is in standby, whoever requested
@@ -120,7 +113,7 @@ func (c *Client) status(ctx context.Context, sections string) (cib.Status, error
 	if err != nil {
 		return cib.Status{}, err
 	}
-	return cib.ParseStatus(bytes.NewReader(out))
+	return cib.ParseStatus(strings.NewReader(out))
 }
 
 // Status is crm_mon's view of all nodes and resources.
@@ -195,27 +188,27 @@ func (c *Client) NodeName(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	name := strings.TrimSpace(string(out))
+	name := strings.TrimSpace(out)
 	if name == "" || strings.ContainsAny(name, " \t\n") {
-		return "", fmt.Errorf("crm_node --name: %q is no node name", name)
+		return "", fmt.Errorf("crm_node --name: %q is not a node name", name)
 	}
 	c.name = name
 	return name, nil
 }
 
-func (c *Client) run(ctx context.Context, program string, args ...string) ([]byte, error) {
+func (c *Client) run(ctx context.Context, program string, args ...string) (string, error) {
 	if c.Run != nil {
 		return c.Run(ctx, program, args...)
 	}
 	return Exec(ctx, program, args...)
 }
 
-// Exec is the Runner that really runs a program, found on PATH. When ctx ends
+// Exec is the command that really runs a program, found on PATH. When ctx ends
 // it is told to stop with SIGTERM, then killed.
-func Exec(ctx context.Context, name string, args ...string) ([]byte, error) {
+func Exec(ctx context.Context, name string, args ...string) (string, error) {
 	environ := append(slices.DeleteFunc(os.Environ(), misleads), "LC_ALL=C")
 	out, errs, err := command.How{Environ: environ, Grace: killAfter}.Run(ctx, name, args...)
-	return out, explain(ctx, strings.Join(append([]string{name}, args...), " "), err, string(errs))
+	return string(out), explain(ctx, strings.Join(append([]string{name}, args...), " "), err, string(errs))
 }
 
 // misleads reports whether a variable lets Pacemaker's programs read or write another CIB than the cluster's:
@@ -234,4 +227,102 @@ func explain(ctx context.Context, line string, err error, stderr string) error {
 		return fmt.Errorf("%s: %w", line, exec.ErrNotFound)
 	}
 	return fmt.Errorf("%s: %w", line, command.Explain(stderr, err))
+}
+
+// daemonUser is the user of those of Pacemaker's daemons that do not run as root (CRM_DAEMON_USER of its build).
+const daemonUser = "hacluster"
+
+// daemonAlive says whether any of Pacemaker's daemons lives on this node.
+// pacemakerd may have crashed and be about to be started again while the
+// others carry on, so each counts; their names all begin alike (the kernel
+// keeps 15 characters: "pacemaker-contr"). Anybody may call a program so: they
+// are known by their users, root and hacluster, and daemons in a container,
+// such as pacemaker-remoted inside a bundle's, are not this node's.
+// A process that cannot be judged makes the question unanswerable, unless another one is a daemon for certain.
+func daemonAlive(h hostproc.Host) (bool, error) {
+	entries, err := os.ReadDir(h.ProcDir())
+	if err != nil {
+		return false, fmt.Errorf("look for pacemaker's daemons: %w", err)
+	}
+	users := []int{0}
+	if uid, ok := h.UserID(daemonUser); ok {
+		users = append(users, uid)
+	}
+	unsure := h.SeesAll()
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil || pid <= 0 {
+			continue
+		}
+		alive, err := h.IsDaemon(pid, isDaemon, users...)
+		if alive {
+			return true, nil
+		}
+		if err != nil {
+			unsure = fmt.Errorf("process %d: %w", pid, err)
+		}
+	}
+	if unsure != nil {
+		return false, fmt.Errorf("look for pacemaker's daemons: %w", unsure)
+	}
+	return false, nil
+}
+
+func isDaemon(program string) bool { return strings.HasPrefix(program, "pacemaker") }
+
+// ownNode finds this node in a status.
+func ownNode(s cib.Status, node string) (cib.Node, error) {
+	own, known := s.Node(node)
+	if !known {
+		return own, fmt.Errorf("read crm_mon's status: node %q is not in the cluster", node)
+	}
+	return own, nil
+}
+
+// viewOf is what a status says of the node: whether it is in standby, and which resources of the given agents are on it.
+// Primitives count wherever they are: alone, in a group, a clone or a bundle.
+//
+// A resource is on the node when the node is listed under it, whatever its
+// role: a failed or half-started guest may be running all the same.
+func viewOf(s cib.Status, own cib.Node, agents []string) hbplugin.View {
+	return hbplugin.View{Running: true, Standby: own.Standby, Guests: guests(s, own.Name, agents)}
+}
+
+// guests are the resources of our agents on a node. A name is taken once: the instances of a clone share it.
+func guests(s cib.Status, node string, agents []string) []hbplugin.Guest {
+	var out []hbplugin.Guest
+	for _, p := range s.Resources {
+		same := func(g hbplugin.Guest) bool { return g.Name == p.ID }
+		if slices.Contains(agents, p.Agent) && slices.Contains(p.Nodes, node) && !slices.ContainsFunc(out, same) {
+			out = append(out, hbplugin.Guest{Name: p.ID, Moving: p.Pending != "", Stuck: stuck(p)})
+		}
+	}
+	return out
+}
+
+// stuck says why Pacemaker will not touch a resource: it was told not to, or a
+// failed stop has blocked it until an operator cleans up.
+func stuck(p cib.Place) string {
+	switch {
+	case p.Maintenance:
+		return "in maintenance"
+	case p.Blocked:
+		return "blocked"
+	case !p.Managed:
+		return "unmanaged"
+	}
+	return ""
+}
+
+// peers are all nodes but this one that can run guests: members and remote nodes, and no guest node nor bundle node. Fenced
+// nodes are PeerDown here; see [Client.Peers].
+func peers(s cib.Status, node string) []elsewhere.Peer {
+	states := map[cib.NodeState]elsewhere.PeerState{cib.Online: elsewhere.PeerUp, cib.Offline: elsewhere.PeerDown}
+	var out []elsewhere.Peer
+	for _, n := range s.Nodes {
+		if n.Host() && n.Name != node {
+			out = append(out, elsewhere.Peer{Name: n.Name, State: states[n.State]})
+		}
+	}
+	return out
 }

@@ -25,9 +25,9 @@ type programs struct {
 	ran    []string
 }
 
-func (p *programs) run(_ context.Context, program string, args ...string) ([]byte, error) {
+func (p *programs) run(_ context.Context, program string, args ...string) (string, error) {
 	p.ran = append(p.ran, strings.Join(append([]string{program}, args...), " "))
-	return []byte(p.answer[program]), p.fail[program]
+	return p.answer[program], p.fail[program]
 }
 
 // proc makes a procfs of these processes, with numbers from 100 on.
@@ -192,8 +192,8 @@ func TestViewFails(t *testing.T) {
 		want   string
 	}{
 		{"no node name", nil, map[string]error{"crm_node": refused}, "refused"},
-		{"empty node name", map[string]string{"crm_node": "\n"}, nil, `"" is no node name`},
-		{"chatter for a node name", map[string]string{"crm_node": "a warning\nn1\n"}, nil, "is no node name"},
+		{"empty node name", map[string]string{"crm_node": "\n"}, nil, `"" is not a node name`},
+		{"chatter for a node name", map[string]string{"crm_node": "a warning\nn1\n"}, nil, "is not a node name"},
 		{"no status", map[string]string{"crm_node": "n1"}, map[string]error{"crm_mon": refused}, "refused"},
 		{"empty status", map[string]string{"crm_node": "n1"}, nil, "cut short"},
 	} {

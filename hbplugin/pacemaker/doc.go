@@ -1,4 +1,4 @@
-// Package pacemaker is the cluster manager contract, hbplugin.Manager and hbplugin.Forecaster, kept
+// Package pacemaker is the cluster manager contract, hbplugin.Manager and hbplugin.Cluster, kept
 // for Pacemaker 2.1 and 3.
 //
 // There is no library: Pacemaker's programs are run by argument list with a

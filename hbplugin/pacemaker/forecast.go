@@ -1,7 +1,6 @@
 package pacemaker
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -9,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/vmferry/vmferry/hbplugin"
@@ -25,9 +25,7 @@ const (
 	transitions = 4
 )
 
-var _ hbplugin.Forecaster = (*Client)(nil)
-
-// Forecast implements hbplugin.Forecaster: it lets Pacemaker's scheduler simulate the cluster with this node in
+// Forecast implements hbplugin.Cluster: it lets Pacemaker's scheduler simulate the cluster with this node in
 // standby (crm_simulate(8)), on a private copy of the CIB. Operations that are under way are taken to succeed. A
 // node that is in standby already is told what happens to what is still here. The cluster is only read. It is an error
 // where Pacemaker does not run here, or where one of its programs gives no answer.
@@ -42,11 +40,11 @@ func (c *Client) Forecast(ctx context.Context) ([]hbplugin.Verdict, error) {
 	if err != nil {
 		return nil, err
 	}
-	conf, err := cib.ParseConfig(bytes.NewReader(live))
+	conf, err := cib.ParseConfig(strings.NewReader(live))
 	if err != nil {
 		return nil, err
 	}
-	doc, err := cib.WithStandby(live, node)
+	doc, err := cib.WithStandby([]byte(live), node)
 	if err != nil {
 		return nil, err
 	}
@@ -74,7 +72,7 @@ func (c *Client) simulate(ctx context.Context, doc []byte) ([]cib.Simulation, er
 		// Without --save-output the result would go to a file beside the cluster's own CIB.
 		out, err := c.run(ctx, "crm_simulate", "--xml-file", file(i), "--save-output", file(i+1),
 			"--simulate", "--show-scores", "--show-utilization", "--output-as=xml")
-		s, perr := cib.ParseSimulation(bytes.NewReader(out))
+		s, perr := cib.ParseSimulation(strings.NewReader(out))
 		if errors.Is(err, exec.ErrNotFound) {
 			return nil, fmt.Errorf("%w: type apt-get install pacemaker-cli-utils", err)
 		}

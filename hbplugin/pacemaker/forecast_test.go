@@ -32,7 +32,12 @@ func (s *scheduler) file(kind any) string {
 	return filepath.Join("testdata", "forecast", fmt.Sprintf("%s.%v.xml", s.name, kind))
 }
 
-func (s *scheduler) run(ctx context.Context, program string, args ...string) ([]byte, error) {
+func (s *scheduler) run(ctx context.Context, program string, args ...string) (string, error) {
+	out, err := s.answer(ctx, program, args)
+	return string(out), err
+}
+
+func (s *scheduler) answer(ctx context.Context, program string, args []string) ([]byte, error) {
 	if program != "crm_simulate" {
 		return os.ReadFile(s.file("cib"))
 	}
@@ -58,7 +63,8 @@ var (
 
 // record asks the real program. A simulation in which nothing happens is not kept.
 func (s *scheduler) record(ctx context.Context, n int, args []string) ([]byte, error) {
-	out, err := Exec(ctx, *simulator, args...)
+	said, err := Exec(ctx, *simulator, args...)
+	out := []byte(said)
 	if err != nil || n > 1 && bytes.Contains(out, []byte("<transition/>")) {
 		return out, err
 	}
@@ -121,7 +127,7 @@ func TestForecastLeavesNothing(t *testing.T) {
 	s := &scheduler{t: t, name: "live"}
 	var mode fs.FileMode
 	c := s.client()
-	c.Run = func(ctx context.Context, program string, args ...string) ([]byte, error) {
+	c.Run = func(ctx context.Context, program string, args ...string) (string, error) {
 		if program == "crm_simulate" && mode == 0 {
 			info, err := os.Stat(args[1])
 			if err != nil {
@@ -191,7 +197,7 @@ func TestExecHidesAnotherCIB(t *testing.T) {
 		t.Setenv(name, "elsewhere")
 	}
 	out, err := Exec(t.Context(), "env")
-	if err != nil || bytes.Contains(out, []byte("elsewhere")) {
+	if err != nil || strings.Contains(out, "elsewhere") {
 		t.Errorf("%s, %v", out, err)
 	}
 }
@@ -389,7 +395,7 @@ var forecasts = map[string][]string{
 		`a | stopped, no place |  | n2: it has failed there: its fail-count is INFINITY | type: crm_resource --cleanup --resource a --node n2`,
 	},
 	"not-installed-on-peer": {
-		`a | stopped, no place |  | n2: its agent answered 5 there (not installed) | mend it there, then type: crm_resource --cleanup --resource a --node n2`,
+		`a | stopped, no place |  | n2: its agent answered 5 there (not installed) | repair it there, then type: crm_resource --cleanup --resource a --node n2`,
 	},
 	"odd-name": {
 		`Web_1.x | restarted elsewhere | n2 | allow-migrate is not set | type: crm_resource --resource Web_1.x --meta --set-parameter allow-migrate --parameter-value true`,
@@ -448,7 +454,7 @@ var forecasts = map[string][]string{
 		`a | stopped, no place |  | n2: it is unclean, or still joining; n3: it is offline | type: crm_mon -1`,
 	},
 	"peer-unhealthy": {
-		`a | stopped, no place |  | n2: its health is bad: #health-smart is red | mend it, then type: crm_attribute --node n2 --name '#health-smart' --update green`,
+		`a | stopped, no place |  | n2: its health is bad: #health-smart is red | repair it, then type: crm_attribute --node n2 --name '#health-smart' --update green`,
 	},
 	"permanent-standby": {
 		`a | stopped, no place |  | n2: location constraint "loc-a-n2" forbids it (-INFINITY) | if that is not what you want, type: cibadmin --delete --xml-text '<rsc_location id="loc-a-n2"/>'`,

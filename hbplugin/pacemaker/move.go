@@ -53,7 +53,7 @@ func CheckMove(status cib.Status, conf cib.Config, claim hbplugin.Claim, node st
 	switch {
 	case !cib.Bool(claim.Meta["allow-migrate"], false):
 		return "", fmt.Errorf("pacemaker would stop %q and start it on %s, not move it: type %s", id, node,
-			AllowMigrate(id))
+			cib.SetMeta(id, "allow-migrate", "true"))
 	case !known:
 		return "", fmt.Errorf("node %q is not in the cluster: its nodes are %s", node,
 			strings.Join(slices.Sorted(maps.Keys(status.Online)), ", "))
@@ -63,7 +63,7 @@ func CheckMove(status cib.Status, conf cib.Config, claim hbplugin.Claim, node st
 		return "", fmt.Errorf("node %q is in standby, and takes no guest: on it, type vmferry undrain", node)
 	case !place.Managed || place.Blocked:
 		return "", fmt.Errorf("pacemaker does not touch %q (unmanaged or blocked): type %s, or manage it again", id,
-			shellword.Line("crm_resource", "--resource", id, "--cleanup"))
+			cib.Cleanup(id, ""))
 	case place.Pending != "":
 		return "", fmt.Errorf("pacemaker is at work on %q (%s): try again when it is done", id, place.Pending)
 	}
@@ -78,7 +78,7 @@ func contradiction(constraints []cib.Constraint, id, node string, now time.Time)
 		move := l.ID == "cli-prefer-"+id && l.Until.IsZero()
 		ban := l.ID == "cli-ban-"+id+"-on-"+node && l.Holds(now)
 		if move || ban {
-			return fmt.Errorf("an earlier move or ban of %q still holds (%s): type %s", id, l.ID,
+			return fmt.Errorf("an earlier move or ban of %q is still in effect (%s): type %s", id, l.ID,
 				shellword.Line("crm_resource", "--resource", id, "--clear"))
 		}
 	}

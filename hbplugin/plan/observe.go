@@ -10,11 +10,11 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/hbplugin/inventory"
-	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/history"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/predict"
 	"github.com/vmferry/vmferry/migrate/preflight"
+	"github.com/vmferry/vmferry/migrate/record"
 )
 
 // Sources are where a plan's facts come from.
@@ -103,7 +103,7 @@ func (s Sources) load(ctx context.Context, g *inventory.Guest, dirty bool) (load
 	return load, disks, err
 }
 
-// defaultStoreRate is what shared storage takes of which no saved guest has told, in bytes per second.
+// defaultStoreRate is what shared storage takes where no guest was saved yet, in bytes per second.
 const defaultStoreRate = 64 << 20
 
 // storeRate is how fast the last guest was saved from here.
@@ -113,7 +113,7 @@ func (s Sources) storeRate() (float64, error) {
 		return 0, err
 	}
 	for _, r := range slices.Backward(records) {
-		if n := len(r.Rungs); r.Outcome == migrate.Ended && r.Rung.Saves() && n > 0 && r.Rungs[n-1].MS > 0 &&
+		if n := len(r.Rungs); r.Outcome == record.Ended && r.Rung.Saves() && n > 0 && r.Rungs[n-1].MS > 0 &&
 			r.Transferred > 0 {
 			return float64(r.Transferred) / r.Rungs[n-1].MS * 1000, nil
 		}

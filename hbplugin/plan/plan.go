@@ -8,6 +8,7 @@ import (
 	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/hbplugin/inventory"
 	"github.com/vmferry/vmferry/migrate"
+	"github.com/vmferry/vmferry/migrate/convergence"
 	"github.com/vmferry/vmferry/migrate/drain"
 	"github.com/vmferry/vmferry/migrate/history"
 	"github.com/vmferry/vmferry/migrate/ladder"
@@ -31,7 +32,7 @@ type Report struct {
 type Step struct {
 	Guest     string      `json:"guest"`
 	Resource  string      `json:"resource,omitempty"`
-	Rung      ladder.Rung `json:"means,omitempty"` // empty: it stays, or nobody could tell
+	Rung      ladder.Rung `json:"means,omitempty"` // empty: it stays, or that is not known
 	To        string      `json:"to,omitempty"`    // empty: nowhere, or not known
 	Start     float64     `json:"start_s"`
 	End       float64     `json:"end_s"`
@@ -110,14 +111,14 @@ func stepOf(p inventory.Prediction) Step {
 // leaves reports whether the guest is off the node when the drain is over. Without a cluster manager it is reckoned how
 // long its operator's own moves take.
 func (o Observed) leaves(p inventory.Prediction) bool {
-	return p.Fate != hbplugin.Stays && p.Fate != hbplugin.Untold || !o.Managed && p.Guest.IsActive()
+	return p.Fate != hbplugin.Stays && p.Fate != hbplugin.Unknown || !o.Managed && p.Guest.IsActive()
 }
 
 // candidate is the guest as the planner sees it: by its verdict, and by what its resource allows.
 func (o Observed) candidate(p inventory.Prediction) drain.Guest {
 	g := p.Guest
 	d := drain.Guest{Name: g.Name}
-	budget := migrate.DefaultBudget
+	budget := convergence.DefaultBudget
 	if g.Claim != nil {
 		params := g.Claim.Environ.Params
 		budget = cmp.Or(params.BlackoutBudget, budget)

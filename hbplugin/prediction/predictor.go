@@ -13,8 +13,8 @@ import (
 	"github.com/vmferry/vmferry/hbplugin/managers"
 	"github.com/vmferry/vmferry/hbplugin/shutdown"
 	"github.com/vmferry/vmferry/hbplugin/verdict"
-	"github.com/vmferry/vmferry/migrate"
-	"github.com/vmferry/vmferry/migrate/shellword"
+	"github.com/vmferry/vmferry/migrate/endpoint"
+	"github.com/vmferry/vmferry/migrate/record"
 	"github.com/vmferry/vmferry/resource/command"
 	"github.com/vmferry/vmferry/resource/notes"
 )
@@ -28,8 +28,8 @@ type Sources struct {
 	Managers func() []hbplugin.Cluster // new ones for each call: each serves one goroutine
 	Notes    func() ([]notes.Guest, error)
 	Here     func(ctx context.Context) ([]string, error) // the resources whose guests have a process here
-	Records  func() ([]migrate.Record, error)
-	Open     func(ctx context.Context, uri string) (migrate.Host, error)
+	Records  func() ([]record.Record, error)
+	Open     func(ctx context.Context, uri string) (endpoint.Host, error)
 	Run      command.Runner // for the program that tells a node's address
 }
 
@@ -104,7 +104,7 @@ func (p *Predictor) predict(ctx context.Context, from []hbplugin.Cluster) (now p
 }
 
 // adrift are the verdicts of guests that run here without a resource, beside those that the managers have. Where that
-// cannot be told there are none: a drain takes them for guests that may move.
+// is not known there are none: a drain takes them for guests that may move.
 func (p *Predictor) adrift(ctx context.Context, verdicts []hbplugin.Verdict) (out []hbplugin.Verdict) {
 	names, err := p.from.Here(ctx)
 	names = slices.DeleteFunc(names, func(name string) bool {
@@ -121,9 +121,7 @@ func (p *Predictor) adrift(ctx context.Context, verdicts []hbplugin.Verdict) (ou
 	defer p.mu.Unlock()
 	for _, name := range shutdown.Adrift(names, claims) {
 		out = append(out, hbplugin.Verdict{Resource: name, Fate: hbplugin.Stays,
-			Why: "its resource was deleted while it ran",
-			Remedy: "before the node goes down, type: vmferry migrate " +
-				shellword.Operands(p.known[name].Guest, "NODE")})
+			Why: "its resource was deleted while it ran", Remedy: verdict.ByHand(p.known[name].Guest)})
 	}
 	return out
 }
@@ -222,7 +220,7 @@ func (p *Predictor) Trace(ctx context.Context, guests []string, since time.Time)
 }
 
 // recordsOf are the records of a guest that ended since then. Without a note of it, the guest has the resource's name.
-func recordsOf(name string, note notes.Guest, records []migrate.Record, since time.Time) (out []migrate.Record) {
+func recordsOf(name string, note notes.Guest, records []record.Record, since time.Time) (out []record.Record) {
 	guest := cmp.Or(note.Guest, name)
 	for _, r := range records {
 		same := r.Guest == guest
@@ -236,7 +234,7 @@ func recordsOf(name string, note notes.Guest, records []migrate.Record, since ti
 	return out
 }
 
-// places is where the resources are, by the first manager that knows. Heartbeat does not tell.
+// places is where the resources are, by the first manager that knows. Heartbeat does not know.
 func (p *Predictor) places(ctx context.Context) (none hbplugin.Places, err error) {
 	seen, err := managers.Look(ctx, p.from.Managers())
 	if err != nil {

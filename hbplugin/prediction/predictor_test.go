@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/hbplugin"
-	"github.com/vmferry/vmferry/migrate"
+	"github.com/vmferry/vmferry/migrate/record"
 	"github.com/vmferry/vmferry/resource/notes"
 )
 
@@ -104,7 +104,7 @@ func TestNotesFollowTheForecast(t *testing.T) {
 		return []notes.Guest{{Resource: "web", Guest: "web"}}, nil
 	}
 	got, err := p.Predict(t.Context(), []hbplugin.Cluster{o})
-	if err != nil || len(got) != 1 || got[0].Fate == hbplugin.Untold {
+	if err != nil || len(got) != 1 || got[0].Fate == hbplugin.Unknown {
 		t.Errorf("%+v, %v", got, err)
 	}
 }
@@ -120,7 +120,7 @@ func TestAskOfAnotherAgent(t *testing.T) {
 		},
 	}
 	got, err := predictorOf(o).Predict(t.Context(), []hbplugin.Cluster{o})
-	if err != nil || len(got) != 2 || got[0].Fate != hbplugin.MovesLive || got[1].Fate != hbplugin.Untold {
+	if err != nil || len(got) != 2 || got[0].Fate != hbplugin.MovesLive || got[1].Fate != hbplugin.Unknown {
 		t.Errorf("%+v, %v", got, err)
 	}
 }
@@ -180,10 +180,10 @@ func TestClaimsAreAllOrNone(t *testing.T) {
 
 func TestRecordsOf(t *testing.T) {
 	since := time.Unix(1000, 0)
-	at := func(s int64, guest, uuid string) migrate.Record {
-		return migrate.Record{Guest: guest, UUID: uuid, Started: time.Unix(s-50, 0), Ended: time.Unix(s, 0)}
+	at := func(s int64, guest, uuid string) record.Record {
+		return record.Record{Guest: guest, UUID: uuid, Started: time.Unix(s-50, 0), Ended: time.Unix(s, 0)}
 	}
-	records := []migrate.Record{at(999, "db", "AA"), at(1000, "db", "aa"), at(1001, "DB2", "aa"), at(1002, "db", ""),
+	records := []record.Record{at(999, "db", "AA"), at(1000, "db", "aa"), at(1001, "DB2", "aa"), at(1002, "db", ""),
 		at(1003, "db", "bb"), at(1004, "r", "cc")}
 	for _, tt := range []struct {
 		name string
@@ -211,8 +211,8 @@ func TestTraceOutlivesTheNote(t *testing.T) {
 		return []notes.Guest{{Resource: "rsc", Guest: "Web 1", UUID: "aa"}}, nil
 	}
 	now := time.Now()
-	p.from.Records = func() ([]migrate.Record, error) {
-		return []migrate.Record{{Guest: "Web 1", UUID: "aa", Outcome: migrate.Moved, Ended: now.Add(time.Second)}}, nil
+	p.from.Records = func() ([]record.Record, error) {
+		return []record.Record{{Guest: "Web 1", UUID: "aa", Outcome: record.Moved, Ended: now.Add(time.Second)}}, nil
 	}
 	if _, err := p.AtShutdown(t.Context()); err == nil {
 		t.Error("a mute manager has told something")

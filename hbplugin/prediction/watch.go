@@ -1,10 +1,14 @@
 package prediction
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -37,16 +41,6 @@ type Watch struct {
 	Status    func(ctx context.Context, line string) error // sets the part of the status line; an error ends Run
 	Busy      func() bool                                  // guests are leaving, and need the processors
 	Log       logrus.FieldLogger
-}
-
-// String names the task.
-func (Watch) String() string { return "prediction" }
-
-// Ready is closed: the task needs no time to begin.
-func (Watch) Ready() <-chan struct{} {
-	c := make(chan struct{})
-	close(c)
-	return c
 }
 
 // Run asks until ctx ends, which is no error.
@@ -91,10 +85,10 @@ func (w Watch) Run(ctx context.Context) error {
 func (w Watch) cannotTell(err error) {
 	log := w.Log.WithError(err)
 	if errors.Is(err, managers.ErrNone) {
-		log.Info("it cannot be told which guests would move live")
+		log.Info("cannot predict which guests would move live")
 		return
 	}
-	log.Warn("it cannot be told which guests would move live")
+	log.Warn("cannot predict which guests would move live")
 }
 
 // errStandby is why nothing is asked: the node is being emptied, or is empty.
@@ -129,18 +123,62 @@ func jitter(d time.Duration) time.Duration { return rand.N(d/jitterShare + 1) }
 
 // logChange tells an operator of a verdict.
 func logChange(log logrus.FieldLogger, v hbplugin.Verdict) {
-	log = log.WithFields(logrus.Fields{"guest": v.Resource, "verdict": string(v.Fate)})
-	for name, text := range map[string]string{"why": v.Why, "remedy": v.Remedy} {
-		if text != "" {
-			log = log.WithField(name, text)
-		}
-	}
+	log = log.WithFields(verdict.Fields(v))
 	switch {
 	case v.Fate.KeepsRunning():
 		log.Infof("guest %s would move live again at a shutdown of this node", v.Resource)
-	case v.Fate == hbplugin.Untold:
-		log.Warnf("guest %s: %s whether it would move live at a shutdown of this node", v.Resource, hbplugin.Untold)
+	case v.Fate == hbplugin.Unknown:
+		log.Warnf("guest %s: %s whether it would move live at a shutdown of this node", v.Resource, hbplugin.Unknown)
 	default:
 		log.Warnf("guest %s would not move live at a shutdown of this node: it %s", v.Resource, verdict.Words(v))
 	}
+}
+
+// latest is the last verdict of each guest.
+type latest map[string]hbplugin.Verdict
+
+// update replaces the verdicts, and returns those that are not logged yet, by guest: a guest would not
+// move live, or for another reason than before, or it would again.
+func (l latest) update(verdicts []hbplugin.Verdict) []hbplugin.Verdict {
+	var changed []hbplugin.Verdict
+	old := maps.Clone(l)
+	clear(l)
+	for _, v := range verdicts {
+		before, known := old[v.Resource]
+		switch {
+		case v.Fate.KeepsRunning() && (!known || before.Fate.KeepsRunning()):
+		case v.Fate == hbplugin.Unknown && before.Fate == hbplugin.Unknown: // the words of an error may differ each time
+		case !v.Fate.KeepsRunning() && before.Fate == v.Fate && before.Why == v.Why && before.Remedy == v.Remedy:
+		default:
+			changed = append(changed, v)
+		}
+		l[v.Resource] = v
+	}
+	slices.SortFunc(changed, func(a, b hbplugin.Verdict) int { return cmp.Compare(a.Resource, b.Resource) })
+	return changed
+}
+
+// line is the prediction in a status line; empty where all would move live.
+func (l latest) line() string {
+	not, unknown := 0, 0
+	for _, v := range l {
+		switch {
+		case v.Fate.KeepsRunning():
+		case v.Fate == hbplugin.Unknown:
+			unknown++
+		default:
+			not++
+		}
+	}
+	var parts []string
+	if not > 0 {
+		parts = append(parts, fmt.Sprintf("%d of %d guests would not move live", not, len(l)))
+	}
+	if unknown > 0 {
+		parts = append(parts, fmt.Sprintf("%d of %d guests cannot be predicted", unknown, len(l)))
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	return strings.Join(parts, ", ") + ": type journalctl -u vmferryd"
 }

@@ -15,7 +15,8 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/vmferry/vmferry/hbplugin"
-	"github.com/vmferry/vmferry/migrate"
+	"github.com/vmferry/vmferry/migrate/endpoint"
+	"github.com/vmferry/vmferry/migrate/record"
 	"github.com/vmferry/vmferry/resource/elsewhere"
 	"github.com/vmferry/vmferry/resource/notes"
 )
@@ -90,8 +91,8 @@ func predictorOf(managers ...hbplugin.Cluster) *Predictor {
 		Managers: all,
 		Notes:    func() ([]notes.Guest, error) { return nil, nil },
 		Here:     func(context.Context) ([]string, error) { return nil, nil },
-		Records:  func() ([]migrate.Record, error) { return nil, nil },
-		Open:     func(context.Context, string) (migrate.Host, error) { return nil, errors.New("no libvirt") },
+		Records:  func() ([]record.Record, error) { return nil, nil },
+		Open:     func(context.Context, string) (endpoint.Host, error) { return nil, errors.New("no libvirt") },
 	})
 }
 
@@ -107,7 +108,7 @@ func restarts(name, why string) hbplugin.Verdict {
 }
 
 func untold(name, why string) hbplugin.Verdict {
-	return hbplugin.Verdict{Resource: name, Fate: hbplugin.Untold, Why: why}
+	return hbplugin.Verdict{Resource: name, Fate: hbplugin.Unknown, Why: why}
 }
 
 func TestChanges(t *testing.T) {
@@ -120,25 +121,25 @@ func TestChanges(t *testing.T) {
 	}{
 		{"all is well", nil, allLive("a", "b"), "", ""},
 		{"one would be restarted", nil, append(allLive("a"), restarts("db", "banned")), "db",
-			"1 of 2 guests would not move live: see journalctl -u vmferryd"},
+			"1 of 2 guests would not move live: type journalctl -u vmferryd"},
 		{"still", []hbplugin.Verdict{restarts("db", "banned")}, []hbplugin.Verdict{restarts("db", "banned")}, "",
-			"1 of 1 guests would not move live: see journalctl -u vmferryd"},
+			"1 of 1 guests would not move live: type journalctl -u vmferryd"},
 		{"for another reason", []hbplugin.Verdict{restarts("db", "banned")},
 			[]hbplugin.Verdict{restarts("db", "no memory")}, "db",
-			"1 of 1 guests would not move live: see journalctl -u vmferryd"},
+			"1 of 1 guests would not move live: type journalctl -u vmferryd"},
 		{"worse", []hbplugin.Verdict{restarts("db", "banned")}, []hbplugin.Verdict{stops}, "db",
-			"1 of 1 guests would not move live: see journalctl -u vmferryd"},
+			"1 of 1 guests would not move live: type journalctl -u vmferryd"},
 		{"well again", []hbplugin.Verdict{restarts("db", "banned")}, allLive("db"), "db", ""},
 		{"gone", []hbplugin.Verdict{restarts("db", "banned")}, allLive("a"), "", ""},
 		{"back, and no better", allLive("a"), append(allLive("a"), restarts("db", "banned")), "db",
-			"1 of 2 guests would not move live: see journalctl -u vmferryd"},
+			"1 of 2 guests would not move live: type journalctl -u vmferryd"},
 		{"nobody can tell", allLive("a"), []hbplugin.Verdict{untold("a", "x")}, "a",
-			"of 1 of 1 guests it cannot be told: see journalctl -u vmferryd"},
+			"1 of 1 guests cannot be predicted: type journalctl -u vmferryd"},
 		{"nobody can tell, in other words", []hbplugin.Verdict{untold("a", "x")},
 			[]hbplugin.Verdict{untold("a", "y")}, "",
-			"of 1 of 1 guests it cannot be told: see journalctl -u vmferryd"},
+			"1 of 1 guests cannot be predicted: type journalctl -u vmferryd"},
 		{"both", nil, []hbplugin.Verdict{restarts("db", "x"), untold("a", "y")}, "a db",
-			"1 of 2 guests would not move live, of 1 of 2 guests it cannot be told: see journalctl -u vmferryd"},
+			"1 of 2 guests would not move live, 1 of 2 guests cannot be predicted: type journalctl -u vmferryd"},
 		{"in standby", []hbplugin.Verdict{stops}, nil, "", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -225,7 +226,7 @@ func TestWatch(t *testing.T) {
 				t.Errorf("the log has no %q:\n%s", want, log)
 			}
 		}
-		if line != "1 of 2 guests would not move live: see journalctl -u vmferryd" ||
+		if line != "1 of 2 guests would not move live: type journalctl -u vmferryd" ||
 			strings.Contains(log, "guest=web") {
 			t.Errorf("line %q, log\n%s", line, log)
 		}

@@ -58,7 +58,7 @@ const (
 )
 
 // ShortConsensus is a consensus that shortens After. Corosync's default, 1.2 times the token, is for three nodes and
-// more, which must hear of each other who is lost. Of two nodes the survivor has nobody to agree with, and
+// more, which must agree on who is lost. Of two nodes the survivor has nobody to agree with, and
 // corosync.conf(5) calls any consensus between join and token safe. A fifth of the token is what cman set by itself for
 // two nodes. It is false where there are more nodes, or the consensus is short already.
 func (d Detection) ShortConsensus() (time.Duration, bool) {

@@ -11,11 +11,6 @@ type hosts struct {
 	nodes []string // names of nodes, which need not have one
 }
 
-func (h *hosts) add(o hosts) {
-	h.links = append(h.links, o.links...)
-	h.nodes = append(h.nodes, o.nodes...)
-}
-
 // parseCorosync reads corosync.conf(5): ringX_addr and name of each node, memberaddr of older versions, and the host of
 // a quorum device. It skips what it does not know.
 func parseCorosync(text string) hosts {

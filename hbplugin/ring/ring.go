@@ -70,7 +70,8 @@ func (r *Reader) read(ctx context.Context) ([]netip.Addr, error) {
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			errs = append(errs, fmt.Errorf("find the addresses of the cluster's nodes: %w", err))
 		}
-		all.add(parse(string(text)))
+		found := parse(string(text))
+		all.links, all.nodes = append(all.links, found.links...), append(all.nodes, found.nodes...)
 	}
 	if r.Also != nil {
 		for _, node := range slices.Clone(all.nodes) {

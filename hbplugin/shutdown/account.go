@@ -35,7 +35,7 @@ func Account(
 		case i >= 0:
 			d.Fate, d.Why = hbplugin.Stays, left[i].Stuck
 		case !traced:
-			d.Fate, d.Why = hbplugin.Untold, "nothing is known of it"
+			d.Fate, d.Why = hbplugin.Unknown, "nothing is known of it"
 		default:
 			d.Fate, d.Why = verdict.Became(trace)
 			d.To = otherNode(trace)
@@ -81,20 +81,19 @@ func (d Departure) String() string {
 	case d.Fate == hbplugin.Stays:
 		return d.because("is still here")
 	case d.To != "":
-		return d.because("has left, nobody knows how, and runs on " + d.To)
+		return d.because("has left in an unknown way, and runs on " + d.To)
 	}
-	return d.because("cannot be told of")
+	return d.because("has an unknown fate")
 }
 
 func (d Departure) because(text string) string {
-	if d.Said.Fate.KeepsRunning() && d.Fate != hbplugin.Untold {
+	if d.Said.Fate.KeepsRunning() && d.Fate != hbplugin.Unknown {
 		text = "was to move live, and " + text
 	}
 	if d.Why == "" {
 		return text
 	}
-	isBreak := func(r rune) bool { return r == '\n' || r == '\r' }
-	return text + " (" + strings.Join(strings.FieldsFunc(d.Why, isBreak), "; ") + ")"
+	return text + " (" + verdict.Line(d.Why) + ")"
 }
 
 // Summary is an account in one line: how many guests were moved live, and what became of each other one.

@@ -7,19 +7,19 @@ import (
 
 	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/hbplugin/verdict"
-	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/ladder"
+	"github.com/vmferry/vmferry/migrate/record"
 )
 
 // traceOf is what is known of a guest that left n1: where it is, and its records.
-func traceOf(nodes string, records ...migrate.Record) verdict.Trace {
+func traceOf(nodes string, records ...record.Record) verdict.Trace {
 	return verdict.Trace{Node: "n1", Nodes: strings.Fields(nodes), Records: records}
 }
 
 func TestAccount(t *testing.T) {
-	moved := migrate.Record{Outcome: migrate.Moved}
-	failed := migrate.Record{Outcome: migrate.Stayed, Error: "no route to n2"}
-	down := migrate.Record{Outcome: migrate.Ended, Rung: ladder.Shutdown, Error: "requested no migration"}
+	moved := record.Record{Outcome: record.Moved}
+	failed := record.Record{Outcome: record.Stayed, Error: "no route to n2"}
+	down := record.Record{Outcome: record.Ended, Rung: ladder.Shutdown, Error: "requested no migration"}
 	said := func(f hbplugin.Fate, why string) hbplugin.Verdict { return hbplugin.Verdict{Fate: f, Why: why} }
 	live := said(hbplugin.MovesLive, "")
 	for _, tt := range []struct {
@@ -37,18 +37,18 @@ func TestAccount(t *testing.T) {
 			"g was to move live, and was stopped and started again on n2 (it was shut down; requested no migration)"},
 		{"without a word before", hbplugin.Verdict{}, "", traceOf("n2", down),
 			"g was stopped and started again on n2 (it was shut down; requested no migration)"},
-		{"nobody could tell before", said(hbplugin.Untold, "no answer"), "", traceOf("n2", down),
+		{"nobody could tell before", said(hbplugin.Unknown, "no answer"), "", traceOf("n2", down),
 			"g was stopped and started again on n2 (it was shut down; requested no migration)"},
 		{"pinned", said(hbplugin.Stops, "location constraint pin-a"), "", traceOf("", down),
 			"g was stopped and runs nowhere (location constraint pin-a)"},
 		{"to be restarted, and not up yet", said(hbplugin.Restarts, "allow-migrate is not set"), "", traceOf("", down),
 			"g was stopped and has not started elsewhere yet (allow-migrate is not set)"},
 		{"another agent's", live, "", traceOf("n2"),
-			"g has left, nobody knows how, and runs on n2 (no record on this node says how it left)"},
+			"g has left in an unknown way, and runs on n2 (no record on this node says how it left)"},
 		{"the manager is mute", live, "", verdict.Trace{Node: "n1", Lost: errors.New("crm_mon:\nno answer")},
-			"g cannot be told of (where it is now is not known: crm_mon:; no answer)"},
+			"g has an unknown fate (where it is now is not known: crm_mon:; no answer)"},
 		{"the manager is mute, and a record is there", live, "",
-			verdict.Trace{Node: "n1", Lost: errors.New("x"), Records: []migrate.Record{moved}}, "g was moved live"},
+			verdict.Trace{Node: "n1", Lost: errors.New("x"), Records: []record.Record{moved}}, "g was moved live"},
 		{"still here", said(hbplugin.Restarts, "allow-migrate is not set"), "blocked", traceOf("n1"),
 			"g is still here (blocked)"},
 	} {
@@ -66,7 +66,7 @@ func TestAccount(t *testing.T) {
 		})
 	}
 	got := Account([]string{"g", "h"}, nil, nil, nil)
-	if s := Summary(got); s != "g cannot be told of (nothing is known of it), h cannot be told of (nothing is known of it)" {
+	if s := Summary(got); s != "g has an unknown fate (nothing is known of it), h has an unknown fate (nothing is known of it)" {
 		t.Errorf("without a trace: %q", s)
 	}
 }

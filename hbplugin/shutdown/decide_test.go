@@ -175,12 +175,12 @@ func TestDecide(t *testing.T) {
 			name: "let go already: whatever is seen now, it is over",
 			o:    draining(func(o *Observed) { o.Released = true }),
 			want: release,
-			line: "released: the shutdown goes on",
+			line: "released: the shutdown continues",
 		}, {
 			name: "systemd stops the daemon after the drain",
 			o:    draining(func(o *Observed) { o.Released, o.Asked = true, true }),
 			want: leave,
-			line: "released: the shutdown goes on",
+			line: "released: the shutdown continues",
 		}, {
 			name: "systemd stops the daemon during the drain",
 			o:    draining(func(o *Observed) { o.Asked = true }),

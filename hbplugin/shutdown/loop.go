@@ -31,27 +31,16 @@ const (
 	logAgain = 30 * time.Second
 )
 
-// Guests says which guests have a process on this node, whatever the cluster
-// manager thinks. An error means "cannot tell".
-type Guests interface {
-	// Here lists their names.
-	Here(ctx context.Context) ([]string, error)
-}
-
-// System reports whether systemd is taking the system down.
-type System interface {
-	// Stopping is true from the moment at which the shutdown can no longer be called off.
-	Stopping(ctx context.Context) (bool, error)
-}
-
-// Options is what a Loop needs.
+// Options is what a Loop needs. An error of a question means "cannot tell".
 type Options struct {
 	Manager hbplugin.Manager
-	Guests  Guests
-	System  System
-	Intent  Intent
-	Notify  func(state string) // sends one sd_notify(3) assignment; must not block
-	Log     logrus.FieldLogger
+	// Here lists the guests that have a process on this node, whatever the cluster manager thinks.
+	Here func(ctx context.Context) ([]string, error)
+	// Stopping is true from the moment at which systemd's shutdown can no longer be called off.
+	Stopping func(ctx context.Context) (bool, error)
+	Intent   Intent
+	Notify   func(state string) // sends one sd_notify(3) assignment; must not block
+	Log      logrus.FieldLogger
 
 	Window     time.Duration // the longest drain before logind's limit; zero: that limit
 	StopWindow time.Duration // the longest drain once systemd has asked the daemon to stop
@@ -71,53 +60,53 @@ type Options struct {
 	// them is nobody's to move. An error means "cannot tell".
 	Claims func(ctx context.Context) ([]hbplugin.Claim, error)
 
-	// Deadline, when not nil, is told by when the node is to be empty, whenever that changes: the end of the
+	// Deadline, when not nil, gets the time by which the node is to be empty, whenever that changes: the end of the
 	// window while a drain is under way, and the zero time when none is. It must not block.
 	Deadline func(until time.Time)
 }
 
 // Loop is the task that drains. Its methods may be called from any goroutine.
 type Loop struct {
-	o      Options
-	events chan logind.Event
-	stop   chan struct{}
-	alive  chan chan struct{}
-	looks  chan looked
-	acts   chan acted
-	ready  chan struct{}
-	ended  chan struct{}
-
-	outlooks    chan string
-	predictions chan predicted
-	traceds     chan traced
+	o         Options
+	mail      chan func(*round) // what Run is to take in, from whoever has something to say
+	stop      chan struct{}
+	ready     chan struct{}
+	markReady func()
+	ended     chan struct{}
 }
 
 // New returns a loop that waits for Run.
 func New(o Options) *Loop {
-	return &Loop{
-		o: o, events: make(chan logind.Event), stop: make(chan struct{}, 2), alive: make(chan chan struct{}),
-		looks: make(chan looked, 1), acts: make(chan acted, 1), ready: make(chan struct{}), ended: make(chan struct{}),
-		outlooks: make(chan string), predictions: make(chan predicted), traceds: make(chan traced),
-	}
+	ready := make(chan struct{})
+	return &Loop{o: o, mail: make(chan func(*round)), stop: make(chan struct{}, 2), ready: ready,
+		markReady: sync.OnceFunc(func() { close(ready) }), ended: make(chan struct{})}
 }
-
-// String names the task.
-func (*Loop) String() string { return "drain" }
 
 // Ready is closed once a delay lock is held.
 func (l *Loop) Ready() <-chan struct{} { return l.ready }
 
-// Tell hands over what logind said. It fails when ctx or the loop has ended;
-// the lock in e is then still the caller's.
-func (l *Loop) Tell(ctx context.Context, e logind.Event) error {
+// post has Run call take. It fails when ctx or the loop has ended.
+func (l *Loop) post(ctx context.Context, take func(*round)) error {
 	select {
-	case l.events <- e:
+	case l.mail <- take:
 		return nil
 	case <-ctx.Done():
-		return ctx.Err()
+		return context.Cause(ctx)
 	case <-l.ended:
 		return context.Canceled
 	}
+}
+
+// Handle takes in what logind said. It fails when ctx or the loop has ended;
+// the lock in e is then still the caller's.
+func (l *Loop) Handle(ctx context.Context, e logind.Event) error {
+	return l.post(ctx, func(r *round) { r.handle(e) })
+}
+
+// Outlook sets what the status line says of the guests while no shutdown is going on, such as how many would not move
+// live; empty for nothing. It fails when ctx or the loop has ended.
+func (l *Loop) Outlook(ctx context.Context, line string) error {
+	return l.post(ctx, func(r *round) { r.outlook = line })
 }
 
 // Stop asks the loop to end: at once where nothing is going on, after the
@@ -132,14 +121,10 @@ func (l *Loop) Stop() {
 // Alive returns nil once the loop itself has answered, which proves that it
 // turns; it never waits for the manager or logind.
 func (l *Loop) Alive(ctx context.Context) error {
-	answer := make(chan struct{})
-	select {
-	case l.alive <- answer:
-		<-answer
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("the drain loop does not answer: %w", context.Cause(ctx))
+	if err := l.post(ctx, func(*round) {}); err != nil {
+		return fmt.Errorf("the drain loop does not answer: %w", err)
 	}
+	return nil
 }
 
 // Run watches and drains until Stop, or until ctx ends. Either way the lock is
@@ -182,7 +167,7 @@ type round struct {
 	asks     int       // calls of Stop
 	began    time.Time // of what is going on: drain, undo or stop
 	era      int       // counts what has been going on
-	until    time.Time // what Deadline was told
+	until    time.Time // what Deadline got
 
 	seen      Observed // all of it but Spent and Window
 	looking   bool
@@ -258,21 +243,10 @@ func (r *round) wait(ctx context.Context, d Decision) bool {
 	case <-ctx.Done():
 		return false
 	case <-tick:
-	case e := <-r.events:
-		r.heard(e)
+	case take := <-r.mail:
+		take(r)
 	case <-r.stop:
 		r.askedToStop()
-	case res := <-r.looks:
-		r.saw(res)
-	case res := <-r.acts:
-		r.did(res)
-	case f := <-r.predictions:
-		r.takePrediction(f)
-	case t := <-r.traceds:
-		r.accounted(t)
-	case r.outlook = <-r.outlooks:
-	case answer := <-r.alive:
-		close(answer)
 	}
 	return true
 }
@@ -298,8 +272,8 @@ func Every(poll, took time.Duration) time.Duration {
 	return max(poll, min(lookShare*took, lookMost))
 }
 
-// heard takes in what logind says.
-func (r *round) heard(e logind.Event) {
+// handle takes in what logind says.
+func (r *round) handle(e logind.Event) {
 	if !e.Up {
 		return
 	}
@@ -316,14 +290,6 @@ func (r *round) heard(e logind.Event) {
 	r.seen.Announced = e.Preparing
 	r.record = drainRecord{}
 	r.begin()
-}
-
-func (r *round) markReady() {
-	select {
-	case <-r.ready:
-	default:
-		close(r.ready)
-	}
 }
 
 // askedToStop takes in a SIGTERM. A drain that continues gets the time that
@@ -368,7 +334,7 @@ func (r *round) letGo(ctx context.Context) {
 			case err != nil && ctx.Err() == nil:
 				r.o.Log.WithError(err).Warn("the shutdown may wait for logind's whole limit")
 			case started:
-				r.o.Log.Info("the shutdown goes on: only libvirt held it, for what will not leave")
+				r.o.Log.Info("the shutdown continues: only libvirt delayed it, for guests that do not move")
 			}
 		})
 	}

@@ -186,7 +186,7 @@ type bench struct {
 	mu     sync.Mutex
 	log    strings.Builder
 	states []string
-	untils []time.Duration // what Deadline was told, from the start on; -1 for none
+	untils []time.Duration // what Deadline got, from the start on; -1 for none
 }
 
 const delayMax = 10 * time.Minute
@@ -205,7 +205,7 @@ func runAt(t *testing.T, node *fake, path string, script func(b *bench)) {
 		b := &bench{t: t, node: node, path: path, start: time.Now(), done: make(chan error, 1)}
 		log.SetOutput(b)
 		o := Options{
-			Manager: node, Guests: node, System: node, Intent: Intent{Path: path}, Log: log,
+			Manager: node, Here: node.Here, Stopping: node.Stopping, Intent: Intent{Path: path}, Log: log,
 			Notify: b.notify, StopWindow: 9 * time.Minute, Poll: time.Second, Proceed: node.Proceed,
 			Deadline: b.deadline,
 		}
@@ -275,7 +275,7 @@ func (b *bench) say(preparing bool) {
 		b.lock = &lock{}
 		e.Lock = b.lock
 	}
-	if err := b.loop.Tell(b.t.Context(), e); err != nil {
+	if err := b.loop.Handle(b.t.Context(), e); err != nil {
 		b.t.Fatal(err)
 	}
 	synctest.Wait()
@@ -619,7 +619,7 @@ func TestLogindIsLostDuringDrain(t *testing.T) {
 	run(t, &fake{guests: []string{"g1"}, leave: 20 * time.Second}, func(b *bench) {
 		b.say(true)
 		b.after(5 * time.Second)
-		if err := b.loop.Tell(b.t.Context(), logind.Event{}); err != nil {
+		if err := b.loop.Handle(b.t.Context(), logind.Event{}); err != nil {
 			t.Fatal(err)
 		}
 		b.after(5 * time.Second)
@@ -661,7 +661,7 @@ func TestStandbyOfADeadDaemonIsTakenBack(t *testing.T) {
 func TestShortLimitIsSaid(t *testing.T) {
 	run(t, &fake{}, func(b *bench) {
 		e := logind.Event{Up: true, DelayMax: 5 * time.Second, Lock: &lock{}}
-		if err := b.loop.Tell(b.t.Context(), e); err != nil {
+		if err := b.loop.Handle(b.t.Context(), e); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()
@@ -699,7 +699,7 @@ func TestTellAfterTheEnd(t *testing.T) {
 	run(t, &fake{}, func(b *bench) {
 		b.loop.Stop()
 		b.ended()
-		if err := b.loop.Tell(b.t.Context(), logind.Event{Up: true}); err == nil {
+		if err := b.loop.Handle(b.t.Context(), logind.Event{Up: true}); err == nil {
 			t.Error("an event was taken by nobody")
 		}
 	})

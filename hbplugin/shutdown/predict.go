@@ -27,19 +27,6 @@ type drainRecord struct {
 	accounting bool // it is being found out what became of them
 }
 
-// predicted is the answer of Options.Predict, and traced that of Options.Trace, for the drain that began at since.
-type (
-	predicted struct {
-		since time.Time
-		said  []hbplugin.Verdict
-		err   error
-	}
-	traced struct {
-		since  time.Time
-		traces map[string]verdict.Trace
-	}
-)
-
 // predict asks once in a drain, at its begin, what becomes of the guests.
 func (r *round) predict(ctx context.Context) {
 	if !r.record.since.IsZero() {
@@ -51,24 +38,22 @@ func (r *round) predict(ctx context.Context) {
 	}
 	r.seen.Predicting = true
 	since := r.record.since
+	type prediction struct {
+		said []hbplugin.Verdict
+		err  error
+	}
 	r.work.Go(func() {
-		f := predicted{since: since}
-		answer := inTime(ctx, predictTime, func(ctx context.Context) predicted {
+		p := inTime(ctx, predictTime, prediction{err: context.DeadlineExceeded}, func(ctx context.Context) prediction {
 			said, err := r.o.Predict(ctx)
-			return predicted{since, said, err}
+			return prediction{said, err}
 		})
-		if answer != nil {
-			f = *answer
-		} else {
-			f.err = context.DeadlineExceeded
-		}
-		hand(ctx, r.predictions, f)
+		_ = r.post(ctx, func(r *round) { r.takePrediction(since, p.said, p.err) }) // unless the loop has ended
 	})
 }
 
-// inTime calls f and returns its answer, or nil where that has not come within limit, even from an f that does not
-// heed its context.
-func inTime[T any](ctx context.Context, limit time.Duration, f func(context.Context) T) *T {
+// inTime calls f and returns its answer, or none where that has not come within limit, even from an f that ignores
+// its context.
+func inTime[T any](ctx context.Context, limit time.Duration, none T, f func(context.Context) T) T {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	answer := make(chan T, 1)
 	go func() {
@@ -77,55 +62,37 @@ func inTime[T any](ctx context.Context, limit time.Duration, f func(context.Cont
 	}()
 	select {
 	case a := <-answer:
-		return &a
+		return a
 	case <-ctx.Done():
 	}
 	select {
 	case a := <-answer: // both were so
-		return &a
+		return a
 	default:
-		return nil
-	}
-}
-
-// hand gives the loop an answer, unless the loop has ended.
-func hand[T any](ctx context.Context, to chan<- T, answer T) {
-	select {
-	case to <- answer:
-	case <-ctx.Done():
+		return none
 	}
 }
 
 // takePrediction takes in what becomes of the guests, and names those that will not move live, before standby is set.
-func (r *round) takePrediction(f predicted) {
-	if !f.since.Equal(r.record.since) {
+func (r *round) takePrediction(since time.Time, said []hbplugin.Verdict, err error) {
+	if !since.Equal(r.record.since) {
 		return // of a drain that was called off
 	}
 	r.seen.Predicting = false
-	r.record.said = f.said
-	if f.err != nil {
-		r.o.Log.WithError(f.err).Warn("it cannot be told which guests will move live")
+	r.record.said = said
+	if err != nil {
+		r.o.Log.WithError(err).Warn("cannot predict which guests will move live")
 	}
-	for _, v := range f.said {
+	for _, v := range said {
 		switch {
-		case v.Fate == hbplugin.Untold:
-			logVerdict(r.o.Log, v).Warn("guest " + v.Resource + ": cannot tell whether it will move live (" + v.Why +
-				")")
+		case v.Fate == hbplugin.Unknown:
+			r.o.Log.WithFields(verdict.Fields(v)).
+				Warn("guest " + v.Resource + ": cannot tell whether it will move live (" + v.Why + ")")
 		case !v.Fate.KeepsRunning():
-			logVerdict(r.o.Log, v).Warn("guest " + v.Resource + " will not move live: it " + verdict.Words(v))
+			r.o.Log.WithFields(verdict.Fields(v)).
+				Warn("guest " + v.Resource + " will not move live: it " + verdict.Words(v))
 		}
 	}
-}
-
-// logVerdict adds the fields of a verdict to a log.
-func logVerdict(log logrus.FieldLogger, v hbplugin.Verdict) logrus.FieldLogger {
-	fields := logrus.Fields{"guest": v.Resource}
-	for name, text := range map[string]string{"verdict": string(v.Fate), "remedy": v.Remedy} {
-		if text != "" {
-			fields[name] = text
-		}
-	}
-	return log.WithFields(fields)
 }
 
 // met notes the guests that are seen in a drain.
@@ -146,28 +113,26 @@ func (r *round) account(ctx context.Context) {
 		return
 	}
 	r.record.accounting = true
-	t, here := traced{since: r.record.since}, slices.Clone(r.record.here)
+	since, here := r.record.since, slices.Clone(r.record.here)
 	r.work.Go(func() {
-		answer := inTime(ctx, traceTime, func(ctx context.Context) map[string]verdict.Trace {
-			return r.o.Trace(ctx, here, t.since)
+		traces := inTime(ctx, traceTime, nil, func(ctx context.Context) map[string]verdict.Trace {
+			return r.o.Trace(ctx, here, since)
 		})
-		if answer != nil {
-			t.traces = *answer
-		}
-		hand(ctx, r.traceds, t)
+		_ = r.post(ctx, func(r *round) { r.accounted(since, traces) }) // unless the loop has ended
 	})
 }
 
 // accounted names every guest that was not moved live.
-func (r *round) accounted(t traced) {
-	if !t.since.Equal(r.record.since) {
+func (r *round) accounted(since time.Time, traces map[string]verdict.Trace) {
+	if !since.Equal(r.record.since) {
 		return
 	}
 	r.record.accounting = false
-	account := Account(r.record.here, r.seen.Guests, r.record.said, t.traces)
+	account := Account(r.record.here, r.seen.Guests, r.record.said, traces)
 	for _, d := range account {
 		if !d.Fate.KeepsRunning() {
-			log := logVerdict(r.o.Log, d.Said).WithFields(logrus.Fields{"guest": d.Guest, "became": string(d.Fate)})
+			log := r.o.Log.WithFields(verdict.Fields(d.Said)).WithFields(logrus.Fields{
+				"guest": d.Guest, "became": string(d.Fate)})
 			log.Warn("guest " + d.Guest + " " + d.String())
 		}
 	}

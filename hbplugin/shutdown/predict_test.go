@@ -11,7 +11,7 @@ import (
 
 	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/hbplugin/verdict"
-	"github.com/vmferry/vmferry/migrate"
+	"github.com/vmferry/vmferry/migrate/record"
 )
 
 // teller is a node whose guest db will not move live.
@@ -24,8 +24,8 @@ func teller() *fake {
 			{Resource: "web", Fate: hbplugin.MovesLive, To: "n2"},
 		},
 		trace: map[string]verdict.Trace{
-			"db":  {Node: "n1", Nodes: []string{"n2"}, Records: []migrate.Record{{Outcome: migrate.Ended}}},
-			"web": {Node: "n1", Nodes: []string{"n2"}, Records: []migrate.Record{{Outcome: migrate.Moved}}},
+			"db":  {Node: "n1", Nodes: []string{"n2"}, Records: []record.Record{{Outcome: record.Ended}}},
+			"web": {Node: "n1", Nodes: []string{"n2"}, Records: []record.Record{{Outcome: record.Moved}}},
 		},
 	}
 }
@@ -66,7 +66,7 @@ func TestGuestsAreNamed(t *testing.T) {
 // A guest of which nobody can tell is not said to stop.
 func TestUntoldIsNotStopped(t *testing.T) {
 	node := teller()
-	node.said = []hbplugin.Verdict{{Resource: "db", Fate: hbplugin.Untold, To: "n2",
+	node.said = []hbplugin.Verdict{{Resource: "db", Fate: hbplugin.Unknown, To: "n2",
 		Why: "node n2 was not examined: no answer"}}
 	run(t, node, func(b *bench) {
 		b.say(true)
@@ -154,7 +154,7 @@ func TestDeletedResource(t *testing.T) {
 				}
 				b.released(5 * time.Second)
 				b.wantStatus("released: what is left will not move: old: no longer a resource of the cluster; " +
-					"old is still here (no longer a resource of the cluster), web cannot be told of (nothing is known of it)")
+					"old is still here (no longer a resource of the cluster), web has an unknown fate (nothing is known of it)")
 			})
 		})
 	}

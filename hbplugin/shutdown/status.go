@@ -1,7 +1,6 @@
 package shutdown
 
 import (
-	"context"
 	"fmt"
 	"strings"
 
@@ -51,7 +50,7 @@ func (r *round) watchingLine() string {
 	case r.lock == nil:
 		return "watching: waiting for logind's shutdown delay lock"
 	case r.advised != "":
-		return "watching: a shutdown can be held for too short a time: " + r.advised
+		return "watching: a shutdown waits for too short a time: " + r.advised
 	}
 	return fmt.Sprintf("watching: a shutdown will wait up to %d s for guests to leave", int(r.window().Seconds()))
 }
@@ -60,7 +59,7 @@ func (r *round) watchingLine() string {
 func (r *round) notLive() string {
 	var list []hbplugin.Guest
 	for _, v := range r.record.said {
-		if !v.Fate.KeepsRunning() && v.Fate != hbplugin.Untold {
+		if !v.Fate.KeepsRunning() && v.Fate != hbplugin.Unknown {
 			list = append(list, hbplugin.Guest{Name: v.Resource})
 		}
 	}
@@ -68,19 +67,6 @@ func (r *round) notLive() string {
 		return ""
 	}
 	return "; will not move live: " + names(list)
-}
-
-// Outlook sets what the status line says of the guests while no shutdown is going on, such as how many would not move
-// live; empty for nothing. It fails when ctx or the loop has ended.
-func (l *Loop) Outlook(ctx context.Context, line string) error {
-	select {
-	case l.outlooks <- line:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-l.ended:
-		return context.Canceled
-	}
 }
 
 // withOutlook adds the outlook to a status line.

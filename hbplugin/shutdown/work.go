@@ -13,24 +13,33 @@ import (
 	"github.com/vmferry/vmferry/hbplugin/verdict"
 )
 
-// looked is what a look found; each part has its own error.
-type looked struct {
-	all      bool // the manager and the processes were asked too
-	stopping bool
-	sysErr   error
-	view     hbplugin.View
-	viewErr  error
-	here     []string
-	hereErr  error
-	adrift   []string // those of here that the manager is not configured to run, for certain
-	era      int      // the state of affairs in which it was begun
-	took     time.Duration
+// Seen is what the manager and the processes said in one look; each has its own error.
+type Seen struct {
+	view    hbplugin.View
+	viewErr error
+	here    []string
+	hereErr error
+	adrift  []string // those of here that the manager is not configured to run, for certain
 }
 
-// acted is what became of an act.
-type acted struct {
-	act Act
-	err error
+// LookAt asks for what the manager has here, and for the guests that have a process here, at once, so that one who does
+// not answer takes no time from the other. claims are those of the manager, wherever they are; nil where nobody knows.
+func LookAt(
+	ctx context.Context, view func(context.Context) (hbplugin.View, error),
+	here func(context.Context) ([]string, error),
+	claims func(context.Context) ([]hbplugin.Claim, error),
+) (s Seen) {
+	var wait sync.WaitGroup
+	wait.Go(func() { s.view, s.viewErr = view(ctx) })
+	wait.Go(func() { s.here, s.hereErr = here(ctx) })
+	wait.Wait()
+	extra := beside(s.here, s.view.Guests)
+	if len(extra) > 0 && s.view.Running && s.viewErr == nil && claims != nil {
+		if all, err := claims(ctx); err == nil {
+			s.adrift = Adrift(extra, all)
+		}
+	}
+	return s
 }
 
 // look starts a look unless one is under way or the last is fresh. It happens
@@ -42,35 +51,25 @@ func (r *round) look(ctx context.Context, what Look) {
 	r.looking, r.lookedAt = true, r.now
 	era, begun := r.era, r.now
 	r.work.Go(func() {
-		ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+		within, cancel := context.WithTimeout(ctx, lookTimeout)
 		defer cancel()
-		res := lookAt(ctx, r.o, what)
-		res.era, res.took = era, time.Since(begun)
-		r.looks <- res
+		var seen *Seen // nil where systemd alone was asked
+		var stopping bool
+		var err error
+		var wait sync.WaitGroup
+		wait.Go(func() { stopping, err = r.o.Stopping(within) })
+		if what == LookAll {
+			s := LookAt(within, r.o.Manager.View, r.o.Here, r.o.Claims)
+			seen = &s
+		}
+		wait.Wait()
+		took := time.Since(begun)
+		_ = r.post(ctx, func(r *round) { r.saw(era, took, answer(stopping, err), seen) }) // unless the loop has ended
 	})
 }
 
-// lookAt asks everybody at once, so that one who does not answer takes no time
-// from the others.
-func lookAt(ctx context.Context, o Options, what Look) looked {
-	res := looked{all: what == LookAll}
-	var wait sync.WaitGroup
-	wait.Go(func() { res.stopping, res.sysErr = o.System.Stopping(ctx) })
-	if res.all {
-		wait.Go(func() { res.view, res.viewErr = o.Manager.View(ctx) })
-		wait.Go(func() { res.here, res.hereErr = o.Guests.Here(ctx) })
-	}
-	wait.Wait()
-	if extra := Beside(res.here, res.view.Guests); len(extra) > 0 && res.view.Running && res.viewErr == nil && o.Claims != nil {
-		if claims, err := o.Claims(ctx); err == nil {
-			res.adrift = Adrift(extra, claims)
-		}
-	}
-	return res
-}
-
-// Beside are the guests with a process here that the manager does not have here. Most are about to leave, or to end.
-func Beside(here []string, managed []hbplugin.Guest) []string {
+// beside are the guests with a process here that the manager does not have here. Most are about to leave, or to end.
+func beside(here []string, managed []hbplugin.Guest) []string {
 	return slices.DeleteFunc(slices.Clone(here), func(name string) bool {
 		return slices.ContainsFunc(managed, func(g hbplugin.Guest) bool { return g.Name == name })
 	})
@@ -91,30 +90,28 @@ func Adrift(names []string, claims []hbplugin.Claim) []string {
 
 // saw takes in a look. One that was begun before a shutdown was announced or
 // called off is stale: a new one is begun at once.
-func (r *round) saw(res looked) {
+func (r *round) saw(era int, took time.Duration, stopping Answer, seen *Seen) {
 	r.looking = false
-	if res.era != r.era {
+	if era != r.era {
 		return
 	}
-	r.took = res.took
-	s := &r.seen
-	s.Heard, s.Stopping = true, answer(res.stopping, res.sysErr)
-	if !res.all {
-		return
+	r.took = took
+	r.seen.Heard, r.seen.Stopping = true, stopping
+	if seen != nil {
+		r.seen.Update(*seen)
+		r.met(r.seen.Guests)
 	}
-	s.Update(res.view, res.viewErr, res.here, res.hereErr, res.adrift)
-	r.met(s.Guests)
 }
 
-// Update takes in what the manager and the processes say. adrift are those of here that nobody will move.
-func (s *Observed) Update(view hbplugin.View, viewErr error, here []string, hereErr error, adrift []string) {
-	s.Looked = true
-	s.Running, s.Standby = answer(view.Running, viewErr), view.Standby
-	s.Guests = union(view.Guests, here, adrift)
-	s.Most = max(s.Most, len(s.Guests))
-	s.Blind = ""
-	if err := errors.Join(viewErr, hereErr); err != nil {
-		s.Blind = verdict.OneLine(err)
+// Update takes in what the manager and the processes say.
+func (o *Observed) Update(s Seen) {
+	o.Looked = true
+	o.Running, o.Standby = answer(s.view.Running, s.viewErr), s.view.Standby
+	o.Guests = union(s.view.Guests, s.here, s.adrift)
+	o.Most = max(o.Most, len(o.Guests))
+	o.Blind = ""
+	if err := errors.Join(s.viewErr, s.hereErr); err != nil {
+		o.Blind = verdict.OneLine(err)
 	}
 }
 
@@ -155,47 +152,46 @@ func (r *round) act(ctx context.Context, act Act) {
 	}
 	r.acting = true
 	r.work.Go(func() {
-		ctx, cancel := context.WithTimeout(ctx, actTimeout)
+		within, cancel := context.WithTimeout(ctx, actTimeout)
 		defer cancel()
-		r.acts <- acted{act, perform(ctx, r.o, act)}
+		err := Perform(within, r.o.Manager, r.o.Intent, act)
+		_ = r.post(ctx, func(r *round) { r.did(act, err) }) // unless the loop has ended
 	})
 }
 
-// perform notes first and asks second, and takes back in the other order, so
+// Perform notes first and asks second, and takes back in the other order, so
 // that no standby of ours is ever without its note.
-func perform(ctx context.Context, o Options, act Act) error {
+func Perform(ctx context.Context, m hbplugin.Manager, note Intent, act Act) error {
 	switch act {
 	case SetStandby:
-		if err := o.Intent.Set(); err != nil {
+		if err := note.Set(); err != nil {
 			return err
 		}
-		return o.Manager.Standby(ctx)
+		return m.Standby(ctx)
 	case ClearStandby:
-		if err := o.Manager.Unstandby(ctx); err != nil {
+		if err := m.Unstandby(ctx); err != nil {
 			return err
 		}
 	}
-	return o.Intent.Clear()
+	return note.Clear()
 }
 
 // did takes in what became of an act. A standby that was requested is ours
-// even when the asking failed: it may have been heard all the same.
-func (r *round) did(res acted) {
+// even when the asking failed: the request may be in effect all the same.
+func (r *round) did(act Act, err error) {
 	r.acting, r.actedAt = false, r.now
 	log := r.o.Log.WithField("manager", r.o.Manager.String())
-	switch res.act {
-	case SetStandby:
+	if act == SetStandby {
 		r.seen.Ours, r.seen.Tried = true, true
-		if res.err != nil {
-			log.WithError(res.err).Error("the node could not be put into standby")
-			return
-		}
+	}
+	switch {
+	case act == SetStandby && err != nil:
+		log.WithError(err).Error("the node could not be put into standby")
+	case act == SetStandby:
 		log.Info("the node is being put into standby")
+	case err != nil:
+		log.WithError(err).Error("standby could not be cleared")
 	default:
-		if res.err != nil {
-			log.WithError(res.err).Error("standby could not be cleared")
-			return
-		}
 		r.seen.Ours = false
 		log.Info("standby is cleared: guests may come back")
 	}

@@ -6,22 +6,22 @@ import (
 	"strings"
 
 	"github.com/vmferry/vmferry/hbplugin"
-	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/record"
 )
 
-// Trace is what can be told of one guest after the drain of the node that it was on.
+// Trace is what is known of one guest after the drain of the node that it was on.
 type Trace struct {
-	Node    string           // the node that was drained
-	Records []migrate.Record // of the guest, since the drain began, in the order in which they were written
-	Nodes   []string         // where it is now, by the cluster manager; empty where Lost is not nil
-	Busy    bool             // the manager is still at work on it there
-	Lost    error            // why Nodes is not known
-	There   *libvirt.Status  // what libvirt on the first of Nodes says of it; nil where that is not known
+	Node    string          // the node that was drained
+	Records []record.Record // of the guest, since the drain began, in the order in which they were written
+	Nodes   []string        // where it is now, by the cluster manager; empty where Lost is not nil
+	Busy    bool            // the manager is still at work on it there
+	Lost    error           // why Nodes is not known
+	There   *libvirt.Status // what libvirt on the first of Nodes says of it; nil where that is not known
 }
 
 // Became is what has become of the guest: the fate that it met, and why where it was not moved live. Where it runs
-// decides; how it came there is told by libvirt on that node, and by the records where that does not say.
+// decides; how it came there is known from libvirt on that node, and by the records where that does not say.
 func Became(t Trace) (fate hbplugin.Fate, why string) {
 	last, recorded := t.last()
 	switch {
@@ -34,39 +34,39 @@ func Became(t Trace) (fate hbplugin.Fate, why string) {
 	case t.There != nil && !t.There.State.Active():
 		why = fmt.Sprintf("the cluster manager has it on %s, and libvirt there says %s", t.Nodes[0], t.There.State)
 		if t.Busy || len(t.Nodes) > 1 {
-			return hbplugin.Untold, why
+			return hbplugin.Unknown, why
 		}
 		return hbplugin.Stops, join(ended(last), why) // its start there has failed
 	}
 	switch arrival := arrived(t.There); {
-	case arrival == "migrated", arrival == "" && recorded && last.Outcome == migrate.Moved:
+	case arrival == "migrated", arrival == "" && recorded && last.Outcome == record.Moved:
 		return hbplugin.MovesLive, ""
 	case arrival != "" || recorded:
 		return hbplugin.Restarts, ended(last)
 	}
-	return hbplugin.Untold, "no record on this node says how it left"
+	return hbplugin.Unknown, "no record on this node says how it left"
 }
 
 // unplaced is the fate of a guest of which nobody knows where it is now.
-func unplaced(t Trace, last migrate.Record, recorded bool) (hbplugin.Fate, string) {
-	if recorded && last.Outcome == migrate.Moved {
+func unplaced(t Trace, last record.Record, recorded bool) (hbplugin.Fate, string) {
+	if recorded && last.Outcome == record.Moved {
 		return hbplugin.MovesLive, ""
 	}
 	why := "where it is now is not known: " + t.Lost.Error()
 	if recorded {
 		why += "; " + ended(last)
 	}
-	return hbplugin.Untold, strings.TrimSuffix(why, "; ")
+	return hbplugin.Unknown, strings.TrimSuffix(why, "; ")
 }
 
 // last is the record of how the guest left, or was to leave. A state that was restored says nothing of that.
-func (t Trace) last() (migrate.Record, bool) {
+func (t Trace) last() (record.Record, bool) {
 	for _, r := range slices.Backward(t.Records) {
-		if r.Outcome != migrate.Restored {
+		if r.Outcome != record.Restored {
 			return r, true
 		}
 	}
-	return migrate.Record{}, false
+	return record.Record{}, false
 }
 
 // arrived is how the guest came to the node on which it runs: libvirt's reason for the running state, as long as no
@@ -79,14 +79,14 @@ func arrived(s *libvirt.Status) string {
 }
 
 // ended is how the guest was taken off its node, and why.
-func ended(r migrate.Record) string {
-	if r.Outcome != migrate.Ended {
+func ended(r record.Record) string {
+	if r.Outcome != record.Ended {
 		return r.Error
 	}
 	return join(r.Rung.Spec().Ended, r.Error)
 }
 
-// Agrees reports whether what was said before is what happened. Who could not tell has not said it.
+// Agrees reports whether what was said before is what happened. Unknown agrees with nothing.
 func Agrees(said, happened hbplugin.Fate) bool {
-	return said == happened && said != hbplugin.Untold || said.KeepsRunning() && happened.KeepsRunning()
+	return said == happened && said != hbplugin.Unknown || said.KeepsRunning() && happened.KeepsRunning()
 }

@@ -1,6 +1,7 @@
 package verdict
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -9,6 +10,8 @@ import (
 
 	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/migrate"
+	"github.com/vmferry/vmferry/migrate/preflight"
+	"github.com/vmferry/vmferry/resource/param"
 )
 
 // Answer is what one node answered about one guest.
@@ -19,14 +22,15 @@ type Answer struct {
 
 // notStarted are the checks of the pre-flight that a guest fails at a node which could not start it either: a move that
 // is refused for one of them does not end in a restart there. A start obeys the same rule about memory as a move.
-var notStarted = []string{migrate.CheckHypervisor, migrate.CheckDuplicate, migrate.CheckMemory, migrate.CheckDisk,
-	migrate.CheckNetwork, migrate.CheckFirmware}
+var notStarted = []string{preflight.CheckHypervisor, preflight.CheckDuplicate, preflight.CheckMemory, preflight.CheckDisk,
+	preflight.CheckNetwork, preflight.CheckFirmware}
 
 // Decide is the whole rule: what the cluster manager said of a guest, made true by what the nodes answered. answers
 // holds the node that the manager chose, and the other nodes that may start the guest where that one could not.
 func Decide(said hbplugin.Verdict, g Guest, answers map[string]Answer) hbplugin.Verdict {
 	v := said
-	if why, remedy := g.startsNowhere(); why != "" && v.To != "" {
+	// To a start with such a parameter the agent answers "not configured", which forbids all nodes.
+	if why, remedy := g.flaw(param.Problem.KeepsFromStarting); why != "" && v.To != "" {
 		v.Fate, v.To, v.Why, v.Remedy = hbplugin.Stops, "", join(v.Why, "the agent starts it nowhere: "+why),
 			join(v.Remedy, remedy)
 		return v
@@ -34,7 +38,7 @@ func Decide(said hbplugin.Verdict, g Guest, answers map[string]Answer) hbplugin.
 	switch said.Fate {
 	case hbplugin.MovesLive, hbplugin.MovesWith:
 		if i := slices.IndexFunc(g.Ruled, decides); i >= 0 {
-			v.Fate, v.Why = hbplugin.Untold,
+			v.Fate, v.Why = hbplugin.Unknown,
 				"a rule decides its parameter "+g.Ruled[i]+", and rules are not evaluated here"
 			return v
 		}
@@ -54,18 +58,13 @@ func (g Guest) stays() (why, remedy string) {
 	if !g.Params.Ladder.MovesLive() {
 		return "its ladder does not name live", "add live to the parameter ladder of resource " + g.Resource
 	}
-	for _, p := range g.Problems {
-		if !slices.Contains(g.Ruled, p.Param) { // else the rule may set it right
-			return p.Err.Error(), "correct the parameter " + p.Param + " of resource " + g.Resource
-		}
-	}
-	return "", ""
+	return g.flaw(func(param.Problem) bool { return true })
 }
 
-// startsNowhere is why the agent answers "not configured" to a start, which forbids all nodes.
-func (g Guest) startsNowhere() (why, remedy string) {
+// flaw is the first of the problems of the parameters that count.
+func (g Guest) flaw(counts func(param.Problem) bool) (why, remedy string) {
 	for _, p := range g.Problems {
-		if p.KeepsFromStarting() && !slices.Contains(g.Ruled, p.Param) {
+		if counts(p) && !slices.Contains(g.Ruled, p.Param) { // else the rule may set it right
 			return p.Err.Error(), "correct the parameter " + p.Param + " of resource " + g.Resource
 		}
 	}
@@ -84,8 +83,8 @@ func move(v hbplugin.Verdict, g Guest, answers map[string]Answer) hbplugin.Verdi
 	there, asked := answers[v.To]
 	switch {
 	case !asked || there.Err != nil:
-		v.Fate = hbplugin.Untold
-		v.Why = fmt.Sprintf("node %s was not examined: %v", v.To, reason(there.Err))
+		v.Fate = hbplugin.Unknown
+		v.Why = fmt.Sprintf("node %s was not examined: %v", v.To, cmp.Or(there.Err, errNotAsked))
 	case len(there.Refusals) > 0:
 		v.Fate = hbplugin.Restarts
 		v.Why, v.Remedy = words(there.Refusals)
@@ -126,9 +125,9 @@ func restart(v hbplugin.Verdict, answers map[string]Answer) hbplugin.Verdict {
 	return v
 }
 
-// hindrance is why a guest cannot be started on a node, as far as the node told.
+// hindrance is why a guest cannot be started on a node, as far as the node answered.
 func hindrance(a Answer) (why, remedy string) {
-	var found []*migrate.Refusal
+	var found []*preflight.Refusal
 	for _, r := range a.Refusals {
 		if slices.Contains(notStarted, r.Check) {
 			found = append(found, r)
@@ -142,7 +141,7 @@ func hindrance(a Answer) (why, remedy string) {
 }
 
 // words joins the reasons and the hints, each once.
-func words(refusals []*migrate.Refusal) (why, remedy string) {
+func words(refusals []*preflight.Refusal) (why, remedy string) {
 	for _, r := range refusals {
 		text := r.Reason
 		if r.Err != nil {
@@ -167,10 +166,3 @@ func join(a, b string) string {
 }
 
 var errNotAsked = errors.New("it was not asked")
-
-func reason(err error) error {
-	if err == nil {
-		return errNotAsked
-	}
-	return err
-}

@@ -11,7 +11,9 @@ import (
 
 	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/migrate"
+	"github.com/vmferry/vmferry/migrate/endpoint"
 	"github.com/vmferry/vmferry/migrate/ladder"
+	"github.com/vmferry/vmferry/migrate/preflight"
 	"github.com/vmferry/vmferry/resource/elsewhere"
 	"github.com/vmferry/vmferry/resource/notes"
 	"github.com/vmferry/vmferry/resource/ocf"
@@ -19,14 +21,14 @@ import (
 )
 
 var (
-	snapshot = &migrate.Refusal{Check: migrate.CheckSource, Reason: "it has a snapshot",
+	snapshot = &preflight.Refusal{Check: preflight.CheckSource, Reason: "it has a snapshot",
 		Hint: "type: virsh snapshot-delete web s"}
 	usualParams = param.Params{Ladder: ladder.Default}
-	noBridge    = &migrate.Refusal{Check: migrate.CheckNetwork, Reason: "n2 has no bridge br7", Hint: "make it"}
-	noImage     = &migrate.Refusal{Check: migrate.CheckDisk, Reason: "n2 lacks /srv/a.iso", Hint: "eject it"}
+	noBridge    = &preflight.Refusal{Check: preflight.CheckNetwork, Reason: "n2 has no bridge br7", Hint: "make it"}
+	noImage     = &preflight.Refusal{Check: preflight.CheckDisk, Reason: "n2 lacks /srv/a.iso", Hint: "eject it"}
 )
 
-func refused(r ...*migrate.Refusal) Answer {
+func refused(r ...*preflight.Refusal) Answer {
 	return Answer{Examination: migrate.Examination{Refusals: r}}
 }
 
@@ -60,12 +62,12 @@ func TestDecide(t *testing.T) {
 			hbplugin.Verdict{Resource: "web", Fate: hbplugin.Stops,
 				Why: "n2 lacks /srv/a.iso; for that it cannot be started on n2 either", Remedy: "eject it"}},
 		{"nor without its bridge", live, usual,
-			map[string]Answer{"n2": refused(&migrate.Refusal{Check: migrate.CheckNetwork, Reason: "n2 has no br77",
+			map[string]Answer{"n2": refused(&preflight.Refusal{Check: preflight.CheckNetwork, Reason: "n2 has no br77",
 				Hint: "make it"})},
 			hbplugin.Verdict{Resource: "web", Fate: hbplugin.Stops,
 				Why: "n2 has no br77; for that it cannot be started on n2 either", Remedy: "make it"}},
 		{"a disk that only a move would bring", live, usual,
-			map[string]Answer{"n2": {Examination: migrate.Examination{Refusals: []*migrate.Refusal{snapshot},
+			map[string]Answer{"n2": {Examination: migrate.Examination{Refusals: []*preflight.Refusal{snapshot},
 				Lacks: []string{"n2 lacks vda"}}}},
 			hbplugin.Verdict{Resource: "web", Fate: hbplugin.Stops,
 				Why:    "it has a snapshot; it cannot be started on n2: n2 lacks vda",
@@ -107,16 +109,16 @@ func TestDecide(t *testing.T) {
 				Problems: []param.Problem{{Param: "config", Err: &ocf.Error{Reason: "config is not set"}}},
 				Ruled:    []string{"config", "target-role"}},
 			map[string]Answer{"n2": {}},
-			hbplugin.Verdict{Resource: "web", Fate: hbplugin.Untold, To: "n2",
+			hbplugin.Verdict{Resource: "web", Fate: hbplugin.Unknown, To: "n2",
 				Why: "a rule decides its parameter config, and rules are not evaluated here"}},
 		{"one that matters to no move", live,
 			Guest{Resource: "web", Params: usualParams, Ruled: []string{"blackout_budget", "start"}},
 			map[string]Answer{"n2": {}}, live},
 		{"nobody asked the target", live, usual, nil,
-			hbplugin.Verdict{Resource: "web", Fate: hbplugin.Untold, To: "n2",
+			hbplugin.Verdict{Resource: "web", Fate: hbplugin.Unknown, To: "n2",
 				Why: "node n2 was not examined: it was not asked"}},
 		{"the examination failed", live, usual, map[string]Answer{"n2": {Err: errors.New("time is up")}},
-			hbplugin.Verdict{Resource: "web", Fate: hbplugin.Untold, To: "n2",
+			hbplugin.Verdict{Resource: "web", Fate: hbplugin.Unknown, To: "n2",
 				Why: "node n2 was not examined: time is up"}},
 		{"no place by the manager's word", banned, usual, nil, banned},
 		{"restarted by the manager's word", restarts, usual, map[string]Answer{"n2": refused(snapshot)}, restarts},
@@ -150,7 +152,7 @@ func (w *world) asker() Asker {
 			if node == "nowhere" {
 				return migrate.Request{}, errors.New("no URI")
 			}
-			return migrate.Request{Guest: g.Name, Target: node, Disks: migrate.DisksAuto}, nil
+			return migrate.Request{Guest: g.Name, Target: node, Disks: preflight.DisksAuto}, nil
 		},
 		Examine: func(ctx context.Context, req migrate.Request) (migrate.Examination, error) {
 			w.mu.Lock()
@@ -184,9 +186,9 @@ func TestAsk(t *testing.T) {
 			{Resource: "f", Fate: hbplugin.MovesLive, To: "n2"},
 			{Resource: "g", Fate: hbplugin.Restarts, To: "n2"}, {Resource: "h", Fate: hbplugin.MovesLive, To: "n2"},
 		}, at: map[string]migrate.Examination{
-			"ga n2": {}, "gb n2": {Refusals: []*migrate.Refusal{noImage}}, "gb n3": {},
-			"gg n2": {Refusals: []*migrate.Refusal{snapshot}},
-			"gh n2": {Refusals: []*migrate.Refusal{noImage}}, "gh n3": {}, // the manager does not start it on n3
+			"ga n2": {}, "gb n2": {Refusals: []*preflight.Refusal{noImage}}, "gb n3": {},
+			"gg n2": {Refusals: []*preflight.Refusal{snapshot}},
+			"gh n2": {Refusals: []*preflight.Refusal{noImage}}, "gh n3": {}, // the manager does not start it on n3
 		}}
 		guests := []Guest{{Resource: "a", Name: "ga"}, {Resource: "b", Name: "gb"}, {Resource: "d", Name: "gd"},
 			{Resource: "e", Name: "ge"},
@@ -203,7 +205,7 @@ func TestAsk(t *testing.T) {
 			t.Errorf("a target that gives no answer: %q", why)
 		}
 		for _, req := range w.reqs {
-			if copies := req.Disks == migrate.DisksAuto; copies != (req.Target == "n2" && req.Guest != "gg") {
+			if copies := req.Disks == preflight.DisksAuto; copies != (req.Target == "n2" && req.Guest != "gg") {
 				t.Errorf("%s on %s is examined with disks=%s", req.Guest, req.Target, req.Disks)
 			}
 		}
@@ -213,17 +215,19 @@ func TestAsk(t *testing.T) {
 func TestNoForecast(t *testing.T) {
 	w := &world{err: errors.New("crm_simulate: no answer")}
 	got := w.asker().Ask(t.Context(), []Guest{{Resource: "a", Name: "ga"}})
-	want := []hbplugin.Verdict{{Resource: "a", Fate: hbplugin.Untold, Why: "crm_simulate: no answer"}}
+	want := []hbplugin.Verdict{{Resource: "a", Fate: hbplugin.Unknown, Why: "crm_simulate: no answer"}}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v", got)
 	}
 }
 
 // manager is a cluster manager with one peer that is up.
-type manager struct{ world }
+type manager struct {
+	hbplugin.Cluster
+	world
+}
 
 func (m *manager) Forecast(context.Context) ([]hbplugin.Verdict, error) { return m.said, m.err }
-func (m *manager) Claims(context.Context) ([]hbplugin.Claim, error)     { return nil, nil }
 func (m *manager) Peers(context.Context) ([]elsewhere.Peer, error) {
 	return []elsewhere.Peer{{Name: "n2", State: elsewhere.PeerUp}, {Name: "n3", State: elsewhere.PeerDown}}, nil
 }
@@ -235,7 +239,7 @@ func TestFor(t *testing.T) {
 		asked = strings.Join(append([]string{name}, args...), " ")
 		return "192.0.2.2\n", nil
 	}
-	open := func(context.Context, string) (migrate.Host, error) { return nil, errors.New("refused") }
+	open := func(context.Context, string) (endpoint.Host, error) { return nil, errors.New("refused") }
 	a := For(&manager{}, open, command)
 	if nodes, err := a.Candidates(t.Context()); err != nil || !reflect.DeepEqual(nodes, []string{"n2"}) {
 		t.Errorf("candidates %v, %v", nodes, err)
@@ -252,13 +256,13 @@ func TestFor(t *testing.T) {
 	req, err := a.Request(t.Context(), guests[0], "n2")
 	want := migrate.Request{Guest: "Web 1", UUID: "u", SourceURI: "qemu:///system", Target: "n2",
 		TargetURI:  "qemu+tcp://192.0.2.2/system",
-		MigrateURI: "tcp://192.0.2.2", Bandwidth: 7, Disks: migrate.DisksAuto, Memory: migrate.MemoryWarn,
+		MigrateURI: "tcp://192.0.2.2", Bandwidth: 7, Disks: preflight.DisksAuto, Memory: preflight.MemoryWarn,
 		StartsNetworks: true}
 	if err != nil || !reflect.DeepEqual(req, want) || !strings.Contains(asked, "--name fast") {
 		t.Errorf("\n got %+v, %v\nwant %+v; asked %q", req, err, want, asked)
 	}
 	x, err := a.Examine(t.Context(), req)
-	if err != nil || len(x.Refusals) != 1 || x.Refusals[0].Check != migrate.CheckSource {
+	if err != nil || len(x.Refusals) != 1 || x.Refusals[0].Check != preflight.CheckSource {
 		t.Errorf("a libvirt that refuses: %+v, %v", x, err)
 	}
 }

@@ -4,31 +4,54 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/sirupsen/logrus"
+
 	"github.com/vmferry/vmferry/hbplugin"
+	"github.com/vmferry/vmferry/migrate/shellword"
 )
 
 // Words is a verdict in one line that follows the guest's name, such as "is restarted on n2 because its ladder does not
 // name live". The remedy is not in it.
 func Words(v hbplugin.Verdict) string {
-	switch v.Fate {
-	case hbplugin.MovesLive:
-		return along("moves live"+to(" to ", v.To), v.With)
-	case hbplugin.MovesWith:
-		return along("moves"+to(" to ", v.To), v.With)
-	case hbplugin.Restarts:
-		if v.To == "" {
-			return because(along("is restarted elsewhere", v.With), v.Why)
-		}
-		return because(along("is restarted on "+v.To, v.With), v.Why)
-	case hbplugin.Stops:
-		return because("is stopped and has no place", v.Why)
-	case hbplugin.Stays:
-		return because("stays", v.Why)
-	}
-	if v.Why == "" {
+	text := map[hbplugin.Fate]string{
+		hbplugin.MovesLive: "moves live", hbplugin.MovesWith: "moves", hbplugin.Restarts: "is restarted",
+		hbplugin.Stops: "is stopped and has no place", hbplugin.Stays: "stays",
+	}[v.Fate]
+	switch {
+	case text == "" && v.Why == "":
 		return "cannot tell"
+	case text == "":
+		return "cannot tell: " + Line(v.Why)
+	case v.Fate.KeepsRunning() && v.To != "":
+		text += " to " + v.To
+	case v.Fate == hbplugin.Restarts && v.To != "":
+		text += " on " + v.To
+	case v.Fate == hbplugin.Restarts:
+		text += " elsewhere"
 	}
-	return "cannot tell: " + line(v.Why)
+	if len(v.With) > 0 && (v.Fate.KeepsRunning() || v.Fate == hbplugin.Restarts) {
+		text += " with: " + Line(strings.Join(v.With, "; "))
+	}
+	if v.Why != "" && !v.Fate.KeepsRunning() {
+		text += " because " + Line(v.Why)
+	}
+	return text
+}
+
+// ByHand is what moves a guest that no manager moves.
+func ByHand(name string) string {
+	return "before the node goes down, type: vmferry migrate " + shellword.Operands(name, "NODE")
+}
+
+// Fields are those of a verdict in a log.
+func Fields(v hbplugin.Verdict) logrus.Fields {
+	fields := logrus.Fields{"guest": v.Resource}
+	for name, text := range map[string]string{"verdict": string(v.Fate), "why": v.Why, "remedy": v.Remedy} {
+		if text != "" {
+			fields[name] = text
+		}
+	}
+	return fields
 }
 
 // Past is a fate that a guest has met, in words.
@@ -42,36 +65,14 @@ func Past(f hbplugin.Fate) string {
 	return string(f)
 }
 
-func to(word, node string) string {
-	if node == "" {
-		return ""
-	}
-	return word + node
+// Line takes the line breaks out of what somebody else has written.
+func Line(text string) string {
+	isBreak := func(r rune) bool { return r == '\n' || r == '\r' }
+	return strings.Join(strings.FieldsFunc(text, isBreak), "; ")
 }
-
-func along(text string, with []string) string {
-	if len(with) == 0 {
-		return text
-	}
-	return text + " with: " + line(strings.Join(with, "; "))
-}
-
-func because(text, why string) string {
-	if why == "" {
-		return text
-	}
-	return text + " because " + line(why)
-}
-
-// line takes the line breaks out of what somebody else has written.
-func line(text string) string { return strings.Join(strings.FieldsFunc(text, isBreak), "; ") }
-
-func isBreak(r rune) bool { return r == '\n' || r == '\r' }
 
 // OneLine is an error without the line breaks that joined errors have.
-func OneLine(err error) string {
-	return strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; ")
-}
+func OneLine(err error) string { return Line(strings.TrimSpace(err.Error())) }
 
 // Count is a number with its noun.
 func Count(n int, what string) string {

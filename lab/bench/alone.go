@@ -9,6 +9,7 @@ import (
 
 	"github.com/vmferry/vmferry/lab/accuracy"
 	"github.com/vmferry/vmferry/migrate/drain"
+	"github.com/vmferry/vmferry/migrate/predict"
 )
 
 // aloneBenches are those that need no lab.
@@ -82,7 +83,7 @@ func crowd(nodes, guests int) [][]drain.Guest {
 	r := rand.New(rand.NewPCG(1, 1))
 	all := make([][]drain.Guest, nodes)
 	for i := range guests {
-		l := drain.Load{
+		l := predict.Load{
 			Memory: uint64(2*gb + r.Int64N(30*gb)), Device: mb, DirtyRate: r.Float64() * 50 * mb,
 			Budget: 300 * time.Millisecond, HandOver: 50 * time.Millisecond,
 		}

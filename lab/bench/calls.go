@@ -12,8 +12,8 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/lab/scenario"
-	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/history"
+	"github.com/vmferry/vmferry/migrate/record"
 	"github.com/vmferry/vmferry/resource/notes"
 )
 
@@ -122,7 +122,7 @@ func (l leavings) inWords(names ...string) string {
 func stepsIn(records string, since time.Time) leavings {
 	steps := leavings{}
 	for line := range strings.Lines(records) {
-		var r migrate.Record
+		var r record.Record
 		if json.Unmarshal([]byte(line), &r) != nil || r.Started.Before(since) {
 			continue
 		}

@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/lab/scenario"
-	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/history"
+	"github.com/vmferry/vmferry/migrate/record"
 )
 
 // How far a prediction may be from what was measured, as the larger of the two over the smaller.
@@ -142,7 +142,7 @@ func (s *Stage) judged(ctx context.Context, node, guest string) (errorFactors, e
 	if err != nil {
 		return errorFactors{}, err
 	}
-	var r migrate.Record
+	var r record.Record
 	if err := json.Unmarshal([]byte(strings.TrimSpace(text)), &r); err != nil {
 		return errorFactors{}, fmt.Errorf("read the record of guest %q on %q: %w", guest, node, err)
 	}
@@ -162,7 +162,7 @@ type errorFactors struct {
 func (a errorFactors) String() string { return a.text }
 
 // accuracyOf compares a record's two sides.
-func accuracyOf(r migrate.Record) (errorFactors, error) {
+func accuracyOf(r record.Record) (errorFactors, error) {
 	took := r.MigrateMS()
 	if r.Predicted == nil || r.PauseMS == nil || took == 0 {
 		return errorFactors{}, errors.New("the record of guest " + r.Guest +

@@ -4,31 +4,29 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/vmferry/vmferry/migrate"
+	"github.com/vmferry/vmferry/migrate/record"
 )
 
 func TestAccuracy(t *testing.T) {
 	pause := 40.0
-	steps := func(ms ...float64) (all []migrate.Step) {
+	steps := func(ms ...float64) (all []record.Step) {
 		for _, took := range ms {
-			all = append(all, migrate.Step{Name: "migrate", MS: took}, migrate.Step{Name: "verify", MS: 7})
+			all = append(all, record.Step{Name: "migrate", MS: took}, record.Step{Name: "verify", MS: 7})
 		}
 		return all
 	}
-	good := migrate.Record{Guest: "a", Steps: steps(3000), PauseMS: &pause,
-		Predicted: &migrate.Forecast{DurationMS: 2000, PauseMS: 60}}
+	good := record.Record{Guest: "a", Steps: steps(3000), PauseMS: &pause, Predicted: &record.Forecast{DurationMS: 2000, PauseMS: 60}}
 	for _, c := range []struct {
 		name            string
-		spoil           func(*migrate.Record)
+		spoil           func(*record.Record)
 		duration, pause float64
 		err             string
 	}{
-		{"too short and too long", func(*migrate.Record) {}, 1.5, 1.5, ""},
-		{"begun twice", func(r *migrate.Record) { r.Steps = steps(3000, 1000) }, 2, 1.5, ""},
-		{"nothing was to come", func(r *migrate.Record) { r.Predicted = &migrate.Forecast{DurationMS: 3000} }, 1, 1000,
-			""},
-		{"no prediction", func(r *migrate.Record) { r.Predicted = nil }, 0, 0, "no prediction"},
-		{"no pause", func(r *migrate.Record) { r.PauseMS = nil }, 0, 0, "nothing to compare"},
+		{"too short and too long", func(*record.Record) {}, 1.5, 1.5, ""},
+		{"begun twice", func(r *record.Record) { r.Steps = steps(3000, 1000) }, 2, 1.5, ""},
+		{"nothing was to come", func(r *record.Record) { r.Predicted = &record.Forecast{DurationMS: 3000} }, 1, 1000, ""},
+		{"no prediction", func(r *record.Record) { r.Predicted = nil }, 0, 0, "no prediction"},
+		{"no pause", func(r *record.Record) { r.PauseMS = nil }, 0, 0, "nothing to compare"},
 	} {
 		r := good
 		c.spoil(&r)

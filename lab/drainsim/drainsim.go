@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/drain"
+	"github.com/vmferry/vmferry/migrate/predict"
 )
 
 // Config is a cluster, what is done with it, and what goes wrong.
@@ -71,7 +72,7 @@ type node struct {
 // guest is a machine as it really is.
 type guest struct {
 	drain.Guest
-	truth drain.Load
+	truth predict.Load
 	index int
 }
 
@@ -110,7 +111,7 @@ func Run(c Config) (Result, error) {
 }
 
 // truth differs from what it knows.
-func (w *world) truth(l drain.Load) drain.Load {
+func (w *world) truth(l predict.Load) predict.Load {
 	l.DirtyRate *= w.about(1)
 	l.Memory = uint64(float64(l.Memory) * w.about(1))
 	return l

@@ -10,6 +10,7 @@ import (
 
 	"github.com/vmferry/vmferry/migrate/drain"
 	"github.com/vmferry/vmferry/migrate/ladder"
+	"github.com/vmferry/vmferry/migrate/predict"
 )
 
 const (
@@ -27,7 +28,7 @@ func guests(count int) []drain.Guest {
 	r := rand.New(rand.NewPCG(1, 1))
 	all := make([]drain.Guest, count)
 	for i := range all {
-		l := drain.Load{Memory: uint64(2*gb + r.Int64N(30*gb)), Device: mb, Budget: 300 * ms, HandOver: 50 * ms}
+		l := predict.Load{Memory: uint64(2*gb + r.Int64N(30*gb)), Device: mb, Budget: 300 * ms, HandOver: 50 * ms}
 		l.DirtyRate, l.WorkingSet = r.Float64()*50*mb, l.Memory/8
 		if i%8 == 0 {
 			l.DirtyRate, l.WorkingSet = 0.8*gb, uint64(100*mb+r.Int64N(150*mb))
@@ -141,7 +142,7 @@ func TestPauseOfTheDisturbed(t *testing.T) {
 		l := &link{clock: &w.clock, given: drain.Link{Rate: gb}, factor: 1}
 		var pause time.Duration
 		m := &migration{clock: &w.clock, link: l, means: ladder.Live, limit: 100 * ms,
-			load: drain.Load{Memory: gb, DirtyRate: 2 * gb, WorkingSet: 100 * mb, HandOver: 50 * ms}}
+			load: predict.Load{Memory: gb, DirtyRate: 2 * gb, WorkingSet: 100 * mb, HandOver: 50 * ms}}
 		m.resumed, m.left = func(p time.Duration) { pause = p }, func() {}
 		m.start()
 		w.clock.after(time.Second+1, func() {

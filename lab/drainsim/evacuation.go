@@ -259,7 +259,6 @@ func (e *evacuation) finish() {
 	if e.node.draining != e {
 		return
 	}
-	e.queue.Close()
 	e.report.Took = e.w.clock.now.Sub(e.begin)
 	e.w.result.Drains = append(e.w.result.Drains, e.report)
 	e.node.draining = nil

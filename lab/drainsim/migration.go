@@ -3,15 +3,15 @@ package drainsim
 import (
 	"time"
 
-	"github.com/vmferry/vmferry/migrate/drain"
 	"github.com/vmferry/vmferry/migrate/ladder"
+	"github.com/vmferry/vmferry/migrate/predict"
 )
 
 // migration is what a hypervisor does: pass after pass, the last copy, the hand-over.
 type migration struct {
 	clock *clock
 	link  *link
-	load  drain.Load // as it is, whatever the planner knows
+	load  predict.Load // as it is, whatever the planner knows
 	means ladder.Rung
 	limit time.Duration // the downtime limit: from the first moment on the one that was predicted
 

@@ -16,10 +16,10 @@ import (
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
 
-// Schedule is when the rounds are sent, counted from the moment at which the guest runs. The first
-// ones come close together, because a client waits, and are left out where they would have nothing but
-// QEMU's RARP; the last ones reach a port that a switch opens late. There are few in the first second, in which the guest needs the processors: QEMU sends RARP of
-// its own in it, after 0, 50, 200, 450 and 800 ms (its announce-rounds).
+// Schedule is when the rounds are sent, counted from the moment at which the guest runs. The first ones come close
+// together, because a client waits, and are left out where they would have nothing but QEMU's RARP; the last ones reach
+// a port that a switch opens late. There are few in the first second, in which the guest needs the processors: QEMU
+// sends RARP of its own in it, after 0, 50, 200, 450 and 800 ms (its announce-rounds).
 var Schedule = []time.Duration{
 	0, 50 * time.Millisecond, 250 * time.Millisecond, 1100 * time.Millisecond, 2 * time.Second, 3500 * time.Millisecond,
 }
@@ -36,7 +36,7 @@ const (
 	askTime = 2 * time.Second
 	// maxLines is how many addresses of a card are named that are not announced: a guest may claim thousands.
 	maxLines = 8
-	// maxClaims is how many addresses of a card are looked at of those that a source tells.
+	// maxClaims is how many addresses of a card are looked at of those that a source reports.
 	maxClaims = 4 * maxAddrs
 )
 
@@ -48,7 +48,7 @@ type Source interface {
 	InterfaceAddresses(ctx context.Context, name string, source libvirt.AddressSource) ([]libvirt.CardAddresses, error)
 }
 
-// Announcer announces guests. Send and Log are required. It may be used by several goroutines at once.
+// Announcer announces guests. Send, Log and Memory are required. It may be used by several goroutines at once.
 type Announcer struct {
 	Host     Host
 	Send     func(o Outlet, frame []byte) error // normally Socket.Send
@@ -59,7 +59,7 @@ type Announcer struct {
 	Peers func(ctx context.Context) ([]netip.Addr, error)
 	// Others are the addresses that are configured for guests, and the guest. Nil for none.
 	Others func() map[netip.Addr]string
-	Memory *Memory // what was said of an address is not said again; nil says it each time
+	Memory *Memory // what was said of an address is not said again
 }
 
 // Plan is all that has to be known to announce a guest.
@@ -140,7 +140,7 @@ func (a Announcer) cards(ctx context.Context, src Source, guest string) ([]Card,
 }
 
 // claims are the addresses that each card may have: what the operator gave and nothing else, or what the XML, DHCP
-// leases and, where wanted, the guest agent tell. What this host has seen is added by choose.
+// leases and, where wanted, the guest agent report. What this host has seen is added by choose.
 func (a Announcer) claims(
 	ctx context.Context, src Source, guest string, cards []Card, s Setting, agent bool,
 ) [][]claim {
@@ -151,16 +151,16 @@ func (a Announcer) claims(
 		}
 		return known
 	}
-	var leased, told map[MAC][]netip.Addr
+	var leased, claimed map[MAC][]netip.Addr
 	if slices.ContainsFunc(cards, func(c Card) bool { return c.Lease }) {
 		leased = a.ask(ctx, src, guest, libvirt.FromLease)
 	}
 	if agent {
-		told = a.ask(ctx, src, guest, libvirt.FromAgent)
+		claimed = a.ask(ctx, src, guest, libvirt.FromAgent)
 	}
 	for i, c := range cards {
 		known[i] = slices.Concat(claims(byXML, c.Addrs), claims(byXML, c.Filter.Addrs),
-			claims(byLease, leased[c.MAC]), claims(byAgent, told[c.MAC]))
+			claims(byLease, leased[c.MAC]), claims(byAgent, claimed[c.MAC]))
 	}
 	return known
 }
@@ -219,7 +219,9 @@ func (a Announcer) choose(guest string, c Card, all []claim, sees sight) []netip
 }
 
 // ask asks libvirt for addresses. None is the answer where it has none.
-func (a Announcer) ask(ctx context.Context, src Source, guest string, source libvirt.AddressSource) map[MAC][]netip.Addr {
+func (a Announcer) ask(
+	ctx context.Context, src Source, guest string, source libvirt.AddressSource,
+) map[MAC][]netip.Addr {
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
 	cards, err := src.InterfaceAddresses(ctx, guest, source)
@@ -243,8 +245,8 @@ func (a Announcer) Announce(ctx context.Context, plan Plan, refine func(context.
 	a.announce(ctx, plan, refine, nil, func() {})
 }
 
-// announce waits before each round for the gate, where not nil: a pause shifts the rest of the schedule. begun is called
-// once, after the first round of which a frame has left.
+// announce waits before each round for the gate, where not nil: a pause shifts the rest of the schedule. begun is
+// called once, after the first round of which a frame has left.
 func (a Announcer) announce(
 	ctx context.Context, plan Plan, refine func(context.Context) (Plan, error), g *gate, begun func(),
 ) {
@@ -258,7 +260,8 @@ func (a Announcer) announce(
 		schedule = Schedule
 	}
 	if plan.isQEMUs() {
-		schedule = slices.DeleteFunc(slices.Clone(schedule), func(at time.Duration) bool { return at > 0 && at < refineAfter })
+		isEarly := func(at time.Duration) bool { return at > 0 && at < refineAfter }
+		schedule = slices.DeleteFunc(slices.Clone(schedule), isEarly)
 	}
 	for _, at := range schedule {
 		if !s.wait(ctx, time.Until(began.Add(at+paused)), refined) {
@@ -349,12 +352,12 @@ func (s *sending) round() {
 // learn corrects this host's own bridge, where that is allowed. It may be wrong only until the first
 // frame of the guest's, QEMU's among them: not being allowed is nothing to report.
 func (s *sending) learn(c Planned) {
-	if s.Memory.isBarred() {
+	if s.Memory.barred.Load() {
 		return
 	}
 	switch err := s.Host.Learn(c.Dev, c.MAC); {
 	case errors.Is(err, unix.EPERM):
-		s.Memory.bar()
+		s.Memory.barred.Store(true)
 	case err != nil:
 		s.Log.WithError(err).Debugf("guest %q is announced to other hosts alone", s.plan.Guest)
 	}
@@ -386,5 +389,6 @@ func (s *sending) report(took time.Duration) {
 		log.Debug("the guest has nothing to announce")
 		return
 	}
-	log.Infof("announced in %d rounds of %v: %d frames on %v for the addresses %v", s.rounds, took.Round(time.Millisecond), s.sent, where, addrs)
+	log.Infof("announced in %d rounds of %v: %d frames on %v for the addresses %v", s.rounds,
+		took.Round(time.Millisecond), s.sent, where, addrs)
 }

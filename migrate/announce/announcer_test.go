@@ -68,7 +68,9 @@ func (w *wire) forget() {
 	w.at, w.sent = nil, nil
 }
 
-func (w *wire) announcer(h Host) Announcer { return Announcer{Host: h, Send: w.send, Log: quiet()} }
+func (w *wire) announcer(h Host) Announcer {
+	return Announcer{Host: h, Send: w.send, Log: quiet(), Memory: new(Memory)}
+}
 
 func planned(addrs ...netip.Addr) Plan {
 	return Plan{Guest: "vm1", Cards: []Planned{{

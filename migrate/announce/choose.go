@@ -85,7 +85,7 @@ func (s scene) objection(c Card, cl claim) string {
 	other := slices.IndexFunc(at, func(m MAC) bool { return m != c.MAC })
 	switch {
 	case s.blind != nil && !cl.by.configured():
-		return "it cannot be told whose it is: " + s.blind.Error()
+		return "its owner is not known: " + s.blind.Error()
 	case slices.ContainsFunc(s.own, func(p netip.Prefix) bool { return p.Addr() == a }):
 		return "it is an address of this node"
 	case slices.ContainsFunc(s.own, func(p netip.Prefix) bool { return reserved(p, a) }):
@@ -174,12 +174,13 @@ func (f *Filter) add(name, value string) {
 }
 
 // addressless are filters of libvirt's own that say nothing of a guest's addresses (/etc/libvirt/nwfilter).
-var addressless = []string{"no-mac-spoofing", "no-mac-broadcast", "no-arp-mac-spoofing", "no-ip-multicast", "no-ipv6-multicast",
-	"no-other-l2-traffic", "no-other-rarp-traffic", "qemu-announce-self", "qemu-announce-self-rarp", "allow-arp", "allow-dhcp",
-	"allow-dhcpv6", "allow-ipv4", "allow-ipv6", "allow-incoming-ipv4", "allow-incoming-ipv6"}
+var addressless = []string{"no-mac-spoofing", "no-mac-broadcast", "no-arp-mac-spoofing", "no-ip-multicast",
+	"no-ipv6-multicast", "no-other-l2-traffic", "no-other-rarp-traffic", "qemu-announce-self",
+	"qemu-announce-self-rarp", "allow-arp", "allow-dhcp", "allow-dhcpv6", "allow-ipv4", "allow-ipv6",
+	"allow-incoming-ipv4", "allow-incoming-ipv6"}
 
 // allows reports whether the card may have an address. A filter without addresses learns them from what the guest
-// sends (CTRL_IP_LEARNING of libvirt's nwfilter), and does not tell what it learned: then only libvirt's leases
+// sends (CTRL_IP_LEARNING of libvirt's nwfilter), and does not say what it learned: then only libvirt's leases
 // count. What an administrator configured is held against the filter's addresses of the same family.
 func (f Filter) allows(cl claim) bool {
 	switch {

@@ -81,7 +81,7 @@ func TestChoose(t *testing.T) {
 		"the filter's of IPv6":                  {claim: "2001:db8::7", by: both, filter: filter("IPV6=2001:db8::8"), why: "does not allow"},
 		"a filter that learns":                  {claim: "192.0.2.7", by: []origin{byHost, byAgent}, filter: filter("CTRL_IP_LEARNING=any"), why: "does not allow"},
 		"what libvirt knows of a learner":       {claim: "192.0.2.7", by: []origin{byOperator, byXML, byLease}, filter: filter("CTRL_IP_LEARNING=dhcp")},
-		"the tables cannot be read":             {claim: "192.0.2.7", by: unconfigured, blind: true, why: "cannot be told"},
+		"the tables cannot be read":             {claim: "192.0.2.7", by: unconfigured, blind: true, why: "owner is not known"},
 		"given, and no tables":                  {claim: "192.0.2.7", by: configured, blind: true},
 	} {
 		for _, by := range c.by {

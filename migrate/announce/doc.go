@@ -3,7 +3,7 @@
 // A guest keeps its MAC and IP addresses when it moves, but switches continue sending to the
 // old place until they see a frame of the guest's from the new one. QEMU sends such frames by
 // itself, as RARP, which carries no IP address; fabrics that route by IP address (EVPN and its
-// like) do not heed them. This package sends, from the guest's new node, in its name and with its
+// like) ignore them. This package sends, from the guest's new node, in its name and with its
 // addresses where they are known, RARP, gratuitous ARP and unsolicited neighbour
 // advertisements, again and again for a few seconds, as each may get lost.
 //
@@ -12,13 +12,13 @@
 // both for all guests of a node, driven by libvirt's events. Nothing goes through QEMU's
 // monitor, so that no domain is tainted.
 //
-// # Frames, and who heeds which
+// # Frames, and who uses which
 //
 //   - RARP (RFC 903, in QEMU's form): switches learn the source MAC from any frame, and this
 //     one is ignored by all hosts. It is sent also when no address is known.
 //   - ARP announcement, a request (RFC 5227, section 3): hosts that know the address update it
 //     (RFC 826). Linux makes a new entry only with arp_accept=1.
-//   - Gratuitous ARP reply: for what heeds replies alone. Linux takes it as gratuitous, and past
+//   - Gratuitous ARP reply: for hosts that use replies alone. Linux takes it as gratuitous, and past
 //     its lock time of a second, only when the target hardware address is the sender's, which
 //     it is here (arp_is_garp of net/ipv4/arp.c).
 //   - Neighbour advertisement (RFC 4861, section 7.2.6) to all nodes, unsolicited, with the
@@ -31,13 +31,13 @@
 //
 // An announcement diverts traffic, and leaves on ports where no filter checks it. So the guest does not decide what is
 // announced for it. What counts is what an administrator configured (the setting, the domain XML, the parameters of the
-// card's filter), what libvirt's DHCP server gave, and what the host sees at the card's MAC on the card's own link; each
-// VLAN is a link. The guest agent counts only with the setting [Agent]. Whatever the source, an address of the host or
-// of the cluster's nodes, of a gateway, or one that the host sees at another MAC is left out, and so is what the card's
-// filter does not allow. The MAC address is always that of the domain XML. What is left out is logged once.
+// card's filter), what libvirt's DHCP server gave, and what the host sees at the card's MAC on the card's own link;
+// each VLAN is a link. The guest agent counts only with the setting [Agent]. Whatever the source, an address of the
+// host or of the cluster's nodes, of a gateway, or one that the host sees at another MAC is left out, and so is what
+// the card's filter does not allow. The MAC address is always that of the domain XML. What is left out is logged once.
 //
-// The first round leaves when the guest runs, from a plan that was made while it was on its way. Questions to libvirt and to
-// the kernel that can wait come a second later.
+// The first round leaves when the guest runs, from a plan that was made while it was on its way. Questions to libvirt
+// and to the kernel that can wait come a second later.
 //
 // A guest is announced when it begins to run here, and not when it wakes, reboots or is resumed, which the guest can
 // cause. With Xen a guest that reboots is a new domain, and is announced.

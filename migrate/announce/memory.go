@@ -28,7 +28,7 @@ const (
 	framesAtOnce    = 2_000
 )
 
-// Memory is what an Announcer has said, seen and announced. Its zero value and nil have nothing; nil forgets at once.
+// Memory is what an Announcer has said, seen and announced. Its zero value has nothing.
 // It may be used by several goroutines at once.
 type Memory struct {
 	mu    sync.Mutex
@@ -43,9 +43,6 @@ type Memory struct {
 
 // first reports whether a text was not said before.
 func (m *Memory) first(text string) bool {
-	if m == nil {
-		return true
-	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.said[text] {
@@ -60,9 +57,6 @@ func (m *Memory) first(text string) bool {
 
 // keep remembers what is announced for a guest, in place of what was before. Without addresses it forgets the guest.
 func (m *Memory) keep(guest string, addrs []netip.Addr) {
-	if m == nil {
-		return
-	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if len(addrs) == 0 {
@@ -77,9 +71,6 @@ func (m *Memory) keep(guest string, addrs []netip.Addr) {
 
 // others adds to a map the addresses of all guests but one.
 func (m *Memory) others(guest string, to map[netip.Addr]string) {
-	if m == nil {
-		return
-	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for of, addrs := range m.addrs {
@@ -110,9 +101,6 @@ func (m *Memory) watch(now time.Time, table []Neighbour) {
 // past is what the neighbour table had not long ago: who takes over the address of another in the table does not
 // make it forgotten at once.
 func (m *Memory) past(now time.Time) (all []Neighbour) {
-	if m == nil {
-		return nil
-	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for s, at := range m.seen {
@@ -125,9 +113,6 @@ func (m *Memory) past(now time.Time) (all []Neighbour) {
 
 // allow reports whether a frame with an address may be sent now, and counts it.
 func (m *Memory) allow(now time.Time) bool {
-	if m == nil {
-		return true
-	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.left = min(framesAtOnce, m.left+now.Sub(m.sent).Seconds()*framesPerSecond)
@@ -138,12 +123,3 @@ func (m *Memory) allow(now time.Time) bool {
 	m.left--
 	return true
 }
-
-// bar notes that this process may not teach a bridge, which does not change.
-func (m *Memory) bar() {
-	if m != nil {
-		m.barred.Store(true)
-	}
-}
-
-func (m *Memory) isBarred() bool { return m != nil && m.barred.Load() }

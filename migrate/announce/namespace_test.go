@@ -142,7 +142,8 @@ func (n network) moved(s *Socket) {
 }
 
 func (n network) announcer(s *Socket) Announcer {
-	return Announcer{Host: n.host, Send: s.Send, Schedule: []time.Duration{0}, Log: quiet()}
+	return Announcer{Host: n.host, Send: s.Send, Schedule: []time.Duration{0}, Log: quiet(),
+		Memory: new(Memory)}
 }
 
 // One round moves the guest in the switch, in the node's own bridge, and in the client's tables; the

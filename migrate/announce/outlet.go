@@ -275,7 +275,7 @@ func (h Host) Learn(dev string, mac MAC) error {
 		Flags: netlink.NTF_MASTER | netlink.NTF_USE, HardwareAddr: net.HardwareAddr(mac[:]),
 	}
 	if err := netlink.NeighSet(entry); err != nil {
-		return fmt.Errorf("tell the bridge that %s is behind %q: %w", mac, dev, err)
+		return fmt.Errorf("add %s to the forwarding database for %q: %w", mac, dev, err)
 	}
 	return nil
 }

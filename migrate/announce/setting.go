@@ -39,7 +39,7 @@ func ParseSetting(text string) (Setting, error) {
 		return Setting{Off: true}, nil
 	}
 	s := Setting{Cards: map[MAC][]netip.Addr{}}
-	for word := range strings.FieldsFuncSeq(text, func(r rune) bool { return r == ',' || r == ' ' || r == '\t' || r == '\n' }) {
+	for word := range strings.FieldsFuncSeq(text, func(r rune) bool { return strings.ContainsRune(", \t\n", r) }) {
 		card, address, named := strings.Cut(word, "=")
 		if !named {
 			card, address = "", word
@@ -68,9 +68,11 @@ func parseAddr(s string) (netip.Addr, error) {
 	a, err := netip.ParseAddr(s)
 	switch {
 	case err != nil:
-		return netip.Addr{}, fmt.Errorf("%q is no IP address: use %s, or addresses like 192.0.2.7,2001:db8::7", s, words)
+		return netip.Addr{}, fmt.Errorf("%q is no IP address: use %s, or addresses like 192.0.2.7,2001:db8::7",
+			s, words)
 	case a.Is6() && a.IsLinkLocalUnicast():
-		return netip.Addr{}, fmt.Errorf("%q is a link-local address, which a router is known by and is not announced: leave it out", s)
+		return netip.Addr{}, fmt.Errorf("%q is a link-local address, which a router is known by and is not announced: "+
+			"leave it out", s)
 	case !announced(a):
 		return netip.Addr{}, fmt.Errorf("%q is no address of a network card: leave it out", s)
 	}

@@ -41,7 +41,7 @@ const (
 	// seenLately is how long ago an address may have been seen for the last time. An older one may be another
 	// guest's by now, whose traffic an announcement would divert.
 	seenLately = 5 * time.Minute
-	// userTick is the unit of the ages that the kernel tells, 1/USER_HZ (time(7)).
+	// userTick is the unit of the ages that the kernel reports, 1/USER_HZ (time(7)).
 	userTick = 10 * time.Millisecond
 	// dumps is how often a table is read that changes meanwhile.
 	dumps = 3
@@ -85,10 +85,10 @@ func whole(ctx context.Context, read func(context.Context) error) error {
 	return err
 }
 
-// told are the states of entries that traffic made, and set those of entries that somebody made (linux/neighbour.h).
+// learned are the states of entries that traffic made, and set those of entries that somebody made (linux/neighbour.h).
 const (
-	told = unix.NUD_REACHABLE | unix.NUD_STALE | unix.NUD_DELAY | unix.NUD_PROBE
-	set  = unix.NUD_PERMANENT | unix.NUD_NOARP
+	learned = unix.NUD_REACHABLE | unix.NUD_STALE | unix.NUD_DELAY | unix.NUD_PROBE
+	set     = unix.NUD_PERMANENT | unix.NUD_NOARP
 )
 
 // readNeighbours reads the tables for IPv4 and IPv6. An entry that never got an answer has no MAC.
@@ -100,7 +100,7 @@ func (t *Tables) readNeighbours(context.Context) error {
 	t.Neighbours = nil
 	for _, n := range list {
 		addr, ok := netip.AddrFromSlice(n.IP)
-		if !ok || n.State&(told|set) == 0 || len(n.HardwareAddr) != len(MAC{}) {
+		if !ok || n.State&(learned|set) == 0 || len(n.HardwareAddr) != len(MAC{}) {
 			continue
 		}
 		t.Neighbours = append(t.Neighbours, Neighbour{
@@ -137,14 +137,15 @@ func (t *Tables) readGateways(ctx context.Context) error {
 			hops[addr.Unmap()] = true
 		}
 	}
+	each := func(r netlink.Route) bool {
+		add(r.Gw, r.Via)
+		for _, hop := range r.MultiPath {
+			add(hop.Gw, hop.Via)
+		}
+		return ctx.Err() == nil
+	}
 	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
-		err := netlink.RouteListFilteredIter(family, &netlink.Route{}, netlink.RT_FILTER_TABLE, func(r netlink.Route) bool {
-			add(r.Gw, r.Via)
-			for _, hop := range r.MultiPath {
-				add(hop.Gw, hop.Via)
-			}
-			return ctx.Err() == nil
-		})
+		err := netlink.RouteListFilteredIter(family, &netlink.Route{}, netlink.RT_FILTER_TABLE, each)
 		if err := errors.Join(err, ctx.Err()); err != nil {
 			return fmt.Errorf("read the routes of the node: %w", err)
 		}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/wait"
 )
 
 const (
@@ -131,11 +132,11 @@ func (w *Watcher) wanted(uri, name string) (Guest, bool) {
 // libvirt is away.
 func (w *Watcher) keep(ctx context.Context, uri string) {
 	log := w.Log.WithField("uri", uri)
-	wait, away := firstRetry, false
+	pause, away := firstRetry, false
 	for {
 		err := w.follow(ctx, uri, func() {
 			log.Debug("following libvirt's guests")
-			wait, away = firstRetry, false
+			pause, away = firstRetry, false
 		})
 		if ctx.Err() != nil {
 			return
@@ -144,14 +145,10 @@ func (w *Watcher) keep(ctx context.Context, uri string) {
 			log.WithError(err).Info("guests are not announced by this daemon until libvirt answers")
 			away = true
 		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
+		if wait.For(ctx, pause) != nil {
 			return
-		case <-timer.C:
 		}
-		wait = min(2*wait, lastRetry)
+		pause = min(2*pause, lastRetry)
 	}
 }
 

@@ -19,8 +19,8 @@ const (
 	// third and not at all.
 	UsualShrink = 2
 
-	// MaxXBZRLECache is what the source may lend to a guest that leaves, and minXBZRLECache QEMU's own default. The
-	// cache holds a page at the place that its address gives: twice the working set keeps most pages apart.
+	// MaxXBZRLECache is the most memory of the source for a guest that leaves, and minXBZRLECache QEMU's own default.
+	// The cache holds a page at the place that its address gives: twice the working set keeps most pages apart.
 	MaxXBZRLECache = 1 << 30
 	minXBZRLECache = 64 << 20
 

@@ -37,7 +37,7 @@ func (d Decision) Compression() string {
 //
 // QEMU takes XBZRLE, auto-converge, compression and parallel connections at the begin only: they are wanted then where
 // a prediction says that they will be needed. Where passes show later that XBZRLE or auto-converge is needed, and there
-// is time, the migration is begun again with it.
+// is time, the migration is started again with it.
 //
 // A guest that runs at the target already is beyond deciding.
 func (p Policy) Decide(s State) Decision {

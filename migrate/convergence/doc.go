@@ -4,7 +4,7 @@
 //   - downtime.go: the downtime limit, and how a blackout budget and a longest pause are divided.
 //   - begin.go: what QEMU takes at the begin only: auto-converge, XBZRLE, compression, parallel connections.
 //   - decide.go: the decision, post-copy, and when to give up.
-//   - trend.go: what the passes so far show; timing.go: when they are looked at.
+//   - trend.go: what the passes so far show.
 //   - policy.go, state.go: what the rule decides from, and what its parts share.
 //
 // Package predict runs the same rule on a simulated guest.

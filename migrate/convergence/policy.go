@@ -1,6 +1,8 @@
 package convergence
 
-import "time"
+import (
+	"time"
+)
 
 // Policy is what one migration may do. It stays the same while the migration runs, unless its time is shortened or a
 // hypervisor refuses a capability.
@@ -66,3 +68,21 @@ func (p Policy) mayRestart(s State) bool {
 	}
 	return p.Window == 0 && s.Disks == 0 || p.Window > 0 && s.Left/3 > TransferTime(bytes+s.Disks, rate)
 }
+
+// What the engine and QEMU do at fixed times. The simulation of package predict does the same, and package history
+// reads records by it.
+const (
+	// PollEvery is the time between two samples of a migration.
+	PollEvery = 500 * time.Millisecond
+
+	// PassSettle is how long after a new pass the hypervisor is left alone: if the pass has little to send, the guest
+	// is stopped in this time, and a question would make its pause longer.
+	PassSettle = 50 * time.Millisecond
+
+	// PaceLift is the pass in which a bound of the first passes is lifted: the guest is no idle one.
+	PaceLift = 3
+
+	// BurstEvery is the time of one burst. A bounded rate is one of bursts: as much as that rate allows in a tenth of
+	// a second (BUFFER_DELAY of QEMU's migration/options.h) is sent at once.
+	BurstEvery = 100 * time.Millisecond
+)

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// State is how a migration goes at one instant, from what the hypervisor tells. Before the begin
+// State is how a migration goes at one instant, from what the hypervisor reports. Before the begin
 // all is zero but Left, Used and what is predicted.
 type State struct {
 	Active    bool          // it is under way, maybe before its first pass: libvirt sets up, or copies disks

@@ -33,7 +33,7 @@ func (t *Trend) Observe(s *State, job libvirt.JobStats, window time.Duration, no
 	s.Quiet, s.Starved = t.quiet, t.starved
 }
 
-// passes takes over what a sample reports the passes after the first.
+// passes records what a sample says of the passes after the first.
 func (t *Trend) passes(s *State, job libvirt.JobStats, now time.Time) {
 	if t.repeated.IsZero() {
 		t.repeated = now
@@ -60,7 +60,7 @@ func (t *Trend) endure(s libvirt.JobStats, starved bool, now time.Time) {
 	}
 }
 
-// weigh takes over what the present pass would leave for a last copy.
+// weigh records what the present pass would leave for a last copy.
 func (t *Trend) weigh(s libvirt.JobStats, now time.Time) {
 	left := passCopy(s)
 	if s.Iteration == t.pass {

@@ -9,27 +9,18 @@ import (
 	"github.com/vmferry/vmferry/migrate/disks"
 	"github.com/vmferry/vmferry/migrate/endpoint"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/record"
 	"github.com/vmferry/vmferry/migrate/shellword"
 )
 
-// End is how the move ended, as far as the disks are concerned.
-type End int
-
-// The ends.
-const (
-	Undecided End = iota // it is not known where the guest runs
-	Moved                // it runs at the target
-	Stayed               // it is at the source
-)
-
-// Finish makes true, at both ends, what the end says of the disks, and forgets them. The notes say what a reader should
-// know of that.
-func (c *Copy) Finish(ctx context.Context, end End) (notes []string) {
+// Finish makes true, at both ends, what the outcome of the move says of the disks, and forgets them. The notes say what
+// a reader should know of that.
+func (c *Copy) Finish(ctx context.Context, end record.Outcome) (notes []string) {
 	for _, i := range c.images {
 		if i.transfer == nil {
 			continue
 		}
-		if end == Undecided {
+		if end != record.Moved && end != record.Stayed {
 			notes = append(notes, fmt.Sprintf("it is not known which copy of disk %q is current: "+
 				"neither node starts the guest from it before a person has looked", i.Path))
 		}
@@ -41,11 +32,11 @@ func (c *Copy) Finish(ctx context.Context, end End) (notes []string) {
 	return notes
 }
 
-func (c *Copy) finish(ctx context.Context, i *image, end End) error {
+func (c *Copy) finish(ctx context.Context, i *image, end record.Outcome) error {
 	switch end {
-	case Moved:
+	case record.Moved:
 		return errors.Join(i.transfer.Moved(), c.tidyTarget(ctx, i))
-	case Stayed:
+	case record.Stayed:
 		if err := c.removeCopy(ctx, i); err != nil {
 			return errors.Join(err, i.transfer.StayedWithCopy())
 		}

@@ -62,7 +62,7 @@ func judge(image string, f facts) error {
 	switch {
 	case f.arriving:
 		return stale("", "is a copy that was not finished, or not seen to be: its guest was on its way to this node "+
-			"when the move broke", "start the guest on the node that it came from; if it is certain that it ran here "+
+			"when the move failed", "start the guest on the node that it came from; if it is certain that it ran here "+
 			"since, remove %s%s", image, ArrivingSuffix)
 	case !f.there && !f.old && f.noted && f.note.Stage == Moved:
 		return stale(f.note.Peer, went, "start the guest on %s", f.note.Peer)
@@ -73,7 +73,7 @@ func judge(image string, f facts) error {
 		return stale("", "went with the guest to another node, and what is left here is the old copy",
 			"start the guest there; to lose all that it wrote since, rename %s%s to %[1]s", image, OldSuffix)
 	case f.there && f.noted && f.note.Stage == HandingOver:
-		return stale(f.note.Peer, fmt.Sprintf("was being handed over to %s at %s when the move broke, and the guest "+
+		return stale(f.note.Peer, fmt.Sprintf("was being handed over to %s at %s when the move failed, and the guest "+
 			"may have run there since", f.note.Peer, when), "start the guest on %s if it did; if it is certain that "+
 			"it did not, remove %s%s", f.note.Peer, image, NoteSuffix)
 	}

@@ -47,31 +47,27 @@ func arrange(n Node, under []busy, cands []*candidate) []Step {
 }
 
 func byRank(a, b *candidate) int {
-	if x := compareBool(len(a.options) == 0, len(b.options) == 0); x != 0 {
-		return x
-	}
-	return cmp.Compare(b.guest.Priority, a.guest.Priority)
+	return cmp.Or(cmp.Compare(rank(len(a.options) == 0), rank(len(b.options) == 0)),
+		cmp.Compare(b.guest.Priority, a.guest.Priority))
 }
 
 // longFirst evens out the ends of several lanes, and leaves the most time to those that may
-// go wrong. Those that bear no company stand together, so that the lanes are emptied for them once.
+// go wrong. Those that must migrate alone come one after the other, so that the lanes are emptied for them once.
 func longFirst(a, b *candidate) int {
-	return cmp.Or(byRank(a, b), compareBool(b.alone, a.alone), cmp.Compare(b.length, a.length), cmp.Compare(a.guest.Name, b.guest.Name))
+	return cmp.Or(byRank(a, b), cmp.Compare(rank(b.alone), rank(a.alone)),
+		cmp.Compare(b.length, a.length), cmp.Compare(a.guest.Name, b.guest.Name))
 }
 
 func shortFirst(a, b *candidate) int {
 	return cmp.Or(byRank(a, b), cmp.Compare(a.length, b.length), cmp.Compare(a.guest.Name, b.guest.Name))
 }
 
-// compareBool puts false before true.
-func compareBool(a, b bool) int {
-	switch {
-	case a == b:
-		return 0
-	case b:
-		return -1
+// rank puts false before true.
+func rank(b bool) int {
+	if b {
+		return 1
 	}
-	return 1
+	return 0
 }
 
 func newPlanner(n Node, under []busy) *planner {
@@ -166,8 +162,8 @@ func (p *planner) take(c *candidate, o option) Step {
 	if !o.pred.Kept {
 		why = "no rung is predicted to keep the budget"
 	}
-	return Step{Why: why, Guest: c.guest.Name, Rung: o.rung, Link: t.Name, Lane: lane, Start: start, Copy: predict.Later(start, t.Setup),
-		Free: free, End: predict.Later(free, t.Teardown), AtOnce: o.atOnce, Prediction: o.pred}
+	return Step{Why: why, Guest: c.guest.Name, Rung: o.rung, Link: t.Name, Lane: lane, Start: start,
+		Copy: predict.Later(start, t.Setup), Free: free, End: predict.Later(free, t.Teardown), AtOnce: o.atOnce, Prediction: o.pred}
 }
 
 // strand finds what else can be done, and how long it can wait.
@@ -202,7 +198,8 @@ func (c *candidate) why() string {
 	case !c.mayTry():
 		return "its ladder has no live rung"
 	case len(c.options) > 0:
-		return fmt.Sprintf("it needs %v on a link, and they are taken until too late", c.length.Round(100*time.Millisecond))
+		return fmt.Sprintf("it needs %v on a link, and every link is busy until too late",
+			c.length.Round(100*time.Millisecond))
 	case n != nil && n.Throttle > 0:
 		return fmt.Sprintf("the budget is kept only when the guest is slowed down by %d %%", n.Throttle)
 	case n != nil && n.PostCopy:

@@ -24,7 +24,7 @@ func byStart(a, b Step) int { return cmp.Compare(a.Start, b.Start) }
 // dispatch plans again, and does what is to be done now. It holds q.mu, as all below do.
 func (q *Queue) dispatch() {
 	q.stop()
-	if q.closed || len(q.turns) == 0 {
+	if len(q.turns) == 0 {
 		return
 	}
 	now := q.clock.Now()

@@ -18,7 +18,7 @@ type option struct {
 	rung   ladder.Rung
 	atOnce int
 	rate   float64
-	pred   Prediction
+	pred   predict.Prediction
 }
 
 // candidate is a guest with all its options, the gentlest rung first.
@@ -31,10 +31,10 @@ type candidate struct {
 	// resort is what could be tried when there is no option: the roughest rung over
 	// any link, alone. The prediction may be wrong, and a move that fails costs only time.
 	resort *option
-	wants  Prediction    // of its first rung: what a reader is told when it cannot leave so
-	length time.Duration // of the best option, forever without one
-	window time.Duration // until its caller gives up, 0 for never
-	alone  bool          // the best option keeps the budget only with no other migration beside it
+	wants  predict.Prediction // of its first rung: what a reader is told when it cannot leave so
+	length time.Duration      // of the best option, forever without one
+	window time.Duration      // until its caller gives up, 0 for never
+	alone  bool               // the best option keeps the budget only with no other migration beside it
 }
 
 func newCandidate(g Guest, links []Link) *candidate {
@@ -78,7 +78,7 @@ func (c *candidate) add(i int, l Link, m ladder.Rung) {
 }
 
 // newOption also returns the prediction for the guest that has the link to itself.
-func newOption(g Guest, i int, l Link, m ladder.Rung) (o option, best Prediction) {
+func newOption(g Guest, i int, l Link, m ladder.Rung) (o option, best predict.Prediction) {
 	own := l.bounded(g.Most)
 	best = predict.AtRate(g.Load, own.alone(), m)
 	o = option{link: i, rung: m, atOnce: 1}
@@ -93,7 +93,7 @@ func newOption(g Guest, i int, l Link, m ladder.Rung) (o option, best Prediction
 // keepsBudget reports whether a guest keeps its budget with n on the link, in both of the ways in which the
 // others can hurt: they were there all the time, or all come in the moment in which it is stopped, when
 // the last copy was measured out for a link of its own.
-func keepsBudget(load Load, l Link, best Prediction, n int) bool {
+func keepsBudget(load predict.Load, l Link, best predict.Prediction, n int) bool {
 	budget := load.Budget
 	switch {
 	case budget <= 0:

@@ -32,7 +32,7 @@ type Link struct {
 // Guest is one that must leave.
 type Guest struct {
 	Name     string
-	Load     Load
+	Load     predict.Load
 	Priority int           // higher goes first
 	Link     string        // the link to its target, "" for any
 	Ladder   ladder.Rungs  // what may be done with it, in this order; nil for [ladder.Default]
@@ -58,9 +58,9 @@ type Step struct {
 
 	// AtOnce is how many may be on the link, this one counted, so that it keeps its budget even
 	// if all of them come to send at the same time.
-	AtOnce     int        `json:"at_once,omitempty"`
-	Prediction Prediction `json:"prediction"` // of ladder.Rung; of the first that was found wanting for a guest that leaves over no link
-	Why        string     `json:"why,omitempty"`
+	AtOnce     int                `json:"at_once,omitempty"`
+	Prediction predict.Prediction `json:"prediction"` // of Rung; of the first rung for a guest that is not live
+	Why        string             `json:"why,omitempty"`
 }
 
 // IsLive reports whether the guest leaves running, over a link.
@@ -108,7 +108,7 @@ func Plan(n Node, guests []Guest) (Schedule, error) {
 
 func (n Node) check() error {
 	if len(n.Links) == 0 {
-		return fmt.Errorf("the node has no link to leave on; give at least one")
+		return fmt.Errorf("the node has no link to migrate over: give at least one")
 	}
 	if n.Window < 0 || !(n.StoreRate >= 0) {
 		return fmt.Errorf("the node's window or store rate is negative")
@@ -132,8 +132,9 @@ func (n Node) checkGuest(g Guest) error {
 	case g.Name == "":
 		return fmt.Errorf("a guest has no name")
 	case g.Link != "" && !slices.ContainsFunc(n.Links, func(l Link) bool { return l.Name == g.Link }):
-		return fmt.Errorf("guest %q is to leave on link %q, which the node does not have", g.Name, g.Link)
-	case !(l.DirtyRate >= 0) || l.Limit < 0 || l.Budget < 0 || l.HandOver < 0 || g.Shutdown < 0 || g.Patience < 0 || !(g.Most >= 0):
+		return fmt.Errorf("guest %q is to migrate over link %q, which the node does not have", g.Name, g.Link)
+	case !(l.DirtyRate >= 0) || l.Limit < 0 || l.Budget < 0 || l.HandOver < 0 ||
+		g.Shutdown < 0 || g.Patience < 0 || !(g.Most >= 0):
 		return fmt.Errorf("guest %q has a negative rate or time", g.Name)
 	}
 	for _, m := range g.Ladder {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/ladder"
+	"github.com/vmferry/vmferry/migrate/predict"
 )
 
 // oneLink carries a GB per second; a slot costs half a second before and 200 ms after.
@@ -20,12 +21,12 @@ func oneLink(window time.Duration) Node {
 
 // idle writes nothing: it bears any company.
 func idle(name string, gigabytes uint64) Guest {
-	return Guest{Name: name, Load: Load{Memory: gigabytes * gb}}
+	return Guest{Name: name, Load: predict.Load{Memory: gigabytes * gb}}
 }
 
 // tight writes the same 100 MB again and again, and its budget is just what they need alone.
 func tight(name string, gigabytes uint64) Guest {
-	return Guest{Name: name, Load: Load{Memory: gigabytes * gb, DirtyRate: 2 * gb, WorkingSet: 100 * mb, Limit: 100 * ms, Budget: 110 * ms}}
+	return Guest{Name: name, Load: predict.Load{Memory: gigabytes * gb, DirtyRate: 2 * gb, WorkingSet: 100 * mb, Limit: 100 * ms, Budget: 110 * ms}}
 }
 
 func with(g Guest, changes ...func(*Guest)) Guest {
@@ -75,7 +76,7 @@ var planCases = []struct {
 		[]Guest{idle("a", 4), idle("b", 2), with(idle("w", 3), onLink("west"))},
 		[]string{"w live west/0 0 0 6", "a live east/0 0 0 4", "b live east/0 4 4 6"}, 6 * sec},
 	{"slowed down where plain pre-copy does not do",
-		oneLink(0), []Guest{{Name: "w", Load: Load{Memory: gb, DirtyRate: 1.25 * gb, Budget: 100 * ms}}},
+		oneLink(0), []Guest{{Name: "w", Load: predict.Load{Memory: gb, DirtyRate: 1.25 * gb, Budget: 100 * ms}}},
 		// The passes of TestPredict, until 84.1 MB fit 100 ms.
 		[]string{"w converge lan/0 0 0.5 8.667015074"}, 8867015074},
 	{"post-copy where even that is not enough",
@@ -138,7 +139,7 @@ func TestPlanRefuses(t *testing.T) {
 		guests []Guest
 		want   string
 	}{
-		{Node{}, nil, "no link to leave on"},
+		{Node{}, nil, "no link to migrate over"},
 		{Node{Links: []Link{{Name: "x", Rate: 1}, {Name: "x", Rate: 1}}}, nil, `link "x" is listed twice`},
 		{link(func(l *Link) { l.Rate = 0 }), nil, `link "lan" carries 0`},
 		{link(func(l *Link) { l.Rate = math.NaN() }), nil, `link "lan" carries NaN`},
@@ -146,7 +147,7 @@ func TestPlanRefuses(t *testing.T) {
 		{oneLink(-1), nil, "window"},
 		{oneLink(0), []Guest{{}}, "a guest has no name"},
 		{oneLink(0), []Guest{a, a}, `guest "a" is listed twice`},
-		{oneLink(0), []Guest{with(a, onLink("wan"))}, `on link "wan", which the node does not have`},
+		{oneLink(0), []Guest{with(a, onLink("wan"))}, `over link "wan", which the node does not have`},
 		{oneLink(0), []Guest{with(a, func(g *Guest) { g.Load.DirtyRate = math.NaN() })}, `guest "a" has a negative rate`},
 		{oneLink(0), []Guest{with(a, rungs(ladder.Live, "prayer"))}, `guest "a": unknown ladder rung "prayer"`},
 	} {
@@ -158,7 +159,7 @@ func TestPlanRefuses(t *testing.T) {
 
 func TestStrandedAreExplained(t *testing.T) {
 	hot := func(name string, rate float64, means ...ladder.Rung) Guest {
-		return Guest{Name: name, Ladder: means, Load: Load{Memory: 8 * gb, DirtyRate: rate, Budget: 100 * ms, HandOver: 50 * ms}}
+		return Guest{Name: name, Ladder: means, Load: predict.Load{Memory: 8 * gb, DirtyRate: rate, Budget: 100 * ms, HandOver: 50 * ms}}
 	}
 	s, err := Plan(oneLink(100*sec), []Guest{idle("long", 200), hot("hot", 2*gb, ladder.Live, ladder.Shutdown), hot("hotter", 1000*gb, ladder.Live, ladder.Shutdown), with(idle("cold", 1), rungs(ladder.Shutdown))})
 	if err != nil {
@@ -319,7 +320,7 @@ func realistic(r *rand.Rand, count int) []Guest {
 	guests := make([]Guest, count)
 	for i := range guests {
 		g := Guest{Name: fmt.Sprintf("g%05d", i), Priority: r.IntN(3)}
-		g.Load = Load{Memory: uint64(2*gb + r.Int64N(30*gb)), Device: mb, Budget: 300 * ms, HandOver: 50 * ms}
+		g.Load = predict.Load{Memory: uint64(2*gb + r.Int64N(30*gb)), Device: mb, Budget: 300 * ms, HandOver: 50 * ms}
 		g.Load.DirtyRate, g.Load.WorkingSet = r.Float64()*50*mb, g.Load.Memory/8
 		if i%8 == 0 {
 			g.Load.DirtyRate, g.Load.WorkingSet = 0.8*gb, uint64(100*mb+r.Int64N(150*mb))
@@ -353,8 +354,8 @@ const (
 	gb  = 1_000_000_000
 )
 
-func randomLoad(r *rand.Rand) Load {
-	l := Load{Memory: 64*mb + uint64(r.Int64N(16*gb)), DirtyRate: r.ExpFloat64() * 300 * mb, Device: uint64(r.Int64N(4 * mb)), HandOver: time.Duration(r.Int64N(int64(60 * ms)))}
+func randomLoad(r *rand.Rand) predict.Load {
+	l := predict.Load{Memory: 64*mb + uint64(r.Int64N(16*gb)), DirtyRate: r.ExpFloat64() * 300 * mb, Device: uint64(r.Int64N(4 * mb)), HandOver: time.Duration(r.Int64N(int64(60 * ms)))}
 	if r.IntN(2) == 0 {
 		l.WorkingSet = uint64(r.Int64N(int64(l.Memory)))
 	}

@@ -1,7 +1,6 @@
 package drain
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -16,8 +15,6 @@ var (
 	ErrQueued = errors.New("it has a turn already")
 	// ErrReleased is a turn's error when it was released before it was granted.
 	ErrReleased = errors.New("the turn was released")
-	// ErrClosed is the error of all that wait for a turn when the queue is closed.
-	ErrClosed = errors.New("the queue of moves is closed")
 )
 
 // TooLate is the error of a guest that must not begin, or not continue, to move: for what
@@ -35,7 +32,8 @@ func (e *TooLate) Error() string {
 	if e.Rung != "" {
 		what = fmt.Sprintf("use %q instead", e.Rung)
 	}
-	return fmt.Sprintf("guest %q cannot leave in the %v that are left: %s; %s", e.Guest, e.Left.Round(time.Second), e.Why, what)
+	return fmt.Sprintf("guest %q cannot be migrated in the %v that remain: %s; %s", e.Guest, e.Left.Round(time.Second),
+		e.Why, what)
 }
 
 // Clock tells the time and wakes.
@@ -82,7 +80,6 @@ type Queue struct {
 	waiting  []*Turn
 	flight   []*Turn // granted, and not yet known to have left
 	stop     func() bool
-	closed   bool
 }
 
 // NewQueue makes a queue for the node. A window begins now; see SetDeadline.
@@ -91,7 +88,8 @@ func NewQueue(n Node, o Options) (*Queue, error) {
 		return nil, err
 	}
 	n.Links = slices.Clone(n.Links)
-	q := &Queue{clock: o.Clock, gather: o.Gather, explore: o.Explore, node: n, links: slices.Clone(n.Links), turns: make(map[string]*Turn), stop: func() bool { return false }}
+	q := &Queue{clock: o.Clock, gather: o.Gather, explore: o.Explore, node: n, links: slices.Clone(n.Links),
+		turns: make(map[string]*Turn), stop: func() bool { return false }}
 	if q.clock == nil {
 		q.clock = systemClock{}
 	}
@@ -121,13 +119,10 @@ func (q *Queue) SetDeadline(t time.Time) {
 }
 
 // Join puts a guest into the queue. Whoever calls it must release the turn, whatever becomes of it.
-// The error is ErrQueued, ErrClosed, or says what is wrong with the guest.
+// The error is ErrQueued, or says what is wrong with the guest.
 func (q *Queue) Join(g Guest) (*Turn, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.closed {
-		return nil, ErrClosed
-	}
 	if err := q.node.checkGuest(g); err != nil {
 		return nil, err
 	}
@@ -145,55 +140,4 @@ func (q *Queue) Join(g Guest) (*Turn, error) {
 	q.waiting = append(q.waiting, t)
 	q.dispatch()
 	return t, nil
-}
-
-// Enter waits until it is the guest's turn. The turn belongs to ctx: when that ends, before or after,
-// the turn is released, so that a caller that died holds up nobody. The error is a
-// *TooLate when the guest must be taken care of otherwise, one of Join's, or ctx's.
-func (q *Queue) Enter(ctx context.Context, g Guest) (*Turn, error) {
-	t, err := q.Join(g)
-	if err != nil {
-		return nil, err
-	}
-	t.tie(context.AfterFunc(ctx, t.Release))
-	select {
-	case <-t.Ready():
-		err = t.Err()
-	case <-ctx.Done():
-	}
-	if ctx.Err() != nil {
-		err = fmt.Errorf("wait for the turn of guest %q: %w", g.Name, context.Cause(ctx))
-	}
-	if err != nil {
-		t.Release()
-		return nil, err
-	}
-	return t, nil
-}
-
-// Plan is what is to come for the guests that wait, as things stand; times count from now.
-func (q *Queue) Plan() Schedule {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	now := q.clock.Now()
-	s := Schedule{Steps: q.steps(now)}
-	slices.SortStableFunc(s.Steps, byStart)
-	for _, step := range s.Steps {
-		s.Makespan = max(s.Makespan, step.End)
-	}
-	for _, t := range q.flight {
-		s.Makespan = max(s.Makespan, t.leaves().Sub(now))
-	}
-	return s
-}
-
-// Close refuses all that wait, and whoever comes. Guests that move may continue.
-func (q *Queue) Close() {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.closed = true
-	q.stop()
-	for _, t := range slices.Clone(q.waiting) {
-		q.deny(t, ErrClosed)
-	}
 }

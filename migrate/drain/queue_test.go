@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/ladder"
+	"github.com/vmferry/vmferry/migrate/predict"
 )
 
 // bench is a queue in a bubble of fake time, and what happened there, by the second.
@@ -68,7 +69,7 @@ func (b *bench) check(want ...string) {
 
 // move is a caller: it waits for its turn, has the link for so long after the set-up, verifies, and is done.
 func (b *bench) move(ctx context.Context, g Guest, took time.Duration) {
-	turn, err := b.q.Enter(ctx, g)
+	turn, err := enter(b.q, ctx, g)
 	if err != nil {
 		b.note("%s: %v", g.Name, err)
 		return
@@ -143,7 +144,7 @@ func TestQueueWaitsForTheOverdue(t *testing.T) {
 func TestQueueLearns(t *testing.T) {
 	onBench(t, oneLink(0), Options{}, func(b *bench) {
 		for range 4 {
-			turn, err := b.q.Enter(b.Context(), idle("g", 4))
+			turn, err := enter(b.q, b.Context(), idle("g", 4))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -164,7 +165,7 @@ func TestQueueRefusesInTime(t *testing.T) {
 			"11 b live",
 			"11.5 c left",
 			// b leaves at 61.5, too late for a to follow; the last moment for a shutdown of a minute is now.
-			`40 a: guest "a" cannot leave in the 1m0s that are left: it needs 1m0s on a link, and they are taken until too late; use "shutdown" instead`,
+			`40 a: guest "a" cannot be migrated in the 1m0s that remain: it needs 1m0s on a link, and every link is busy until too late; use "shutdown" instead`,
 			"61.5 b left",
 		)
 	})
@@ -184,9 +185,9 @@ func TestQueueMindsTheCallers(t *testing.T) {
 		{"one has not, after the other", []Guest{with(idle("a", 20), patience(100*sec)), with(idle("b", 10), patience(25*sec))},
 			[]string{"1 b live", "11 a live", "11.5 b left", "31.5 a left"}},
 		{"one has not, whoever goes first", []Guest{with(idle("a", 60), prio(1)), with(idle("b", 10), patience(30*sec))},
-			[]string{"1 a live", `30 b: guest "b" cannot leave in the 0s that are left: it needs 10s on a link, and they are taken until too late; use "shutdown" instead`, "61.5 a left"}},
+			[]string{"1 a live", `30 b: guest "b" cannot be migrated in the 0s that remain: it needs 10s on a link, and every link is busy until too late; use "shutdown" instead`, "61.5 a left"}},
 		{"with nothing to fall back on", []Guest{with(idle("a", 60), prio(1)), with(idle("b", 10), patience(30*sec), rungs(ladder.Live))},
-			[]string{"1 a live", `30 b: guest "b" cannot leave in the 0s that are left: it needs 10s on a link, and they are taken until too late; nothing else that it allows can be done in time`, "61.5 a left"}},
+			[]string{"1 a live", `30 b: guest "b" cannot be migrated in the 0s that remain: it needs 10s on a link, and every link is busy until too late; nothing else that it allows can be done in time`, "61.5 a left"}},
 		{"not by the prediction, but the link is idle", []Guest{with(idle("a", 60), patience(50*sec))},
 			[]string{"1 a live", "61.5 a left"}},
 	} {
@@ -222,9 +223,9 @@ func TestQueueWindowShortened(t *testing.T) {
 		b.check(
 			"1 a live",
 			// a needs 50 s more, and there is no time for a clean shutdown of anybody.
-			`13 c: guest "c" cannot leave in the 17s that are left: it needs 5s on a link, and they are taken until too late; use "destroy" instead`,
-			`30 a gives up: guest "a" cannot leave in the 0s that are left: its move takes longer than predicted; nothing else that it allows can be done in time`,
-			`30 b: guest "b" cannot leave in the 0s that are left: it needs 50s on a link, and they are taken until too late; nothing else that it allows can be done in time`,
+			`13 c: guest "c" cannot be migrated in the 17s that remain: it needs 5s on a link, and every link is busy until too late; use "destroy" instead`,
+			`30 a gives up: guest "a" cannot be migrated in the 0s that remain: its move takes longer than predicted; nothing else that it allows can be done in time`,
+			`30 b: guest "b" cannot be migrated in the 0s that remain: it needs 50s on a link, and every link is busy until too late; nothing else that it allows can be done in time`,
 		)
 	})
 }
@@ -235,7 +236,7 @@ func TestQueueGivesUpForTheFallback(t *testing.T) {
 		wg.Go(func() { b.move(b.Context(), idle("stuck", 30), time.Hour) })
 		wg.Wait()
 		// It should be gone by 30.5, and is put off to 38.1 and 47.7; at 40 it is the last moment for a shutdown.
-		b.check("0 stuck live", `40 stuck gives up: guest "stuck" cannot leave in the 1m0s that are left: its move takes longer than predicted; use "shutdown" instead`)
+		b.check("0 stuck live", `40 stuck gives up: guest "stuck" cannot be migrated in the 1m0s that remain: its move takes longer than predicted; use "shutdown" instead`)
 	})
 }
 
@@ -247,8 +248,8 @@ func TestQueueDoesNotCountOnTheStuck(t *testing.T) {
 		b.moveAll(idle("a", 2))()
 		wg.Wait()
 		b.check("0 stuck live",
-			`40 a: guest "a" cannot leave in the 1m0s that are left: it needs 2s on a link, and they are taken until too late; use "shutdown" instead`,
-			`40 stuck gives up: guest "stuck" cannot leave in the 1m0s that are left: its move takes longer than predicted; use "shutdown" instead`)
+			`40 a: guest "a" cannot be migrated in the 1m0s that remain: it needs 2s on a link, and every link is busy until too late; use "shutdown" instead`,
+			`40 stuck gives up: guest "stuck" cannot be migrated in the 1m0s that remain: its move takes longer than predicted; use "shutdown" instead`)
 	})
 }
 
@@ -262,7 +263,7 @@ func TestQueueTriesTheHopelessOnAnIdleLink(t *testing.T) {
 		b.moveAll(idle("a", 2))()
 		wg.Wait()
 		b.check("1 a live", "3.5 a left", "3.5 hot live",
-			`40 hot gives up: guest "hot" cannot leave in the 1m0s that are left: its move takes longer than predicted; use "shutdown" instead`)
+			`40 hot gives up: guest "hot" cannot be migrated in the 1m0s that remain: its move takes longer than predicted; use "shutdown" instead`)
 	})
 }
 
@@ -273,7 +274,7 @@ func TestQueueHearsOfALoad(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := turn.Update(Load{DirtyRate: -1}); err == nil {
+		if err := turn.Update(predict.Load{DirtyRate: -1}); err == nil {
 			t.Error("a negative rate was taken")
 		}
 		if err := turn.Update(tight("t", 1).Load); err != nil {
@@ -294,17 +295,17 @@ func TestQueueHearsOfALoad(t *testing.T) {
 func TestQueueHearsOfALoadUnderWay(t *testing.T) {
 	for _, c := range []struct {
 		name string
-		load Load
+		load predict.Load
 		next float64 // when a guest that waits has its turn
 	}{
 		{"as thought", idle("t", 4).Load, 4},
 		{"longer", idle("t", 6).Load, 5}, // it leaves then
 		{"tight", tight("t", 4).Load, 5},
-		{"hopeless", Load{Memory: 4 * gb, DirtyRate: 2 * gb, Budget: 100 * ms}, 5},
+		{"hopeless", predict.Load{Memory: 4 * gb, DirtyRate: 2 * gb, Budget: 100 * ms}, 5},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			onBench(t, oneLink(0), Options{}, func(b *bench) {
-				turn, err := b.q.Enter(b.Context(), idle("t", 4))
+				turn, err := enter(b.q, b.Context(), idle("t", 4))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -328,6 +329,29 @@ func TestQueueHearsOfALoadUnderWay(t *testing.T) {
 	}
 }
 
+// enter waits until it is the guest's turn. When ctx ends, before or after, the turn is released, as the daemon does it
+// for an agent that died.
+func enter(q *Queue, ctx context.Context, g Guest) (*Turn, error) {
+	t, err := q.Join(g)
+	if err != nil {
+		return nil, err
+	}
+	context.AfterFunc(ctx, t.Release)
+	select {
+	case <-t.Ready():
+		err = t.Err()
+	case <-ctx.Done():
+	}
+	if ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	if err != nil {
+		t.Release()
+		return nil, err
+	}
+	return t, nil
+}
+
 func TestQueueRefusals(t *testing.T) {
 	if _, err := NewQueue(Node{}, Options{}); err == nil {
 		t.Error("a queue without a link")
@@ -340,37 +364,38 @@ func TestQueueRefusals(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := b.q.Enter(b.Context(), idle("a", 1)); !errors.Is(err, ErrQueued) {
+		if _, err := enter(b.q, b.Context(), idle("a", 1)); !errors.Is(err, ErrQueued) {
 			t.Errorf("twice: %v", err)
 		}
 		ctx, cancel := context.WithTimeout(b.Context(), sec)
 		defer cancel()
-		if _, err := b.q.Enter(ctx, tight("t", 1)); !errors.Is(err, context.DeadlineExceeded) || time.Since(b.begin) != sec {
+		if _, err := enter(b.q, ctx, tight("t", 1)); !errors.Is(err, context.DeadlineExceeded) || time.Since(b.begin) != sec {
 			t.Errorf("a caller that goes away: %v", err)
 		}
-		if _, err := b.q.Enter(ctx, idle("late", 1)); !errors.Is(err, context.DeadlineExceeded) {
+		if _, err := enter(b.q, ctx, idle("late", 1)); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("a caller that is away already: %v", err)
 		}
-		only, err := b.q.Enter(b.Context(), with(idle("s", 1), rungs(ladder.Shutdown)))
+		only, err := enter(b.q, b.Context(), with(idle("s", 1), rungs(ladder.Shutdown)))
 		var late *TooLate
 		if only != nil || !errors.As(err, &late) || late.Rung != ladder.Shutdown {
 			t.Errorf("nothing live allowed: %v", err)
 		}
 		c, _ := b.q.Join(tight("c", 1))
 		d, _ := b.q.Join(tight("d", 1))
-		if p := b.q.Plan(); len(p.Steps) != 2 || p.Makespan <= 2*sec {
-			t.Errorf("the plan for two that wait: %+v", p)
+		b.q.mu.Lock()
+		steps := b.q.steps(b.q.clock.Now())
+		b.q.mu.Unlock()
+		if s := steps; len(s) != 2 || max(s[0].End, s[1].End) <= 2*sec {
+			t.Errorf("the plan for two that wait: %+v", s)
 		}
 		d.Release()
-		b.q.Close()
-		_, err = b.q.Join(idle("x", 1))
-		for _, got := range []struct{ err, want error }{{a.Err(), nil}, {c.Err(), ErrClosed}, {d.Err(), ErrReleased}, {err, ErrClosed}} {
+		for _, got := range []struct{ err, want error }{{a.Err(), nil}, {c.Err(), nil}, {d.Err(), ErrReleased}} {
 			if !errors.Is(got.err, got.want) {
 				t.Errorf("got %v, want %v", got.err, got.want)
 			}
 		}
-		<-c.Ready()
 		a.Release()
+		<-c.Ready()
 		a.Release()
 		a.Copied()
 		c.Release()
@@ -397,7 +422,7 @@ func TestQueueUnderFire(t *testing.T) {
 		for range 5 {
 			b.pass(40 * sec)
 			b.q.SetDeadline(time.Now().Add(time.Duration(rand.Int64N(int64(300 * sec)))))
-			b.q.Plan()
+			b.q.SetDeadline(time.Now().Add(400 * sec))
 		}
 		wg.Wait()
 		b.mu.Lock()

@@ -29,7 +29,6 @@ type Turn struct {
 	attempt  bool          // nothing says that it will be gone in time, but the link was idle
 	lastCall time.Time     // the last moment for fallback
 	fallback ladder.Rung
-	untie    func() bool
 }
 
 // Ready is closed when the turn is granted or refused; Err says which.
@@ -39,7 +38,7 @@ func (t *Turn) Ready() <-chan struct{} { return t.ready }
 // last moment for something else, or for nothing any more; Err tells. It is never closed without a deadline.
 func (t *Turn) GiveUp() <-chan struct{} { return t.giveUp }
 
-// Err is why the turn was refused, or why to give up: a *TooLate, ErrReleased or ErrClosed. It is nil
+// Err is why the turn was refused, or why to give up: a *TooLate or ErrReleased. It is nil
 // while the guest waits or may move.
 func (t *Turn) Err() error {
 	t.q.mu.Lock()
@@ -78,7 +77,7 @@ func (t *Turn) Copied() {
 
 // Update takes over what was learnt of the guest's load. One that moves already continues, and those that wait
 // use its present budget. The error is that of a load that makes no sense: then nothing is changed.
-func (t *Turn) Update(l Load) error {
+func (t *Turn) Update(l predict.Load) error {
 	q := t.q
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -120,22 +119,12 @@ func (t *Turn) Release() {
 		return
 	}
 	delete(q.turns, name)
-	if t.untie != nil {
-		t.untie()
-	}
 	if slices.Contains(q.waiting, t) {
 		q.deny(t, ErrReleased)
 	}
 	q.tally()
 	q.flight = slices.DeleteFunc(q.flight, func(o *Turn) bool { return o == t })
 	q.dispatch()
-}
-
-// tie has stop called when the turn is released.
-func (t *Turn) tie(stop func() bool) {
-	t.q.mu.Lock()
-	defer t.q.mu.Unlock()
-	t.untie = stop
 }
 
 // leaves is when the slot will be free.

@@ -44,8 +44,8 @@ type Host interface {
 	StartPostCopy(ctx context.Context, guest string) error
 	// AbortJob ends the migration under way; the guest stays where it is.
 	AbortJob(ctx context.Context, guest string) error
-	// BreakPostCopy ends the job of a migration in its post-copy phase, which can be recovered then.
-	BreakPostCopy(ctx context.Context, guest string) error
+	// AbortPostCopy ends the job of a migration in its post-copy phase, which can be recovered then.
+	AbortPostCopy(ctx context.Context, guest string) error
 	// Resume lets a paused guest's processors run again.
 	Resume(ctx context.Context, guest string) error
 

@@ -16,7 +16,7 @@ type Observation struct {
 	Halted bool  // the hypervisor itself shows the guest paused for its switchover, whatever libvirt says
 }
 
-// Condition is an Observation reduced to what the decision needs.
+// Condition is where the guest is, by what one end says.
 type Condition int
 
 // The conditions.
@@ -43,25 +43,25 @@ func (o Observation) Condition(uuid string) Condition {
 	return Running
 }
 
-// InPostCopy reports whether this end of our guest is one half of a post-copy, whole or broken.
-func (o Observation) InPostCopy(uuid string) bool {
-	return o.Condition(uuid).InPostCopy(o.Status.Reason)
+// End is an Observation reduced to what a decision needs.
+type End struct {
+	State  Condition
+	Reason string // libvirt's, such as "migrated", of a guest that is there
+	Halted bool   // the hypervisor has the guest paused for its switchover, whatever libvirt says
 }
 
-// PostCopyBroken reports whether that post-copy broke.
-func (o Observation) PostCopyBroken(uuid string) bool {
-	return o.Condition(uuid).PostCopyBroken(o.Status.Reason)
+// End is what this end says of the guest with this UUID.
+func (o Observation) End(uuid string) End {
+	return End{State: o.Condition(uuid), Reason: o.Status.Reason, Halted: o.Halted}
 }
 
-// InPostCopy reports whether a guest in this condition is one half of a post-copy, whole or broken. reason is libvirt's.
-func (c Condition) InPostCopy(reason string) bool {
-	return (c == Paused || c == Running) && strings.HasPrefix(reason, "postcopy")
+// InPostCopy reports whether this end is one half of a post-copy, whole or failed.
+func (e End) InPostCopy() bool {
+	return (e.State == Paused || e.State == Running) && strings.HasPrefix(e.Reason, "postcopy")
 }
 
-// PostCopyBroken reports whether that post-copy broke.
-func (c Condition) PostCopyBroken(reason string) bool {
-	return c.InPostCopy(reason) && reason == "postcopy-failed"
-}
+// PostCopyFailed reports whether that post-copy failed.
+func (e End) PostCopyFailed() bool { return e.InPostCopy() && e.Reason == "postcopy-failed" }
 
 // String is for people and for the record, such as "running (migrated)", "absent" or "no answer: …".
 func (o Observation) String() string {

@@ -9,13 +9,13 @@ import (
 	"github.com/vmferry/vmferry/migrate/qmp"
 )
 
-// Relay is told when the guest stops and runs again. Its methods return at once: they are called from libvirt's event
-// loop.
+// Relay is notified when the guest stops and runs again. Its methods return at once: they are called from libvirt's
+// event loop.
 type Relay interface {
-	// Hold says when the guest stopped, by its host's clock: what came in since then is kept.
-	Hold(stopped time.Time)
-	// Pass says that the target has the guest.
-	Pass()
+	// Buffer says when the guest stopped, by its host's clock: what came in since then is kept.
+	Buffer(stopped time.Time)
+	// Forward says that the target has the guest.
+	Forward()
 	// Drop says that the guest continues at the source.
 	Drop()
 }
@@ -78,21 +78,21 @@ func (l *Log) Add(side qmp.Side, e libvirt.Event) {
 	}
 }
 
-// steer tells the relay what an event means for it. At the source's "completed" the target's QEMU has all of
-// the guest, and announces it: it runs as soon as libvirt has been told.
+// steer notifies the relay of what an event means for it. At the source's "completed" the target's QEMU has all of
+// the guest, and announces it: it runs as soon as libvirt knows.
 func steer(r Relay, o qmp.Observed) {
 	switch {
 	case r == nil:
 	case o.Cancelled():
 		r.Drop()
 	case o.Side == qmp.Source && o.Event.Event == "STOP":
-		r.Hold(o.Stamp())
+		r.Buffer(o.Stamp())
 	case o.Side == qmp.Source && o.Status() == qmp.PhaseCompleted, o.Side == qmp.Target && o.Event.Event == "RESUME":
-		r.Pass()
+		r.Forward()
 	}
 }
 
-// signal never blocks: one that is not yet taken stands for all.
+// signal never blocks: one that is not yet taken counts for all.
 func signal(c chan struct{}) {
 	select {
 	case c <- struct{}{}:
@@ -100,7 +100,7 @@ func signal(c chan struct{}) {
 	}
 }
 
-// SetRelay replaces the relay that is told of the events by r, and returns the one before; nil is none.
+// SetRelay replaces the relay that gets the events by r, and returns the one before; nil is none.
 func (l *Log) SetRelay(r Relay) (before Relay) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

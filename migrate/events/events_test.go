@@ -14,9 +14,9 @@ import (
 // said keeps what a relay is told.
 type said []string
 
-func (s *said) Hold(time.Time) { *s = append(*s, "hold") }
-func (s *said) Pass()          { *s = append(*s, "pass") }
-func (s *said) Drop()          { *s = append(*s, "drop") }
+func (s *said) Buffer(time.Time) { *s = append(*s, "hold") }
+func (s *said) Forward()         { *s = append(*s, "pass") }
+func (s *said) Drop()            { *s = append(*s, "drop") }
 
 // add has one event in short: "<STOP" is the source's, ">active" a MIGRATION event of the target's.
 func (l *Log) add(short string) {

@@ -6,8 +6,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/blackout"
+	"github.com/vmferry/vmferry/migrate/record"
 )
 
 const (
@@ -37,7 +37,7 @@ type Probe struct {
 // Seen is what a probe saw.
 type Seen struct {
 	// Blackouts are what the clients of each target that answers saw.
-	Blackouts []migrate.Blackout
+	Blackouts []record.Blackout
 	// Mute are the targets that never answered.
 	Mute []string
 }
@@ -70,7 +70,7 @@ func (v *Probe) hear(targets []blackout.Progress) {
 func (v *Probe) End(ctx context.Context, moved bool) (Seen, error) {
 	defer v.cancel()
 	if moved {
-		v.settle(ctx)
+		v.awaitAnswers(ctx)
 	}
 	v.cancel()
 	<-v.done
@@ -80,8 +80,8 @@ func (v *Probe) End(ctx context.Context, moved bool) (Seen, error) {
 	return sift(v.report), nil
 }
 
-// settle waits until all targets have answered for a while.
-func (v *Probe) settle(ctx context.Context) {
+// awaitAnswers waits until all targets have answered for a while.
+func (v *Probe) awaitAnswers(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, patience(ctx))
 	defer cancel()
 	tick := time.NewTicker(step)
@@ -100,7 +100,7 @@ func (v *Probe) settle(ctx context.Context) {
 	}
 }
 
-// patience is how long settle may take.
+// patience is how long awaitAnswers may take.
 func patience(ctx context.Context) time.Duration {
 	if deadline, ok := ctx.Deadline(); ok {
 		return min(settleTime, time.Until(deadline)/2)
@@ -116,7 +116,7 @@ func sift(r *blackout.Report) Seen {
 			seen.Mute = append(seen.Mute, t.Target)
 			continue
 		}
-		seen.Blackouts = append(seen.Blackouts, migrate.Blackout{Target: t.Target, MS: t.BlackoutMs, ErrorMS: t.ErrorMs})
+		seen.Blackouts = append(seen.Blackouts, record.Blackout{Target: t.Target, MS: t.BlackoutMs, ErrorMS: t.ErrorMs})
 	}
 	return seen
 }

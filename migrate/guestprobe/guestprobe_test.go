@@ -12,7 +12,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/blackout/reflector/reflectortest"
 )
 
-// Those that answer are measured, and the one that does not is told apart, also when
+// Those that answer are measured, and the one that does not is listed apart, also when
 // the move was interrupted.
 func TestProbe(t *testing.T) {
 	address := reflectortest.Start(t)
@@ -45,7 +45,7 @@ func TestProbeThatFails(t *testing.T) {
 	}
 }
 
-// settle ends after a while of calm, and soon enough when there is none.
+// awaitAnswers ends after a while of calm, and soon enough when there is none.
 func TestSettle(t *testing.T) {
 	const noisy = 700 * time.Millisecond
 	for name, tt := range map[string]struct {
@@ -74,7 +74,7 @@ func TestSettle(t *testing.T) {
 					}
 				}
 			}()
-			v.settle(ctx)
+			v.awaitAnswers(ctx)
 			if took := time.Since(v.begun); took < tt.want-step || took > tt.want+2*step {
 				t.Errorf("%s: it took %s, want %s", name, took, tt.want)
 			}

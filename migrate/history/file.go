@@ -41,7 +41,7 @@ func read(path string) (file, error) {
 		err = json.Unmarshal(data, &f)
 	}
 	if err != nil {
-		return file{}, fmt.Errorf("read %q, what earlier migrations taught: %w", path, err)
+		return file{}, fmt.Errorf("read the history of migrations in %q: %w", path, err)
 	}
 	if f.Schema != schema {
 		return file{}, nil

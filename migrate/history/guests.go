@@ -63,7 +63,7 @@ func LearnGuest(path string, r record.Record) error {
 		return true
 	})
 	if err != nil {
-		return fmt.Errorf("remember guest %q: %w", r.Guest, err)
+		return fmt.Errorf("update the history of guest %q: %w", r.Guest, err)
 	}
 	return nil
 }
@@ -138,7 +138,7 @@ func (p Profile) learn(r record.Record) (_ Profile, ok bool) {
 
 // learnWriting is p and what the passes show of the memory that the guest uses, and of how it writes to it.
 func (p Profile) learnWriting(r *record.Record, passes []pass) (_ Profile, ok bool) {
-	// Of a part of the link, or of pages that are compressed, the time of a pass does not tell the size.
+	// Of a part of the link, or of pages that are compressed, the time of a pass does not show the size.
 	sized := !r.Shared && (r.Compression == "" || r.Compression == "xbzrle")
 	whole := sized && r.Used > 0 && r.Outcome == record.Moved
 	if whole {
@@ -165,7 +165,7 @@ func (p Profile) learnWriting(r *record.Record, passes []pass) (_ Profile, ok bo
 	return p, ok
 }
 
-// calmed lowers what a busier time taught, by passes that were too short to tell what they found: it was no more than
+// calmed lowers what a busier time taught, by passes that were too short to show what they found: it was no more than
 // their time and one burst carry.
 func (p Profile) calmed(r *record.Record, passes []pass) Profile {
 	found := uint64(0)

@@ -23,7 +23,7 @@ const RecordsFile = "migrations.jsonl"
 
 // AppendRecord adds r as one line to the file at path, making it when needed, and returns when
 // it is on the disk. Several processes may append at once. Killed at any point, it
-// leaves the earlier lines whole, and at worst a torn last line, which the next
+// leaves the earlier lines whole, and at worst an incomplete last line, which the next
 // append closes and ReadRecords skips.
 //
 // A disk, or another writer, that gives no answer is waited for two seconds: a guest that has moved must not fail
@@ -74,7 +74,7 @@ func openJournal(path string) (*os.File, error) {
 }
 
 // appendLine holds the file's lock, which ends with the file, so that two writers
-// cannot both mend the same torn line.
+// cannot both mend the same incomplete line.
 func appendLine(path string, line []byte) (err error) {
 	f, err := openJournal(path)
 	if err != nil {
@@ -104,7 +104,7 @@ func appendLine(path string, line []byte) (err error) {
 	return f.Sync()
 }
 
-// ReadRecords reads a file that AppendRecord wrote, oldest first. Torn lines are
+// ReadRecords reads a file that AppendRecord wrote, oldest first. Incomplete lines are
 // skipped. A file that does not exist has no records.
 func ReadRecords(path string) ([]record.Record, error) {
 	f, err := safefile.Open(path, safefile.Anyone)

@@ -32,7 +32,7 @@ func rateOf(r *record.Record, pass int) uint64 {
 }
 
 // passesOf are what QEMU's events show of them. The pass in which the pace was lifted has two rates, so that its time
-// does not tell its size: those before it count.
+// does not show its size: those before it count.
 func passesOf(r *record.Record) []pass {
 	lifted := r.Pace > 0 && r.Cap != r.Pace
 	var all []pass
@@ -56,7 +56,7 @@ func passesOf(r *record.Record) []pass {
 	return all
 }
 
-// largest is the size of the largest of the passes that are long enough to tell.
+// largest is the size of the largest of the passes that are long enough to show it.
 func largest(passes []pass) (most uint64) {
 	for _, p := range passes {
 		if p.took >= shortPass {
@@ -67,7 +67,7 @@ func largest(passes []pass) (most uint64) {
 }
 
 // writes is how fast the guest writes, in bytes per second, by the longest pass that found less than its whole working
-// set; 0 where there is none. A single shorter pass tells nothing: a raised limit has QEMU look at the dirty pages
+// set; 0 where there is none. A single shorter pass shows nothing: a raised limit has QEMU look at the dirty pages
 // before the end of a pass. least is what passes found at least.
 func writes(passes []pass) (exact, least uint64) {
 	const agree = 1.3

@@ -1,6 +1,9 @@
 package libvirt
 
-import "strconv"
+import (
+	"strconv"
+	"time"
+)
 
 // State is a domain's run state, as virDomainState has it.
 type State int
@@ -17,7 +20,8 @@ const (
 	PMSuspended        // asleep by the guest's own power management
 )
 
-var stateNames = [...]string{"no state", "running", "blocked", "paused", "shutting down", "shut off", "crashed", "suspended"}
+var stateNames = [...]string{"no state", "running", "blocked", "paused", "shutting down", "shut off",
+	"crashed", "suspended"}
 
 // String is the name of the state in lower case, for logs and reasons.
 func (s State) String() string {
@@ -34,7 +38,7 @@ func (s State) Active() bool { return s != ShutOff }
 // Status is what libvirt knows of a domain at one instant.
 type Status struct {
 	State      State
-	Reason     string // why it is in that state, one of libvirt's reasons as a word, such as "ioerror"; "unknown" for new ones
+	Reason     string // why, one of libvirt's reasons as a word, such as "ioerror"; "unknown" for new ones
 	UUID       string // in the usual dashed form
 	ID         int    // hypervisor's number, -1 while not active
 	Persistent bool   // has a definition that outlives the domain
@@ -94,3 +98,46 @@ var ShutdownModes = []string{"acpi", "agent", "initctl", "signal", "paravirt"}
 
 // NativeXL is the name of xl's and xm's configuration format (virConnectDomainXMLFromNative).
 const NativeXL = "xen-xl"
+
+// Event is one event of QEMU's monitor as libvirt passes it on.
+type Event struct {
+	Name    string // such as "STOP"
+	Seconds int64  // QEMU's stamp: the clock of the host that runs QEMU, Unix time
+	Micros  uint   // its microseconds
+	Details string // the event's data as JSON, empty when there is none
+
+	Received time.Time // our own clock when the event arrived
+}
+
+// Resident is a domain that is active at a libvirt.
+type Resident struct {
+	Name string `json:"name"`
+	UUID string `json:"uuid"` // in the usual dashed form
+}
+
+// Load is what a running domain would give a migration to carry, at one instant. Fields that
+// the driver does not report are zero.
+type Load struct {
+	Memory   uint64 // bytes of memory that the guest has
+	Resident uint64 // bytes of the host's memory that its process holds: pages never touched cost nothing to send
+	Dirty    Dirty  // how fast it writes, as of the last measurement
+}
+
+// Dirty is the result of a measurement of how fast a guest writes to its memory.
+type Dirty struct {
+	Measured bool      // a measurement ended, and the rest is its result
+	Rate     uint64    // bytes per second of pages that became dirty, to the next MiB
+	Since    time.Time // when it was begun, on the clock of the guest's host, to the second
+}
+
+// Network is a network of libvirt's on one host.
+type Network struct {
+	XML    string // its description (libvirt's formatnetwork page)
+	Active bool   // guests can be connected to it
+}
+
+// Snapshots are the names of what libvirt keeps of a domain beside its disks.
+type Snapshots struct {
+	Snapshots   []string // virDomainListAllSnapshots
+	Checkpoints []string // virDomainListAllCheckpoints
+}

@@ -18,9 +18,9 @@ type Driver struct {
 	Daemon     string // that has this driver alone, such as "virtqemud"
 
 	// JobControl: a migration is a job that libvirt limits, follows and aborts, and that may do more than copy
-	// memory ([Ability]). Without it libvirt copies the guest, tells the time that this takes, and no more.
+	// memory ([Ability]). Without it libvirt copies the guest, reports the time that this takes, and no more.
 	JobControl bool
-	// TracksProcess: each guest is one process, of which libvirt is told what becomes. A reboot resets it in place,
+	// TracksProcess: each guest is one process, whose end libvirt sees. A reboot resets it in place,
 	// its state is known without asking another, and one that arrives is killed when the connection to its source ends.
 	TracksProcess bool
 	// SaveImages: a guest is saved in libvirt's own format, which is marked while it is not whole (QEMU_SAVE_PARTIAL),

@@ -43,7 +43,7 @@ func (e *Error) Error() string {
 // noSupport is VIR_ERR_NO_SUPPORT.
 const noSupport = 3
 
-// Unimplemented reports whether err says that the driver has not the call at all. ErrUnsupported also stands for what it
+// Unimplemented reports whether err says that the driver has not the call at all. ErrUnsupported also means what it
 // refuses in one guest.
 func Unimplemented(err error) bool {
 	var e *Error
@@ -53,8 +53,8 @@ func Unimplemented(err error) bool {
 // configUnsupported is VIR_ERR_CONFIG_UNSUPPORTED.
 const configUnsupported = 67
 
-// IsOtherHardware reports whether libvirt refused a description since a guest in memory would find another hardware with
-// it.
+// IsOtherHardware reports whether libvirt refused a description since a guest in memory would find another hardware
+// with it.
 //
 // Source: virDomainDefCheckABIStability in libvirt's src/conf/domain_conf.c.
 func IsOtherHardware(err error) bool {

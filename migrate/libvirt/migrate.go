@@ -44,7 +44,7 @@ type MigrateOptions struct {
 	ConvergeIncrement int    // per cent, 0 for the default
 }
 
-// JobStats is how far a migration is. Fields that QEMU does not tell (yet) are zero.
+// JobStats is how far a migration is. Fields that QEMU does not report (yet) are zero.
 type JobStats struct {
 	Active    bool          // a job is under way
 	Elapsed   time.Duration // since the job began
@@ -61,8 +61,8 @@ type JobStats struct {
 	Disks     DiskStats     // counted apart: the fields above are of the memory alone
 }
 
-// XBZRLEStats are what XBZRLE did so far; all zero without it. Source: save_xbzrle_page in QEMU's migration/ram.c, since
-// QEMU 5.1.
+// XBZRLEStats are what XBZRLE did so far; all zero without it. Source: save_xbzrle_page in QEMU's migration/ram.c,
+// since QEMU 5.1.
 type XBZRLEStats struct {
 	Pages     uint64 // that were in the cache, however they were sent
 	Bytes     uint64 // that were sent of them, those sent whole included

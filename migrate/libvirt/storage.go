@@ -47,5 +47,5 @@ type DiskStats struct {
 	Total     uint64 // bytes to copy, and those that the guest has written meanwhile
 	Processed uint64 // bytes copied
 	Remaining uint64
-	Rate      uint64 // bytes per second, 0 where the driver does not tell
+	Rate      uint64 // bytes per second, 0 where the driver does not report it
 }

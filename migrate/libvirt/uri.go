@@ -85,8 +85,8 @@ func Unverified(uri string) string {
 	return ""
 }
 
-// Encrypted reports whether what goes through libvirt's own connection at a remote URI is encrypted. Without a transport
-// it is TLS.
+// Encrypted reports whether what goes through libvirt's own connection at a remote URI is encrypted. Without a
+// transport it is TLS.
 func Encrypted(uri string) bool {
 	scheme, _, _ := strings.Cut(uri, ":")
 	_, transport, _ := strings.Cut(scheme, "+")

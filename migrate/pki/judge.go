@@ -79,8 +79,8 @@ func JudgeServer(raw, authority []byte, host string, sure bool, now time.Time) (
 	return f
 }
 
-// isFor is as lenient as GnuTLS may be: a name counts as a text as well, and the common name where there is no other, also
-// one for any host of a domain.
+// isFor is as lenient as GnuTLS may be: a name counts as a text as well, and the common name where there is no other,
+// also one for any host of a domain.
 func isFor(c *x509.Certificate, host string) bool {
 	_, domain, _ := strings.Cut(host, ".")
 	return c.VerifyHostname(host) == nil || slices.ContainsFunc(namesOf(c), func(name string) bool {
@@ -137,7 +137,7 @@ func (f *Flaws) parse(path string, raw []byte, now time.Time) (all []*x509.Certi
 
 func day(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 MST") }
 
-// verify reports whether an authority stands behind a certificate. Go judges more strictly than GnuTLS, which QEMU uses:
+// verify reports whether an authority signed a certificate. Go judges more strictly than GnuTLS, which QEMU uses:
 // its no is a doubt. It is nil where there is nothing to judge.
 func verify(chain, authority []*x509.Certificate, usage x509.ExtKeyUsage, now time.Time) error {
 	if len(chain) == 0 || len(authority) == 0 || now.After(chain[0].NotAfter) {

@@ -12,8 +12,8 @@ import (
 // MaxLine is the longest line that [Line] returns, in bytes. What was longer ends with "…".
 const MaxLine = 4 << 10
 
-// Line puts the lines of a text on one line of at most [MaxLine] bytes, made safe as [Escape] does. Blanks within a line stay:
-// a name may have two of them, and is pasted.
+// Line puts the lines of a text on one line of at most [MaxLine] bytes, made safe as [Escape] does. Blanks within a
+// line stay: a name may have two of them, and is pasted.
 func Line(text string) string {
 	const end = "…"
 	var line strings.Builder

@@ -77,7 +77,7 @@ func (k Known) Expect(p Plan, s *convergence.State) {
 	}
 	s.Converges = load.preCopy(float64(rate)/2, nil).Kept
 	if k.Link.AtLeast && (k.Bound == 0 || k.Bound/10*9 > k.Link.Bandwidth) {
-		return // the passes will tell whether the link carries enough
+		return // the passes will show whether the link carries enough
 	}
 	plain := load.preCopy(float64(rate), nil)
 	stuck := !plain.Kept

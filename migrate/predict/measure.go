@@ -18,7 +18,7 @@ const (
 	MeasureTime = measureSpan + measureSlip
 
 	// measureWindow is how much time there must be for a move to wait for its measurement, and
-	// measureWorth how long its first pass must take: a shorter one tells as much as soon.
+	// measureWorth how long its first pass must take: a shorter one shows as much as soon.
 	measureWindow = 30 * time.Second
 	measureWorth  = 5 * time.Second
 	measureBytes  = 1 << 30 // the same of a link that is not known
@@ -85,7 +85,7 @@ func (k *Known) Refresh(ctx context.Context, h endpoint.Gauge, guest string) err
 }
 
 // WorthMeasuring reports whether a move that has so much time should wait for the measurement under way: its first pass
-// tells less, or later.
+// shows less, or later.
 func (k Known) WorthMeasuring(left time.Duration) bool {
 	if k.Load.Dirty.Measured || left < measureWindow || k.Guest.DirtyRate > 0 {
 		return false

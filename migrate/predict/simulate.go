@@ -26,7 +26,7 @@ type conditions struct {
 	xbzrleRatio      float64 // the part of a page that XBZRLE sends
 
 	window   time.Duration     // the time that is left
-	restart  time.Duration     // what it costs to begin again, beside the passes
+	restart  time.Duration     // what it costs to start again, beside the passes
 	expected convergence.State // what Known.Expect has put into it
 }
 
@@ -116,7 +116,7 @@ type simulation struct {
 	throttle throttle
 }
 
-// begin is also how a migration is begun again.
+// begin is also how a migration is started again.
 func (sim *simulation) begin(d convergence.Decision) {
 	sim.begun, sim.trend = d, convergence.Trend{}
 	sim.throttle = throttle{initial: d.Throttle, began: sim.clock, sent: sim.sent}
@@ -281,4 +281,31 @@ func (sim *simulation) state(s libvirt.JobStats) convergence.State {
 		sim.trend.Observe(&out, s, sim.policy.Window, time.Unix(0, 0).Add(sim.clock))
 	}
 	return out
+}
+
+// throttle is QEMU's auto-converge (migration_trigger_throttle): the initial per cent after two periods of a second or
+// more in which more than half as much was written as sent, and 10 more after every two others.
+type throttle struct {
+	initial int           // per cent, 0 for none
+	percent int           // taken from the guest
+	periods int           // in which it wrote more than half of what was sent
+	began   time.Duration // of this period
+	dirty   float64       // bytes written in it
+	sent    float64       // bytes on the wire at its begin
+}
+
+// sync reports whether the guest is throttled more from now on.
+func (t *throttle) sync(now time.Duration, wrote, sent float64) (more bool) {
+	t.dirty += wrote
+	if now-t.began < time.Second {
+		return false
+	}
+	if t.initial > 0 && t.dirty > (sent-t.sent)/2 {
+		t.periods++
+		if more = t.periods%2 == 0; more {
+			t.percent = min(max(t.percent+10, t.initial), 99)
+		}
+	}
+	t.began, t.dirty, t.sent = now, 0, sent
+	return more
 }

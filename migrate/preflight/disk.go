@@ -11,6 +11,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/record"
 	"github.com/vmferry/vmferry/migrate/shellword"
+	"github.com/vmferry/vmferry/migrate/wait"
 )
 
 // checkDisks refuses what the target does not have, unless it is to be copied or libvirt leaves it out.
@@ -77,7 +78,7 @@ func visible(ctx context.Context, p *inspection, source libvirt.DiskSource) libv
 		p.note(fmt.Sprintf("disk %q was not checked: %v", source, err))
 		return libvirt.VisibleUnknown
 	case there == libvirt.VisibleUnknown:
-		p.note(fmt.Sprintf("disk %q was not checked: the target's libvirt cannot tell", source))
+		p.note(fmt.Sprintf("disk %q was not checked: the target's libvirt does not know", source))
 	}
 	return there
 }
@@ -97,7 +98,7 @@ func seeAtTarget(ctx context.Context, p *inspection, d hostDisk) (there libvirt.
 	if visible(ctx, p, libvirt.DiskSource{Path: mark}) != libvirt.VisibleYes {
 		return there, previous, nil
 	}
-	previous, err := bounded(ctx, func() (disks.Note, error) { return disks.ReadNote(d.path) })
+	previous, err := wait.Within(ctx, func() (disks.Note, error) { return disks.ReadNote(d.path) }, nil)
 	ours := err == nil && previous.Mark != 0 && previous.Peer == p.req.Target
 	if !ours || !strings.EqualFold(previous.UUID, p.found.UUID) || !previous.Made && there == libvirt.VisibleYes {
 		return there, previous, &Refusal{CheckDisk,
@@ -113,7 +114,7 @@ func checkLocal(ctx context.Context, p *inspection, d hostDisk) error {
 	if p.req.Fetch {
 		return nil // it is refused for that
 	}
-	kind, err := bounded(ctx, func() (string, error) { return p.deps.SharedBy(d.path) })
+	kind, err := wait.Within(ctx, func() (string, error) { return p.deps.SharedBy(d.path) }, nil)
 	switch {
 	case err != nil:
 		return &Refusal{CheckDisk, fmt.Sprintf("it is not known if the disk %q is on shared storage", d.path), "", err}
@@ -123,26 +124,6 @@ func checkLocal(ctx context.Context, p *inspection, d hostDisk) error {
 			"mount it on %s as it is mounted here: %s", p.req.Target, shellword.Line("findmnt", "-T", d.path)), nil}
 	}
 	return nil
-}
-
-// bounded calls what may hang on storage, and leaves it behind at the end of ctx.
-func bounded[T any](ctx context.Context, f func() (T, error)) (T, error) {
-	type answer struct {
-		value T
-		err   error
-	}
-	done := make(chan answer, 1)
-	go func() {
-		value, err := f()
-		done <- answer{value, err}
-	}()
-	select {
-	case a := <-done:
-		return a.value, a.err
-	case <-ctx.Done():
-		var none T
-		return none, context.Cause(ctx)
-	}
 }
 
 // checkDiskRoom asks how large the disks are that are copied, and whether the target has room. An old copy there may be

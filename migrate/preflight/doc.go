@@ -6,8 +6,8 @@
 //
 //	connect to the source → state and job of the guest there → connect to the target → checks, in their order → Findings
 //
-// The table of the checks is in checks.go: the name of each, its time limit, and the function that makes it. Each reads
-// what it needs from the hosts, and lets a pure rule decide. A new check is one function and one line there.
+// The table of the checks is in preflight.go: the name of each, its time limit, and the function that makes it. Each
+// reads what it needs from the hosts, and lets a pure rule decide. A new check is one function and one line there.
 //
 // # What is checked
 //
@@ -20,8 +20,8 @@
 // Whether the target has a disk is asked of its libvirt in each mode: of every image, of those that it is based on, and
 // of volumes. What it lacks is a refusal, but for a medium that libvirt leaves out (startupPolicy).
 //
-// The last check is libvirt's own: the source's daemon is asked for the very migration, with a description for the
-// target that it cannot read, and so makes all of its own checks, connects to the target, and stops
+// The last check is libvirt's own: the source's daemon gets the request for the very migration, with a description for
+// the target that it cannot read, and so makes all of its own checks, connects to the target, and stops
 // (client.Conn.Rehearse). That finds what no list here has: snapshots, devices that cannot migrate, unsafe caches, keys
 // that root's daemon does not have. Where the daemon cannot connect and this process can, the migration is
 // client-managed, and a note says so.

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/vmferry/vmferry/migrate/endpoint/endpointtest"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
 
@@ -72,24 +73,24 @@ func TestSurroundings(t *testing.T) {
 		note  string
 	}{
 		{"all there", func(p *pair) {}, "", ""},
-		{"firmware is missing", func(p *pair) { p.target.names[dir] = []string{"OVMF_CODE.fd"} }, CheckFirmware, ""},
-		{"firmware is not seen here either", func(p *pair) { p.target.names[dir], p.source.names = nil, map[string][]string{} }, "", "was not checked"},
-		{"no swtpm", func(p *pair) { p.target.domCaps = noTPM }, CheckFirmware, ""},
-		{"no swtpm here either", func(p *pair) { p.target.domCaps, p.source.domCaps = noTPM, noTPM }, "", ""},
-		{"too few huge pages", func(p *pair) { p.target.pages = 255 }, CheckMemory, ""},
-		{"huge pages that the kernel makes when they are needed", func(p *pair) { p.target.pages, p.req.Memory = 0, MemoryIgnore }, "", ""},
+		{"firmware is missing", func(p *pair) { p.Target.Dirs[dir] = []string{"OVMF_CODE.fd"} }, CheckFirmware, ""},
+		{"firmware is not seen here either", func(p *pair) { p.Target.Dirs[dir], p.Source.Dirs = nil, map[string][]string{} }, "", "was not checked"},
+		{"no swtpm", func(p *pair) { p.Target.DomCaps = noTPM }, CheckFirmware, ""},
+		{"no swtpm here either", func(p *pair) { p.Target.DomCaps, p.Source.DomCaps = noTPM, noTPM }, "", ""},
+		{"too few huge pages", func(p *pair) { p.Target.Pages = 255 }, CheckMemory, ""},
+		{"huge pages that the kernel makes when they are needed", func(p *pair) { p.Target.Pages, p.req.Memory = 0, MemoryIgnore }, "", ""},
 		{"other processor", func(p *pair) {
-			p.source.caps = strings.Replace(capsDoc("source"), "</uuid>", "</uuid><cpu><model>Skylake</model><vendor>Intel</vendor></cpu>", 1)
-			p.target.caps = strings.Replace(capsDoc("target"), "</uuid>", "</uuid><cpu><model>EPYC</model><vendor>AMD</vendor></cpu>", 1)
+			p.Source.Caps = strings.Replace(endpointtest.CapsXML("source"), "</uuid>", "</uuid><cpu><model>Skylake</model><vendor>Intel</vendor></cpu>", 1)
+			p.Target.Caps = strings.Replace(endpointtest.CapsXML("target"), "</uuid>", "</uuid><cpu><model>EPYC</model><vendor>AMD</vendor></cpu>", 1)
 		}, "", "AMD EPYC there"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p := newPair(t)
-				p.source.xml = strings.NewReplacer("'qemu'", "'kvm'", "</os>", loader+"</os>", "</devices>", tpm+"</devices>",
+				p.Source.Doc = strings.NewReplacer("'qemu'", "'kvm'", "</os>", loader+"</os>", "</devices>", tpm+"</devices>",
 					"<devices>", "<cpu mode='host-passthrough'/><memoryBacking><hugepages><page size='2048'/></hugepages></memoryBacking><devices>").Replace(guestDoc)
-				p.source.names, p.target.names = firmware, map[string][]string{dir: firmware[dir]}
-				p.source.domCaps, p.target.domCaps, p.target.pages = swtpm, swtpm, 256
+				p.Source.Dirs, p.Target.Dirs = firmware, map[string][]string{dir: firmware[dir]}
+				p.Source.DomCaps, p.Target.DomCaps, p.Target.Pages = swtpm, swtpm, 256
 				c.spoil(p)
 				x, err := p.run(t)
 				var checks []string

@@ -68,7 +68,7 @@ type Findings struct {
 	// Adopted says that a migration to this target is under way, which another caller began, and InPostCopy that the
 	// guest runs at the target already.
 	Adopted, InPostCopy bool
-	PostCopyBroken      bool // an earlier migration broke in its post-copy phase, and can be recovered
+	PostCopyFailed      bool // an earlier migration broke in its post-copy phase, and can be recovered
 
 	Guest  *libvirtxml.Domain // as the target gets it, nil before it was read
 	Memory uint64             // bytes that the guest has
@@ -128,7 +128,7 @@ func (p *inspection) unchecked(what string, why error) error {
 	return nil
 }
 
-// conclude takes over what a rule says: notes, and err as refuse does.
+// conclude keeps what a rule says: notes, and err as refuse does.
 func (p *inspection) conclude(notes []string, err error) error {
 	for _, n := range notes {
 		p.note(n)
@@ -145,3 +145,30 @@ func (p *inspection) refuse(err error) error {
 	p.found.Refusals = append(p.found.Refusals, refusal)
 	return nil
 }
+
+// DiskMode says what is done with disks that are not on storage which both nodes share.
+type DiskMode string
+
+// The modes. Disks that a guest cannot write to are never copied.
+const (
+	DisksShared DiskMode = "shared" // nothing is copied; the same as ""
+	DisksCopy   DiskMode = "copy"   // every image is copied, and none may be at the target already
+	DisksAuto   DiskMode = "auto"   // those are copied that the target does not see
+)
+
+// DiskModes are all modes, for those who read one.
+var DiskModes = []DiskMode{DisksShared, DisksCopy, DisksAuto}
+
+// MemoryMode says what follows where a host reports less free memory than a guest needs. What a Linux host reports
+// is a guess: memory that a file system's cache (ZFS) gives back, pages that KSM merges and swap are not in it.
+type MemoryMode string
+
+// The modes.
+const (
+	MemoryWarn   MemoryMode = "warn"   // it is noted, and the guest goes there all the same; the same as ""
+	MemoryRefuse MemoryMode = "refuse" // the guest does not go there
+	MemoryIgnore MemoryMode = "no"     // the host is not asked
+)
+
+// MemoryModes are all modes, for those who read one.
+var MemoryModes = []MemoryMode{MemoryWarn, MemoryRefuse, MemoryIgnore}

@@ -18,25 +18,37 @@ func JudgeMemory(need, free uint64, fixed bool, mode MemoryMode) (short, refused
 	return short, short && (fixed || mode == MemoryRefuse)
 }
 
+// LackOfMemory asks how much memory a host has free, where that matters for a guest that needs need of it (0 where that
+// is not known), and judges it as [JudgeMemory] does. short says what the host has and the guest needs, "" where the
+// host is not short of memory or was not asked. The error is ask's.
+func LackOfMemory(
+	ctx context.Context, ask func(context.Context) (free uint64, err error), need uint64, driver libvirt.Driver,
+	mode MemoryMode,
+) (short string, refused bool, err error) {
+	if need == 0 || mode == MemoryIgnore && !driver.FixedMemory {
+		return "", false, nil
+	}
+	free, err := ask(ctx)
+	isShort, refused := JudgeMemory(need, free, driver.FixedMemory, mode)
+	if err != nil || !isShort {
+		return "", false, err
+	}
+	return fmt.Sprintf("%d MiB free, and the guest needs %d MiB", free>>20, mebibytes(need)), refused, nil
+}
+
 // checkMemory notes what the guest has, and compares what it needs with what the target has.
 func checkMemory(ctx context.Context, p *inspection) error {
-	guest := p.guest
-	p.found.Memory = memoryOf(guest)
-	need, fixed := withOverhead(guest, p.driver), p.driver.FixedMemory
-	if need == 0 || p.req.Memory == MemoryIgnore && !fixed {
-		return nil
-	}
-	free, err := p.target.Host.FreeMemory(ctx)
-	if err != nil {
-		return p.unchecked("memory", err)
-	}
-	has := fmt.Sprintf("has %d MiB free, and the guest needs %d MiB", free>>20, mebibytes(need))
-	short, refused := JudgeMemory(need, free, fixed, p.req.Memory)
+	p.found.Memory = memoryOf(p.guest)
+	short, refused, err := LackOfMemory(ctx, p.target.Host.FreeMemory, withOverhead(p.guest, p.driver), p.driver,
+		p.req.Memory)
 	switch {
+	case err != nil:
+		return p.unchecked("memory", err)
 	case refused:
-		return &Refusal{CheckMemory, "the target " + has, "free memory there, or move the guest to another node", nil}
-	case short:
-		p.note("the target may not have memory for the guest: it " + has)
+		return &Refusal{CheckMemory, "the target has " + short,
+			"free memory there, or move the guest to another node", nil}
+	case short != "":
+		p.note("the target may not have memory for the guest: it has " + short)
 	}
 	return nil
 }

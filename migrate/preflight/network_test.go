@@ -122,13 +122,13 @@ func TestNetworks(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p := newPair(t)
-				p.source.xml = strings.Replace(guestDoc, "</devices>", c.card+"</devices>", 1)
-				p.source.networks, p.target.networks, p.req.StartsNetworks = active(hostBridge), c.networks, c.starts
+				p.Source.Doc = strings.Replace(guestDoc, "</devices>", c.card+"</devices>", 1)
+				p.Source.Networks, p.Target.Networks, p.req.StartsNetworks = active(hostBridge), c.networks, c.starts
 				if c.devices != nil {
-					p.target.names = map[string][]string{"/sys/class/net": c.devices}
+					p.Target.Dirs = map[string][]string{"/sys/class/net": c.devices}
 				}
 				if strings.HasPrefix(c.name, "a hook") {
-					p.target.names["/etc/libvirt/hooks"] = []string{"qemu"}
+					p.Target.Dirs["/etc/libvirt/hooks"] = []string{"qemu"}
 				}
 				x, err := p.run(t)
 				if err != nil || (len(x.Refusals) > 0) != (c.refused != "") || len(x.Refusals) > 0 && !strings.Contains(x.Refusals[0].Error(), c.refused) {

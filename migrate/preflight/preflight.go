@@ -3,6 +3,7 @@ package preflight
 import (
 	"context"
 	"errors"
+	"time"
 
 	"libvirt.org/go/libvirtxml"
 
@@ -30,7 +31,7 @@ func (p *inspection) run(ctx context.Context) error {
 	}
 	here := p.source.Observe(ctx, p.req.Guest)
 	if here.Err != nil && !errors.Is(here.Err, libvirt.ErrNoDomain) {
-		return &Refusal{CheckSource, "the source's libvirt gives no answer", "", here.Err}
+		return &Refusal{CheckSource, "the source's libvirt does not respond", "", here.Err}
 	}
 	if p.found.UUID == "" && here.Err == nil {
 		p.found.UUID = here.Status.UUID
@@ -44,7 +45,7 @@ func (p *inspection) run(ctx context.Context) error {
 	}
 	err := p.target.Connect(ctx, connectTime)
 	switch {
-	case p.found.PostCopyBroken:
+	case p.found.PostCopyFailed:
 		return checkOtherHalf(ctx, p, err)
 	case p.found.Adopted:
 		return nil // all was checked when it began, and the target's copy is its own
@@ -111,4 +112,30 @@ func (p *inspection) describe(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// entry is one check of a guest that runs at the source, with both ends connected. It changes nothing, and its error
+// is a [*Refusal].
+type entry struct {
+	name  string // of its refusals; some refuse by a more precise one
+	limit time.Duration
+	ask   func(ctx context.Context, p *inspection) error
+}
+
+// table has all of them, in their order: what names the cause best goes first, and what needs the answers of others
+// last.
+var table = []entry{
+	{CheckSameHost, capsTime, checkSameHost},
+	{CheckDuplicate, 2 * endpoint.LookTime, checkDuplicate},
+	{CheckHypervisor, askTime, checkHypervisor},
+	{CheckMemory, askTime, checkMemory},
+	{CheckMemory, askTime, checkHugePages},
+	{CheckCPU, askTime, checkCPU},
+	{CheckDisk, storageTime, checkDisks},
+	{CheckNetwork, askTime, checkNetworks},
+	{CheckFirmware, askTime, checkFirmware},
+	{CheckHypervisor, askTime, checkAccepted},
+	{CheckAddress, askTime, chooseAddress},
+	{CheckTLS, 2 * askTime, checkTLS}, // for the address that was chosen
+	{CheckLibvirt, 2 * connectTime, checkRehearsal},
 }

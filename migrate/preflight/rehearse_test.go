@@ -68,7 +68,7 @@ func TestTargetLacksWhatTheGuestIsMadeOf(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			p := newPair(t)
-			p.target.accepts, p.source.accepts = c.there, c.here
+			p.Target.Refuses, p.Source.Refuses = c.there, c.here
 			x, err := p.run(t)
 			if err != nil || (len(x.Refusals) == 1) != c.refused || c.refused && x.Refusals[0].Check != CheckHypervisor {
 				t.Errorf("%s: %v, %v", c.name, x.Refusals, err)
@@ -84,7 +84,7 @@ func TestTargetLacksWhatTheGuestIsMadeOf(t *testing.T) {
 func TestUnsupportedForThisGuest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPair(t)
-		p.source.rehearsal = func(libvirt.MigrateParams) error {
+		p.Source.Rehearsal = func(libvirt.MigrateParams) error {
 			return &libvirt.Error{Code: 84, Kind: libvirt.ErrUnsupported, Message: "migration with such a device is not supported"}
 		}
 		x, err := p.run(t)

@@ -9,6 +9,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/endpoint"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/shellword"
+	"github.com/vmferry/vmferry/migrate/wait"
 )
 
 const (
@@ -25,7 +26,7 @@ const (
 	pausedByUser                      // it is paused at the target, too
 	inSwitchover                      // paused by a migration that may be under way, which is adopted then
 	inPostCopy                        // the same, and the guest runs at the target already
-	postCopyBroken                    // nothing but a recovery can save the guest, whoever began it
+	postCopyFailed                    // nothing but a recovery can save the guest, whoever began it
 )
 
 // stateOf is the rule. adopt is Request.Adopt.
@@ -40,7 +41,7 @@ func stateOf(s libvirt.Status, adopt bool) sourceState {
 	case s.Reason == "user":
 		return pausedByUser
 	case s.Reason == "postcopy-failed":
-		return postCopyBroken
+		return postCopyFailed
 	case s.Reason == "migration" && adopt:
 		return inSwitchover
 	case s.Reason == "postcopy" && adopt:
@@ -53,9 +54,9 @@ func stateOf(s libvirt.Status, adopt bool) sourceState {
 func checkSource(ctx context.Context, p *inspection, s libvirt.Status) error {
 	state := stateOf(s, p.req.Adopt)
 	f := &p.found
-	f.Paused, f.InPostCopy, f.PostCopyBroken = state == pausedByUser, state == inPostCopy, state == postCopyBroken
+	f.Paused, f.InPostCopy, f.PostCopyFailed = state == pausedByUser, state == inPostCopy, state == postCopyFailed
 	switch state {
-	case postCopyBroken:
+	case postCopyFailed:
 		return nil
 	case immovable:
 		return &Refusal{CheckRunning, fmt.Sprintf("the guest is %v (%s)", s.State, s.Reason),
@@ -97,7 +98,7 @@ func judgeJob(state sourceState, job libvirt.JobStats, err error) error {
 	return nil
 }
 
-// isHalted asks the other witness where libvirt's word for a running guest is no proof.
+// isHalted asks the hypervisor itself where libvirt's answer for a running guest is no proof.
 func isHalted(ctx context.Context, p *inspection) bool {
 	if p.driver.TracksProcess || p.deps.Halted == nil {
 		return false
@@ -117,9 +118,7 @@ func jobAtSource(ctx context.Context, p *inspection) (libvirt.JobStats, error) {
 		if err != nil || !young || time.Since(began) >= jobYoung {
 			return job, err
 		}
-		select {
-		case <-time.After(jobAgain):
-		case <-ctx.Done():
+		if wait.For(ctx, jobAgain) != nil {
 			return job, nil
 		}
 	}
@@ -132,7 +131,7 @@ func checkOtherHalf(ctx context.Context, p *inspection, connect error) error {
 	if connect == nil {
 		there = p.target.Observe(ctx, p.req.Guest)
 	}
-	if there.InPostCopy(p.found.UUID) {
+	if there.End(p.found.UUID).InPostCopy() {
 		return nil
 	}
 	return &Refusal{CheckRunning,

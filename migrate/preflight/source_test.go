@@ -22,7 +22,7 @@ func TestStateOf(t *testing.T) {
 		{libvirt.Paused, "user", pausedByUser, pausedByUser},
 		{libvirt.Paused, "migration", immovable, inSwitchover},
 		{libvirt.Paused, "postcopy", immovable, inPostCopy},
-		{libvirt.Paused, "postcopy-failed", postCopyBroken, postCopyBroken},
+		{libvirt.Paused, "postcopy-failed", postCopyFailed, postCopyFailed},
 		{libvirt.Paused, "ioerror", immovable, immovable},
 		{libvirt.Crashed, "panicked", immovable, immovable},
 		{libvirt.PMSuspended, "unknown", immovable, immovable},

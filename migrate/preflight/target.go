@@ -60,7 +60,7 @@ func judgeDuplicate(there endpoint.Observation, uuid string) error {
 	case errors.Is(there.Err, libvirt.ErrNoDomain):
 		return nil
 	case there.Err != nil:
-		return &Refusal{CheckTarget, "the target's libvirt gives no answer", "", there.Err}
+		return &Refusal{CheckTarget, "the target's libvirt does not respond", "", there.Err}
 	case !strings.EqualFold(there.Status.UUID, uuid):
 		return &Refusal{CheckDuplicate, "the target has another guest of this name, with UUID " + there.Status.UUID,
 			"rename or undefine it there", nil}

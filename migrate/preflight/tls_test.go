@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/vmferry/vmferry/migrate/endpoint/endpointtest"
 	"github.com/vmferry/vmferry/migrate/pki"
 	"github.com/vmferry/vmferry/migrate/pki/pkitest"
 )
@@ -38,34 +39,14 @@ func TestTLSHint(t *testing.T) {
 	}
 }
 
-var (
-	sends    = []string{"ca-cert.pem", "client-cert.pem", "client-key.pem"}
-	receives = []string{"ca-cert.pem", "server-cert.pem", "server-key.pem"}
-)
-
 // encrypted is a pair that moves with TLS, and has the certificates for it. The source is another node's libvirt, so
 // that this node's files are not looked at.
 func encrypted(t *testing.T) *pair {
 	p := newPair(t)
-	p.shows(t, "node2", time.Hour)
-	p.source.uri = "fake://node1/source"
-	p.req.SourceURI, p.req.Options.TLS = p.source.uri, true
+	p.Encrypt(t)
+	p.req.SourceURI, p.req.Options.TLS = p.Source.URI, true
 	p.deps.Conf = filepath.Join(t.TempDir(), "qemu.conf")
-	p.source.names = map[string][]string{"/etc/pki": {"qemu"}, pki.DefaultDir: sends}
-	p.target.names = map[string][]string{"/etc/pki": {"qemu"}, pki.DefaultDir: receives}
 	return p
-}
-
-// shows gives the target a certificate for a name, which is valid for so long.
-func (p *pair) shows(t *testing.T, name string, valid time.Duration) {
-	t.Helper()
-	dir, now := t.TempDir(), time.Now()
-	pkitest.New(t, now).Write(t, dir, name, now, now.Add(valid))
-	raw, err := os.ReadFile(filepath.Join(dir, pki.ServerCert))
-	if err != nil {
-		t.Fatal(err)
-	}
-	p.target.texts = map[string][]byte{filepath.Join(pki.DefaultDir, pki.ServerCert): raw}
 }
 
 func TestCertificatesAreLookedForBeforeTheMove(t *testing.T) {
@@ -83,27 +64,27 @@ func TestCertificatesAreLookedForBeforeTheMove(t *testing.T) {
 		note    string
 	}{
 		{"all is there", nil, "", ""},
-		{"not requested", func(_ *testing.T, p *pair) { p.req.Options.TLS, p.source.names, p.target.names = false, nil, nil }, "", ""},
-		{"target has none", func(_ *testing.T, p *pair) { p.target.names[pki.DefaultDir] = nil },
+		{"not requested", func(_ *testing.T, p *pair) { p.req.Options.TLS, p.Source.Dirs, p.Target.Dirs = false, nil, nil }, "", ""},
+		{"target has none", func(_ *testing.T, p *pair) { p.Target.Dirs[pki.DefaultDir] = nil },
 			`the target has no ca-cert.pem, server-cert.pem, server-key.pem in "/etc/pki/qemu"`, ""},
-		{"target lacks the key", func(_ *testing.T, p *pair) { p.target.names[pki.DefaultDir] = receives[:2] },
+		{"target lacks the key", func(_ *testing.T, p *pair) { p.Target.Dirs[pki.DefaultDir] = endpointtest.Receives[:2] },
 			"the target has no server-key.pem", ""},
-		{"source has those of a target alone", func(_ *testing.T, p *pair) { p.source.names[pki.DefaultDir] = receives },
+		{"source has those of a target alone", func(_ *testing.T, p *pair) { p.Source.Dirs[pki.DefaultDir] = endpointtest.Receives },
 			"the source has no client-cert.pem, client-key.pem", ""},
 		{"senders are not verified", func(t *testing.T, p *pair) {
 			conf("migrate_tls_x509_verify = 0")(t, p)
-			p.source.names[pki.DefaultDir] = sends[:1]
+			p.Source.Dirs[pki.DefaultDir] = endpointtest.Sends[:1]
 		}, "", ""},
 		{"another directory", func(t *testing.T, p *pair) {
 			conf("default_tls_x509_cert_dir = \"/srv/pki\"")(t, p)
-			p.source.names["/srv/pki"] = sends
+			p.Source.Dirs["/srv/pki"] = endpointtest.Sends
 		}, `the target has no ca-cert.pem, server-cert.pem, server-key.pem in "/srv/pki"`, ""},
 		{"libvirt's own directory for migrations goes first", func(_ *testing.T, p *pair) {
-			p.target.names["/etc/pki"] = []string{"qemu", "libvirt-migrate"}
+			p.Target.Dirs["/etc/pki"] = []string{"qemu", "libvirt-migrate"}
 		}, `in "/etc/pki/libvirt-migrate"`, ""},
-		{"the target cannot be looked into", func(_ *testing.T, p *pair) { p.target.names = nil }, "",
+		{"the target cannot be looked into", func(_ *testing.T, p *pair) { p.Target.Dirs = nil }, "",
 			`whether the target has the certificates for TLS in "/etc/pki/qemu" was not checked`},
-		{"expired at the target", func(t *testing.T, p *pair) { p.shows(t, "node2", -time.Minute) },
+		{"expired at the target", func(t *testing.T, p *pair) { p.ShowCertificate(t, "node2", -time.Minute) },
 			"the target's server-cert.pem expired on", ""},
 		{"for another name than the URI's", func(_ *testing.T, p *pair) { p.req.MigrateURI = "tcp://192.0.2.2" },
 			`the target's server-cert.pem is for ["node2"], and not for "192.0.2.2"`, ""},
@@ -113,12 +94,12 @@ func TestCertificatesAreLookedForBeforeTheMove(t *testing.T) {
 		}, "", ""},
 		{"for another name than was given", func(_ *testing.T, p *pair) { p.req.Options.TLSDestination = "kvm-b" },
 			`not for "kvm-b"`, ""},
-		{"for another name than the target's own", func(t *testing.T, p *pair) { p.shows(t, "kvm-b", time.Hour) },
+		{"for another name than the target's own", func(t *testing.T, p *pair) { p.ShowCertificate(t, "kvm-b", time.Hour) },
 			"", `may fail: the target's server-cert.pem is for ["kvm-b"], and not for "node2"`}, // or migration_host says it
 		{"rubbish at the target", func(_ *testing.T, p *pair) {
-			p.target.texts[filepath.Join(pki.DefaultDir, pki.ServerCert)] = []byte("rubbish")
+			p.Target.Texts[filepath.Join(pki.DefaultDir, pki.ServerCert)] = []byte("rubbish")
 		}, "", "no certificate that can be read"},
-		{"the target's cannot be read", func(_ *testing.T, p *pair) { p.target.texts = nil }, "", "was not read"},
+		{"the target's cannot be read", func(_ *testing.T, p *pair) { p.Target.Texts = nil }, "", "was not read"},
 		{"qemu.conf is no file", func(_ *testing.T, p *pair) { p.deps.Conf = filepath.Dir(p.deps.Conf) }, "", "assumed to be in the default directory"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -162,15 +143,16 @@ func TestOwnCertificatesAreRead(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			p, dir, now := encrypted(t), t.TempDir(), time.Now()
-			p.source.uri, p.req.SourceURI = "qemu:///system", "qemu:///system"
-			p.target.uri, p.req.TargetURI = "fake://kvm-b/target", "fake://kvm-b/target"
-			p.target.hostname = c.hostname
+			p.Source.URI, p.req.SourceURI = "qemu:///system", "qemu:///system"
+			p.Target.URI, p.req.TargetURI = "fake://kvm-b/target", "fake://kvm-b/target"
+			p.Source.Peer = p.Target.URI
+			p.Target.Name = c.hostname
 			pkitest.New(t, now).Write(t, dir, "node1", now, now.Add(c.valid))
 			if err := os.WriteFile(p.deps.Conf, []byte("migrate_tls_x509_cert_dir = \""+dir+"\"\n"), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			p.source.names[dir], p.target.names[dir] = sends, receives
-			p.target.texts[filepath.Join(dir, pki.ServerCert)] = p.target.texts[filepath.Join(pki.DefaultDir, pki.ServerCert)]
+			p.Source.Dirs[dir], p.Target.Dirs[dir] = endpointtest.Sends, endpointtest.Receives
+			p.Target.Texts[filepath.Join(dir, pki.ServerCert)] = p.Target.Texts[filepath.Join(pki.DefaultDir, pki.ServerCert)]
 			x, err := p.run(t)
 			var refused []string
 			for _, r := range x.Refusals {

@@ -23,7 +23,7 @@
 // connection to the source broke before the switchover, or when the migration
 // ended before it. With post-copy, STOP comes at its start, and is seen.
 //
-// QEMU emits STOP after the processors stand still, and RESUME just before they run: the
+// QEMU emits STOP after the processors are stopped, and RESUME just before they run: the
 // pause is exact to well under a millisecond on each side. It is not what a client
 // sees, which is the blackout.
 package qmp

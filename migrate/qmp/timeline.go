@@ -45,7 +45,7 @@ type Phase struct {
 	Received time.Time `json:"received"` // ours
 }
 
-// Timeline is a migration as QEMU tells it. Durations are nil when one of their
+// Timeline is a migration as QEMU reports it. Durations are nil when one of their
 // two ends was not seen.
 type Timeline struct {
 	Phases     []Phase `json:"phases"` // by receipt
@@ -98,7 +98,8 @@ func phaseOf(e Observed) (Phase, bool) {
 }
 
 // known are the migration's states that make a phase. QEMU has more of them.
-var known = map[string]bool{PhaseSetup: true, PhaseActive: true, PhasePreSwitchover: true, PhaseDevice: true, PhasePostCopy: true,
+var known = map[string]bool{PhaseSetup: true, PhaseActive: true, PhasePreSwitchover: true, PhaseDevice: true,
+	PhasePostCopy:  true,
 	PhaseCompleted: true, PhaseFailed: true, PhaseCancelled: true}
 
 // Find returns the first phase of that name and side, in the order of receipt.

@@ -48,7 +48,7 @@ func (r *Record) LastCopyRate() (rate float64, known bool) {
 	return float64(f.LastCopy) / ms * 1000, true
 }
 
-// HandOver is what the pause took beyond the last copy. Where the events do not tell that, there is the forecast alone,
+// HandOver is what the pause took beyond the last copy. Where the events do not show that, there is the forecast alone,
 // which says nothing of a guest that moved on another rung.
 func (r *Record) HandOver() (ms float64, known bool) {
 	if copied, ok := r.FinalCopy(); ok {

@@ -19,7 +19,7 @@ type Outcome string
 const (
 	Moved   Outcome = "moved"   // it runs at the target and not at the source
 	Stayed  Outcome = "stayed"  // it is at the source and not moving
-	Unknown Outcome = "unknown" // the witnesses could not decide: look before doing anything
+	Unknown Outcome = "unknown" // the evidence does not decide: look before doing anything
 
 	// Of a guest that was not moved but taken off its node on a lower rung of its ladder. Move has
 	// neither of them.
@@ -115,7 +115,7 @@ type Blackout struct {
 	ErrorMS float64 `json:"error_ms"` // by how much the probe may be wrong
 }
 
-// Judge takes over what a probe saw, and reports whether the budget was kept, as far as that is
+// Judge adds what a probe saw, and reports whether the budget was kept, as far as that is
 // known: a blackout that was seen decides. Without one, a pause that is longer than the budget
 // broke it, and a shorter one proves nothing, as clients may have waited for longer.
 func (r *Record) Judge(seen []Blackout) {
@@ -191,7 +191,7 @@ type Forecast struct {
 	LastCopy    uint64 `json:"last_copy,omitempty"` // bytes of memory that are sent while the guest is stopped
 }
 
-// MigrateMS is how long the migration took, in milliseconds: all of them, where it was begun again; 0 without one.
+// MigrateMS is how long the migration took, in milliseconds: all of them, where it was started again; 0 without one.
 func (r *Record) MigrateMS() (ms float64) {
 	for _, s := range r.Steps {
 		if s.Name == "migrate" {

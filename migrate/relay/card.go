@@ -60,7 +60,7 @@ func (c *cardRelay) run(begun, over <-chan struct{}) {
 	case err == nil && known:
 		c.drain(out)
 		select {
-		case <-time.After(settle):
+		case <-time.After(drainAgain):
 		case <-over:
 		}
 		c.drain(out)
@@ -74,13 +74,13 @@ func (c *cardRelay) run(begun, over <-chan struct{}) {
 }
 
 const (
-	// learnTime is how long after Pass the bridge may take to learn where the guest is now. The announcements
+	// learnTime is how long after Forward the bridge may take to learn where the guest is now. The announcements
 	// come within milliseconds of the guest's RESUME, again and again, and a client has retransmitted by itself before
 	// long.
 	learnTime = 500 * time.Millisecond
-	// settle is when the socket is read once more after the bridge began to send elsewhere: what another processor had
-	// on its way to the tap has arrived by then.
-	settle = 10 * time.Millisecond
+	// drainAgain is when the socket is read once more after the bridge began to send elsewhere: what another processor
+	// had on its way to the tap has arrived by then.
+	drainAgain = 10 * time.Millisecond
 )
 
 // ErrNotLearned is in the error of a Close that sent nothing, because the node's bridge never learned that the
@@ -114,7 +114,7 @@ func (c *cardRelay) await(begun, over <-chan struct{}) (at int, err error) {
 			begun, late = nil, time.After(learnTime)
 		case u, ok := <-updates:
 			if !ok {
-				updates = nil // more was told than there was room for: what is not known is not acted upon
+				updates = nil // more came than there was room for: what is not known is not acted upon
 			} else if index, ok := c.learned(u); ok {
 				at = index
 			}

@@ -47,7 +47,7 @@ func TestHandedOn(t *testing.T) {
 			_, _ = random.Read(data)
 
 			n.stop()
-			r.Hold(time.Now())
+			r.Buffer(time.Now())
 			_, err := client.Write(data)
 			n.Must(err)
 			n.move()
@@ -55,7 +55,7 @@ func TestHandedOn(t *testing.T) {
 				n.Must(netlink.LinkDel(n.Link("vnet0")))
 			}
 			n.announce()
-			r.Pass()
+			r.Forward()
 			passed, err := r.Close(t.Context())
 			if err != nil || passed == 0 || passed > len(data)/1448/2 {
 				t.Errorf("forwarded %d frames, %v", passed, err)
@@ -83,8 +83,8 @@ func TestPassedBeforeTheAnnouncement(t *testing.T) {
 	client, guest := n.connect()
 	r := n.relay()
 	n.stop()
-	r.Hold(time.Now())
-	r.Pass()
+	r.Buffer(time.Now())
+	r.Forward()
 	_, err := client.Write([]byte("word"))
 	n.Must(err)
 	n.move()
@@ -107,10 +107,10 @@ func TestStopIsHeardLate(t *testing.T) {
 	stopped := time.Now()
 	_, err := client.Write([]byte("word"))
 	n.Must(err)
-	r.Hold(stopped)
+	r.Buffer(stopped)
 	n.move()
 	n.announce()
-	r.Pass()
+	r.Forward()
 	if passed, err := r.Close(t.Context()); err != nil || passed != 1 {
 		t.Errorf("forwarded %d frames, %v", passed, err)
 	}
@@ -157,7 +157,7 @@ func TestTrim(t *testing.T) {
 			if muted := c.sent > maxTrim; k.muted != muted {
 				t.Errorf("it keeps nothing more: %v", k.muted)
 			}
-			n.Must(k.hold(time.Now().Add(-c.age)))
+			n.Must(k.keepSince(time.Now().Add(-c.age)))
 			n.send(toGuest)
 			kept := 0
 			for buffer := make([]byte, maxFrame); ; kept++ {
@@ -189,7 +189,7 @@ func TestTrimmedBeforeTheStop(t *testing.T) {
 	if k.first == nil {
 		t.Fatal("trim has dropped a new frame")
 	}
-	n.Must(k.hold(time.Now()))
+	n.Must(k.keepSince(time.Now()))
 	if !k.isEmpty() {
 		t.Error("kept a frame from before the STOP")
 	}
@@ -203,7 +203,7 @@ func TestABusyGuestLeavesRoom(t *testing.T) {
 	defer k.close()
 	n.stamped(k)
 	n.sendOn("vnet0", slices.Repeat([][]byte{toGuest}, 20_000)...) // more than all that is ever kept
-	n.Must(k.hold(time.Now()))
+	n.Must(k.keepSince(time.Now()))
 	const sent = 1000
 	n.sendOn("vnet0", slices.Repeat([][]byte{toGuest}, sent)...)
 	kept := 0
@@ -224,30 +224,30 @@ func TestNothingIsHandedOn(t *testing.T) {
 		do   func(n network, r *Relay)
 		want error
 	}{
-		"the guest is announced nowhere":  {do: func(n network, r *Relay) { r.Hold(time.Now()); n.send(toGuest); r.Pass() }, want: ErrNotLearned},
-		"nothing came":                    {do: func(n network, r *Relay) { r.Hold(time.Now()); r.Pass(); n.move(); n.announce() }},
-		"nothing came, announced nowhere": {do: func(n network, r *Relay) { r.Hold(time.Now()); r.Pass() }},
+		"the guest is announced nowhere":  {do: func(n network, r *Relay) { r.Buffer(time.Now()); n.send(toGuest); r.Forward() }, want: ErrNotLearned},
+		"nothing came":                    {do: func(n network, r *Relay) { r.Buffer(time.Now()); r.Forward(); n.move(); n.announce() }},
+		"nothing came, announced nowhere": {do: func(n network, r *Relay) { r.Buffer(time.Now()); r.Forward() }},
 		"it came before the stop": {do: func(n network, r *Relay) {
 			n.send(toGuest)
-			r.Hold(time.Now().Add(2 * unread))
-			r.Pass()
+			r.Buffer(time.Now().Add(2 * unread))
+			r.Forward()
 			n.move()
 			n.announce()
 		}},
-		"the stop was not heard": {do: func(n network, r *Relay) { n.send(toGuest); r.Pass(); n.move(); n.announce() }},
+		"the stop was not heard": {do: func(n network, r *Relay) { n.send(toGuest); r.Forward(); n.move(); n.announce() }},
 		"the guest goes on here": {do: func(n network, r *Relay) {
-			r.Hold(time.Now())
+			r.Buffer(time.Now())
 			n.send(toGuest)
 			r.Drop()
-			r.Pass()
+			r.Forward()
 			n.move()
 			n.announce()
 		}},
-		"never passed": {do: func(n network, r *Relay) { r.Hold(time.Now()); n.send(toGuest); n.move(); n.announce() }},
-		"held after the end": {do: func(n network, r *Relay) {
+		"never passed": {do: func(n network, r *Relay) { r.Buffer(time.Now()); n.send(toGuest); n.move(); n.announce() }},
+		"buffered after the end": {do: func(n network, r *Relay) {
 			_, err := r.Close(n.Context())
 			n.Must(err)
-			r.Hold(time.Now())
+			r.Buffer(time.Now())
 			n.send(toGuest)
 		}},
 	} {
@@ -266,8 +266,8 @@ func TestNothingIsHandedOn(t *testing.T) {
 func TestCloseEndsWithItsContext(t *testing.T) {
 	n := newNetwork(t)
 	r := n.relay()
-	r.Hold(time.Now())
-	r.Pass()
+	r.Buffer(time.Now())
+	r.Forward()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if passed, err := r.Close(ctx); passed != 0 || err != nil {

@@ -20,14 +20,14 @@ const unread = 10 * time.Millisecond
 // Relay is the relay of one guest, for one attempt to migrate it. Its methods may be called from several
 // goroutines; all but Close return at once, and may be called again without effect.
 type Relay struct {
-	guest string
-	log   logrus.FieldLogger
-	cards []*cardRelay
-	group sync.WaitGroup
-	once  struct{ hold, pass, drop sync.Once }
-	begun chan struct{} // closed by Pass
-	over  chan struct{} // closed by Drop
-	held  atomic.Bool   // by Hold
+	guest    string
+	log      logrus.FieldLogger
+	cards    []*cardRelay
+	group    sync.WaitGroup
+	once     struct{ buffer, forward, drop sync.Once }
+	begun    chan struct{} // closed by Forward
+	over     chan struct{} // closed by Drop
+	buffered atomic.Bool   // by Buffer
 }
 
 // Open prepares the relay of a guest that runs here. domainXML is that of the running guest. A card that
@@ -61,34 +61,34 @@ func open(host announce.Host, guest, domainXML string, log logrus.FieldLogger) (
 	return r, nil
 }
 
-// Hold says that the guest stopped at an instant of this host's clock: what came in for it since then is kept. The word
-// of that may come late, by a tenth of a second at the most. It does not block.
-func (r *Relay) Hold(stopped time.Time) {
-	r.once.hold.Do(func() {
-		r.held.Store(true)
+// Buffer says that the guest stopped at an instant of this host's clock: what came in for it since then is kept. The
+// word of that may come late, by a tenth of a second at the most. It does not block.
+func (r *Relay) Buffer(stopped time.Time) {
+	r.once.buffer.Do(func() {
+		r.buffered.Store(true)
 		for _, l := range r.cards {
-			if err := l.queue.hold(stopped.Add(-unread)); err != nil {
+			if err := l.queue.keepSince(stopped.Add(-unread)); err != nil {
 				r.log.WithError(err).Info("what arrives for the guest while it is paused is lost")
 			}
 		}
 	})
 }
 
-// Pass says that the target has the guest: what was kept may go there. Without a Hold before it is a Drop.
-func (r *Relay) Pass() {
-	if !r.held.Load() {
+// Forward says that the target has the guest: what was kept may go there. Without a Buffer before it is a Drop.
+func (r *Relay) Forward() {
+	if !r.buffered.Load() {
 		r.Drop()
 		return
 	}
-	r.once.pass.Do(func() { close(r.begun) })
+	r.once.forward.Do(func() { close(r.begun) })
 }
 
 // Drop says that the guest continues here. Its tap still has what came in meanwhile, and what was kept is forgotten.
 func (r *Relay) Drop() { r.once.drop.Do(func() { close(r.over) }) }
 
 // Close ends the relay, and returns how many frames were forwarded, each of which may be several packets of TCP. After
-// Pass it waits until they have left, for half a second at the most or until ctx ends. Without Pass it is a Drop. The
-// error says why not all was forwarded that was kept.
+// Forward it waits until they have left, for half a second at the most or until ctx ends. Without Forward it is a Drop.
+// The error says why not all was forwarded that was kept.
 func (r *Relay) Close(ctx context.Context) (forwarded int, err error) {
 	select {
 	case <-r.begun:

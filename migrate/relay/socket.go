@@ -18,8 +18,8 @@ const (
 	// keepBytes bounds what is kept for one card. The kernel doubles it, and counts its own bookkeeping: some
 	// 8 MiB, or 10,000 small frames. Without CAP_NET_ADMIN the bound is that of net.core.rmem_max.
 	keepBytes = 4 << 20
-	// earlyBytes is the bound until hold. What a busy guest has received already fills it, and must leave room for what
-	// comes when the guest is stopped.
+	// earlyBytes is the bound until keepSince. What a busy guest has received already fills it, and must leave room for
+	// what comes when the guest is stopped.
 	earlyBytes = 2 << 20
 	// maxTrim is how many frames are dropped in one go while the guest still runs. A connection that sends so much has
 	// something that follows what is lost, and recovers without a relay.
@@ -43,7 +43,7 @@ type tapQueue struct {
 	mu     sync.Mutex
 	closed bool
 	muted  bool      // nothing passes the filter
-	since  time.Time // what came earlier is not taken; zero before hold
+	since  time.Time // what came earlier is not taken; zero before keepSince
 }
 
 // openTapQueue makes a tapQueue, which keeps frames from here on. It needs CAP_NET_RAW.
@@ -83,8 +83,8 @@ func (q *tapQueue) pass(program []unix.SockFilter) error {
 		&unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]})
 }
 
-// hold has what came since then stay until it is taken. It takes microseconds.
-func (q *tapQueue) hold(since time.Time) error {
+// keepSince has what came since then stay until it is taken. It takes microseconds.
+func (q *tapQueue) keepSince(since time.Time) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.closed {
@@ -101,8 +101,8 @@ func (q *tapQueue) hold(since time.Time) error {
 	return nil
 }
 
-// trim drops what came before then, unless hold was called. Where that is so much that dropping it would cost the
-// node more than it is worth, nothing more is kept until hold.
+// trim drops what came before then, unless keepSince was called. Where that is so much that dropping it would cost the
+// node more than it is worth, nothing more is kept until keepSince.
 func (q *tapQueue) trim(before time.Time, buffer []byte) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -148,7 +148,7 @@ func (q *tapQueue) receive(buffer []byte) (frame []byte, at time.Time, err error
 		n, stamped, _, _, err := unix.Recvmsg(q.fd, buffer[tagSize:], q.stamps, unix.MSG_DONTWAIT|unix.MSG_TRUNC)
 		switch {
 		case errors.Is(err, unix.ENETDOWN), errors.Is(err, unix.EINTR):
-			continue // told once, when the tap is gone; what was kept is there
+			continue // comes once, when the tap is gone; what was kept is there
 		case err != nil:
 			return nil, at, fmt.Errorf("take a frame that was kept: %w", err)
 		case tagSize+n > len(buffer):

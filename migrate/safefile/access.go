@@ -120,11 +120,13 @@ func judgeEntry(path string, mode fs.FileMode, uid, gid uint32, by Owners) (a Ac
 	others := mode.Perm()&0o002 != 0 || mode.Perm()&0o020 != 0 && gid != 0
 	switch {
 	case !by.Has(uid):
-		return Exposed, fmt.Sprintf("%q belongs to the user with uid %d", path, uid), shellword.Line("chown", "root", path)
+		return Exposed, fmt.Sprintf("%q belongs to the user with uid %d", path, uid),
+			shellword.Line("chown", "root", path)
 	case others && mode&fs.ModeSticky != 0:
 		return Sticky, "", ""
 	case others:
-		return Exposed, fmt.Sprintf("users other than its owner may write to %q", path), shellword.Line("chmod", "go-w", path)
+		return Exposed, fmt.Sprintf("users other than its owner may write to %q", path),
+			shellword.Line("chmod", "go-w", path)
 	}
 	return Private, "", ""
 }

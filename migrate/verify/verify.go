@@ -2,36 +2,12 @@ package verify
 
 import (
 	"github.com/vmferry/vmferry/migrate/endpoint"
+	"github.com/vmferry/vmferry/migrate/record"
 )
-
-// Outcome is where the guest runs.
-type Outcome string
-
-// The outcomes.
-const (
-	Moved   Outcome = "moved"   // it runs at the target and not at the source
-	Stayed  Outcome = "stayed"  // it is at the source, and no migration is under way
-	Unknown Outcome = "unknown" // the answers do not say
-)
-
-// End is one end of the migration.
-type End struct {
-	State  endpoint.Condition
-	Reason string // libvirt's, such as "migrated", of a guest that is there
-	Halted bool   // the hypervisor has the guest paused for its switchover, whatever libvirt says
-}
-
-// inPostCopy reports whether this end is one half of a post-copy, whole or failed.
-func (e End) inPostCopy() bool {
-	return e.State.InPostCopy(e.Reason)
-}
-
-// postCopyFailed reports whether that post-copy failed.
-func (e End) postCopyFailed() bool { return e.State.PostCopyBroken(e.Reason) }
 
 // Evidence is all that the decision rests on.
 type Evidence struct {
-	Source, Target End
+	Source, Target endpoint.End
 
 	WasPaused bool // the guest was paused before the migration, on purpose
 	Ended     bool // no migration is under way at the source any more
@@ -45,7 +21,7 @@ func (e Evidence) handedOver() bool { return e.Completed || e.PostCopy || e.Blin
 
 // Verdict is what the evidence means.
 type Verdict struct {
-	Outcome Outcome
+	Outcome record.Outcome
 	Final   bool   // further questions cannot change it
 	Resume  bool   // resume the guest at the source: it is paused there, and the target has none
 	Recover bool   // a post-copy failed, and both ends still have their part of the guest
@@ -54,7 +30,7 @@ type Verdict struct {
 
 // Decide says where the guest runs. The table is in the package comment.
 func Decide(e Evidence) Verdict {
-	if e.Source.inPostCopy() || e.Target.inPostCopy() {
+	if e.Source.InPostCopy() || e.Target.InPostCopy() {
 		return e.inPostCopy()
 	}
 	switch e.Source.State {
@@ -71,11 +47,11 @@ func Decide(e Evidence) Verdict {
 // inPostCopy is for a guest of which part of the memory is at the source alone, and all that it wrote since at the
 // target alone.
 func (e Evidence) inPostCopy() Verdict {
-	v := Verdict{Outcome: Unknown}
+	v := Verdict{Outcome: record.Unknown}
 	switch source, target := e.Source, e.Target; {
 	case source.State == endpoint.NoAnswer || target.State == endpoint.NoAnswer:
 		v.Note = "the guest is in post-copy, and one end does not answer: destroy the guest at neither end"
-	case source.State == endpoint.Absent && !target.postCopyFailed():
+	case source.State == endpoint.Absent && !target.PostCopyFailed():
 		v.Note = "the guest is gone from the source, and its memory at the target may be incomplete"
 	case source.State == endpoint.Absent:
 		v.Final = true
@@ -85,7 +61,7 @@ func (e Evidence) inPostCopy() Verdict {
 		v.Final = true
 		v.Note = "the target lost the guest in post-copy: destroy the paused guest at the source, " +
 			"which must never be resumed, and start it again"
-	case source.postCopyFailed() || target.postCopyFailed():
+	case source.PostCopyFailed() || target.PostCopyFailed():
 		v.Final, v.Recover = true, true
 		v.Note = "post-copy failed, and the guest is paused with its memory at both ends: destroy it at neither end, " +
 			"and migrate it again when the link works (virsh migrate --postcopy --postcopy-resume)"
@@ -98,9 +74,10 @@ func (e Evidence) inPostCopy() Verdict {
 func (e Evidence) sourceAbsent() Verdict {
 	switch {
 	case e.Target.State == endpoint.Running:
-		return Verdict{Outcome: Moved, Final: true}
+		return Verdict{Outcome: record.Moved, Final: true}
 	case e.Target.State == endpoint.Paused && e.WasPaused:
-		return Verdict{Outcome: Moved, Final: true, Note: "the guest was paused before, and is paused at the target"}
+		return Verdict{Outcome: record.Moved, Final: true,
+			Note: "the guest was paused before, and is paused at the target"}
 	case e.Target.State == endpoint.Paused:
 		return unknown("the guest is paused at the target and gone from the source")
 	case e.Target.State == endpoint.Absent:
@@ -127,7 +104,7 @@ func (e Evidence) sourcePaused() Verdict {
 	switch {
 	case e.Target.State == endpoint.Running:
 		const left = "a paused guest is left at the source: destroy it there, never resume it"
-		return Verdict{Outcome: Moved, Final: true, Note: left}
+		return Verdict{Outcome: record.Moved, Final: true, Note: left}
 	case e.Target.State == endpoint.Paused:
 		return unknown("the guest is paused at both ends")
 	case e.Target.State == endpoint.NoAnswer:
@@ -143,8 +120,8 @@ func (e Evidence) sourcePaused() Verdict {
 	if e.Source.Halted {
 		v.Note = "the guest is paused at the source, for a switchover that failed"
 	}
-	v.Resume = v.Outcome == Stayed && (e.Source.Halted || leftPaused[e.Source.Reason])
-	if v.Outcome == Stayed && !v.Resume {
+	v.Resume = v.Outcome == record.Stayed && (e.Source.Halted || leftPaused[e.Source.Reason])
+	if v.Outcome == record.Stayed && !v.Resume {
 		v.Final = true // paused for a reason of its own, which is not ours to undo
 	}
 	return v
@@ -158,7 +135,8 @@ func (e Evidence) sourceSilent() Verdict {
 	if e.Target.State == endpoint.Running && (e.Completed || e.Target.Reason == "migrated") {
 		// libvirt starts the target's processors only after the source's QEMU handed all over, and such
 		// a QEMU stays paused even when its libvirtd comes back.
-		return Verdict{Outcome: Moved, Note: "the source does not answer: what is left of the guest there is paused"}
+		return Verdict{Outcome: record.Moved,
+			Note: "the source does not answer: what is left of the guest there is paused"}
 	}
 	return unknown("the source does not answer")
 }
@@ -168,7 +146,7 @@ func (e Evidence) stayed(final bool, note string) Verdict {
 	if !e.Ended {
 		return unknown("the guest is at the source, and its migration may still be under way")
 	}
-	return Verdict{Outcome: Stayed, Final: final, Note: note}
+	return Verdict{Outcome: record.Stayed, Final: final, Note: note}
 }
 
-func unknown(note string) Verdict { return Verdict{Outcome: Unknown, Note: note} }
+func unknown(note string) Verdict { return Verdict{Outcome: record.Unknown, Note: note} }

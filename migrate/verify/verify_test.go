@@ -4,39 +4,40 @@ import (
 	"testing"
 
 	"github.com/vmferry/vmferry/migrate/endpoint"
+	"github.com/vmferry/vmferry/migrate/record"
 )
 
-func runs(reason string) End { return End{State: endpoint.Running, Reason: reason} }
+func runs(reason string) endpoint.End { return endpoint.End{State: endpoint.Running, Reason: reason} }
 
-func paused(reason string) End { return End{State: endpoint.Paused, Reason: reason} }
+func paused(reason string) endpoint.End { return endpoint.End{State: endpoint.Paused, Reason: reason} }
 
 // TestDecide has all pairs of answers, with nothing else known and the migration over.
 func TestDecide(t *testing.T) {
-	ends := map[string]End{
+	ends := map[string]endpoint.End{
 		"runs": runs("migrated"), "paused": paused("migration"), "absent": {State: endpoint.Absent}, "silent": {},
 	}
 	cases := []struct {
 		source, target string
-		outcome        Outcome
+		outcome        record.Outcome
 		final          bool
 		resume         bool
 	}{
-		{"runs", "runs", Unknown, false, false},
-		{"runs", "paused", Stayed, false, false},
-		{"runs", "absent", Stayed, true, false},
-		{"runs", "silent", Stayed, true, false},
-		{"paused", "runs", Moved, true, false},
-		{"paused", "paused", Unknown, false, false},
-		{"paused", "absent", Stayed, false, true}, // the only one that resumes
-		{"paused", "silent", Unknown, false, false},
-		{"absent", "runs", Moved, true, false},
-		{"absent", "paused", Unknown, false, false},
-		{"absent", "absent", Unknown, false, false},
-		{"absent", "silent", Unknown, false, false},
-		{"silent", "runs", Moved, false, false},
-		{"silent", "paused", Unknown, false, false},
-		{"silent", "absent", Unknown, false, false},
-		{"silent", "silent", Unknown, false, false},
+		{"runs", "runs", record.Unknown, false, false},
+		{"runs", "paused", record.Stayed, false, false},
+		{"runs", "absent", record.Stayed, true, false},
+		{"runs", "silent", record.Stayed, true, false},
+		{"paused", "runs", record.Moved, true, false},
+		{"paused", "paused", record.Unknown, false, false},
+		{"paused", "absent", record.Stayed, false, true}, // the only one that resumes
+		{"paused", "silent", record.Unknown, false, false},
+		{"absent", "runs", record.Moved, true, false},
+		{"absent", "paused", record.Unknown, false, false},
+		{"absent", "absent", record.Unknown, false, false},
+		{"absent", "silent", record.Unknown, false, false},
+		{"silent", "runs", record.Moved, false, false},
+		{"silent", "paused", record.Unknown, false, false},
+		{"silent", "absent", record.Unknown, false, false},
+		{"silent", "silent", record.Unknown, false, false},
 	}
 	for _, c := range cases {
 		t.Run(c.source+" and "+c.target, func(t *testing.T) {
@@ -45,7 +46,7 @@ func TestDecide(t *testing.T) {
 			if got.Outcome != c.outcome || got.Final != c.final || got.Resume != c.resume {
 				t.Errorf("%+v, want %+v", got, c)
 			}
-			if got.Outcome == Unknown && got.Note == "" {
+			if got.Outcome == record.Unknown && got.Note == "" {
 				t.Error("unknown, and no word why")
 			}
 			for _, worse := range []func(*Evidence){
@@ -53,7 +54,7 @@ func TestDecide(t *testing.T) {
 			} {
 				e := e
 				worse(&e)
-				if v := Decide(e); v.Resume || (v.Outcome == Stayed && got.Outcome != Stayed) {
+				if v := Decide(e); v.Resume || (v.Outcome == record.Stayed && got.Outcome != record.Stayed) {
 					t.Errorf("%+v gives %+v", e, v)
 				}
 			}
@@ -66,10 +67,10 @@ func TestDecide(t *testing.T) {
 func TestDecideInPostCopy(t *testing.T) {
 	half, failed := paused("postcopy"), paused("postcopy-failed")
 	going, stuck := runs("postcopy"), runs("postcopy-failed")
-	absent, silent := End{State: endpoint.Absent}, End{}
+	absent, silent := endpoint.End{State: endpoint.Absent}, endpoint.End{}
 	cases := []struct {
 		name           string
-		source, target End
+		source, target endpoint.End
 		final, recover bool
 	}{
 		{"under way", half, going, false, false},
@@ -89,13 +90,13 @@ func TestDecideInPostCopy(t *testing.T) {
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			v := Decide(Evidence{Source: c.source, Target: c.target, Ended: true})
-			if v.Outcome != Unknown || v.Resume || v.Final != c.final || v.Recover != c.recover || v.Note == "" {
+			if v.Outcome != record.Unknown || v.Resume || v.Final != c.final || v.Recover != c.recover || v.Note == "" {
 				t.Errorf("%+v", v)
 			}
 		})
 	}
 	// What libvirt leaves of the source when all went well, and of the events alone.
-	if v := Decide(Evidence{Source: absent, Target: runs("migrated"), PostCopy: true}); v.Outcome != Moved {
+	if v := Decide(Evidence{Source: absent, Target: runs("migrated"), PostCopy: true}); v.Outcome != record.Moved {
 		t.Errorf("a post-copy that is done: %+v", v)
 	}
 	if v := Decide(Evidence{Source: paused("migration"), Target: absent, PostCopy: true, Ended: true}); v.Resume {

@@ -1,3 +1,3 @@
-// Package wait waits for a time to pass, or for a context to end: [For] is the
-// one sleep that a cancelled context ends.
+// Package wait waits until a context ends: [For] is the one sleep that a cancelled context ends, and [Within] the call
+// of what may hang.
 package wait

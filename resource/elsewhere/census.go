@@ -4,8 +4,8 @@ import (
 	"context"
 	"time"
 
-	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/slot"
 	"github.com/vmferry/vmferry/resource/notes"
 )
 
@@ -70,7 +70,7 @@ func (c Census) ask(ctx context.Context, uri string, since, limit time.Duration,
 
 // turn waits until no other start asks the libvirt: for one question that gets no answer, and for the shorter one
 // after it.
-func (c Census) turn(ctx context.Context, uri string, limit time.Duration) (*migrate.Slot, error) {
+func (c Census) turn(ctx context.Context, uri string, limit time.Duration) (*slot.Slot, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*limit)
 	defer cancel()
 	return c.Notes.PeerLock(uri).Acquire(ctx, nil)

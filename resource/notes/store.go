@@ -7,8 +7,8 @@ import (
 	"slices"
 	"time"
 
-	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/announce"
+	"github.com/vmferry/vmferry/migrate/slot"
 )
 
 // Where the notes are, unless a program is configured otherwise.
@@ -51,19 +51,19 @@ func Open(runDir, stateDir string) Store {
 }
 
 // StartLock is held by the one start of a resource that runs at a time.
-func (s Store) StartLock(resource string) migrate.Slots {
-	return migrate.Slots{Dir: filepath.Join(s.runDir, "starts", url.PathEscape(resource))}
+func (s Store) StartLock(resource string) slot.Pool {
+	return slot.Pool{Dir: filepath.Join(s.runDir, "starts", url.PathEscape(resource))}
 }
 
 // PeerLock is held by the one start that asks the libvirt of a URI at a time.
-func (s Store) PeerLock(uri string) migrate.Slots {
-	return migrate.Slots{Dir: filepath.Join(s.runDir, "peers", "turns", url.PathEscape(uri))}
+func (s Store) PeerLock(uri string) slot.Pool {
+	return slot.Pool{Dir: filepath.Join(s.runDir, "peers", "turns", url.PathEscape(uri))}
 }
 
 // UtilizationLock is held by the one monitor that sets utilization attributes at a time: each reckons with what the
 // others left.
-func (s Store) UtilizationLock() migrate.Slots {
-	return migrate.Slots{Dir: filepath.Join(s.runDir, "utilization", "turn")}
+func (s Store) UtilizationLock() slot.Pool {
+	return slot.Pool{Dir: filepath.Join(s.runDir, "utilization", "turn")}
 }
 
 // Leaving are the other guests that are leaving this node, sorted: their migration is under way, or the cluster manager

@@ -7,9 +7,9 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/blackout"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/preflight"
 	"github.com/vmferry/vmferry/resource/domainxml"
 	"github.com/vmferry/vmferry/resource/ocf/metadata"
 	"github.com/vmferry/vmferry/resource/route"
@@ -30,7 +30,7 @@ func (c checker) all() {
 	c.uris()
 	c.paths()
 	c.pairs()
-	if c.p.Disks != migrate.DisksShared {
+	if c.p.Disks != preflight.DisksShared {
 		c.disks()
 	}
 	c.tls()

@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/preflight"
 	"github.com/vmferry/vmferry/resource/ocf"
 	"github.com/vmferry/vmferry/resource/ocf/metadata"
 )
@@ -600,7 +600,7 @@ func TestDefaultsOfTheTable(t *testing.T) {
 	if unset.Checks.Timeout != 5*time.Second || unset.Checks.Grace != time.Minute || len(unset.Ladder) != 4 {
 		t.Errorf("unset: %+v", unset)
 	}
-	for name, words := range map[string][]string{"disks": asStrings(migrate.DiskModes), "check_memory": asStrings(migrate.MemoryModes)} {
+	for name, words := range map[string][]string{"disks": asStrings(preflight.DiskModes), "check_memory": asStrings(preflight.MemoryModes)} {
 		p, _ := metadata.Lookup(name)
 		slices.Sort(words)
 		if have := slices.Sorted(slices.Values(p.Words)); !slices.Equal(have, words) {

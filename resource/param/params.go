@@ -5,9 +5,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/preflight"
 	"github.com/vmferry/vmferry/resource/utilization"
 )
 
@@ -41,14 +41,14 @@ type Params struct {
 
 	Xen // what the Xen agent has and VirtualDomain has not
 
-	BlackoutBudget time.Duration      // blackout_budget; 0 for migrate.DefaultBudget
-	DrainPriority  int                // drain_priority: higher goes first
-	Ladder         ladder.Rungs       // ladder: what may be tried, always with shutdown and destroy at the end
-	SaveDir        string             // save_dir: a directory that the nodes share
-	Watch          []string           // watch: targets of package blackout
-	Announce       string             // announce, as announce.ParseSetting takes it
-	Disks          migrate.DiskMode   // disks, never empty
-	Memory         migrate.MemoryMode // check_memory, never empty
+	BlackoutBudget time.Duration        // blackout_budget; 0 for convergence.DefaultBudget
+	DrainPriority  int                  // drain_priority: higher goes first
+	Ladder         ladder.Rungs         // ladder: what may be tried, always with shutdown and destroy at the end
+	SaveDir        string               // save_dir: a directory that the nodes share
+	Watch          []string             // watch: targets of package blackout
+	Announce       string               // announce, as announce.ParseSetting takes it
+	Disks          preflight.DiskMode   // disks, never empty
+	Memory         preflight.MemoryMode // check_memory, never empty
 }
 
 // Xen are the Xen agent's own parameters.
@@ -108,8 +108,8 @@ func parseParams(vars map[string]string) (Params, []Problem) {
 		SaveDir:        r.get("save_dir"),
 		Watch:          r.list("watch"),
 		Announce:       r.announce("announce"),
-		Disks:          migrate.DiskMode(r.choice("disks")),
-		Memory:         migrate.MemoryMode(r.choice("check_memory")),
+		Disks:          preflight.DiskMode(r.choice("disks")),
+		Memory:         preflight.MemoryMode(r.choice("check_memory")),
 	}
 	p.SaveConfig = p.SaveConfig || p.SyncConfig
 	readXen(&r, &p)

@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/htmlpage"
+	"github.com/vmferry/vmferry/migrate/record"
 )
 
 //go:embed page.html page.css
@@ -29,7 +29,7 @@ func (r *Report) htmlTable() htmlpage.Table {
 	t := htmlpage.Table{Head: heads()}
 	for _, rec := range r.Records {
 		t.Add(cells(rec)...)
-		if rec.Outcome != migrate.Moved && rec.Outcome != migrate.Restored ||
+		if rec.Outcome != record.Moved && rec.Outcome != record.Restored ||
 			rec.BudgetKept != nil && !*rec.BudgetKept {
 			t.Rows[len(t.Rows)-1].Class = "bad"
 		}
@@ -61,10 +61,10 @@ type measure struct {
 }
 
 // measures are the dots of one migration; a failed one has a mark on the base line.
-func measures(rec migrate.Record) []measure {
+func measures(rec record.Record) []measure {
 	switch rec.Outcome {
-	case migrate.Moved:
-	case migrate.Restored:
+	case record.Moved:
+	case record.Restored:
 		return nil
 	default:
 		return []measure{{"failed", string(rec.Outcome), 0}}

@@ -11,7 +11,7 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/vmferry/vmferry/migrate"
+	"github.com/vmferry/vmferry/migrate/record"
 )
 
 // Schema is the version of Report's JSON form. Fields may be added without a
@@ -20,11 +20,11 @@ const Schema = 1
 
 // Report is a number of migrations, oldest first, and what they have in common.
 type Report struct {
-	Schema  int              `json:"schema"`
-	Node    string           `json:"node"`
-	Since   time.Time        `json:"since,omitzero"` // absent for all
-	Summary Summary          `json:"summary"`
-	Records []migrate.Record `json:"records"`
+	Schema  int             `json:"schema"`
+	Node    string          `json:"node"`
+	Since   time.Time       `json:"since,omitzero"` // absent for all
+	Summary Summary         `json:"summary"`
+	Records []record.Record `json:"records"`
 }
 
 // Summary counts and ranks. Times are in milliseconds.
@@ -60,39 +60,32 @@ type Spread struct {
 
 // New makes the report of the records that began at since or later; the zero
 // time means all.
-func New(node string, records []migrate.Record, since time.Time) *Report {
-	r := &Report{Schema: Schema, Node: node, Since: since, Records: []migrate.Record{}}
+func New(node string, records []record.Record, since time.Time) *Report {
+	r := &Report{Schema: Schema, Node: node, Since: since, Records: []record.Record{}}
 	for _, rec := range records {
 		if !rec.Started.Before(since) {
 			r.Records = append(r.Records, rec)
 		}
 	}
-	slices.SortStableFunc(r.Records, func(a, b migrate.Record) int { return a.Started.Compare(b.Started) })
+	slices.SortStableFunc(r.Records, func(a, b record.Record) int { return a.Started.Compare(b.Started) })
 	r.Summary = summarize(r.Records)
 	return r
 }
 
-func summarize(records []migrate.Record) Summary {
+func summarize(records []record.Record) Summary {
 	var s Summary
 	var durations, pauses, blackouts []float64
 	for _, rec := range records {
 		if rec.BudgetKept != nil && !*rec.BudgetKept {
 			s.BudgetBroken++
 		}
-		switch rec.Outcome {
-		case migrate.Moved:
-			s.Moved++
-		case migrate.Stayed:
-			s.Stayed++
-			continue
-		case migrate.Ended:
-			s.Ended++
-			continue
-		case migrate.Restored:
-			s.Restored++
-			continue
-		default:
-			s.Unknown++
+		count := map[record.Outcome]*int{record.Moved: &s.Moved, record.Stayed: &s.Stayed, record.Ended: &s.Ended,
+			record.Restored: &s.Restored}[rec.Outcome]
+		if count == nil {
+			count = &s.Unknown
+		}
+		*count++
+		if rec.Outcome != record.Moved {
 			continue
 		}
 		durations = append(durations, rec.DurationMS)
@@ -109,11 +102,11 @@ func summarize(records []migrate.Record) Summary {
 }
 
 // judge compares what was predicted with what came.
-func judge(records []migrate.Record) Prediction {
+func judge(records []record.Record) Prediction {
 	var durations, pauses, blackouts []float64
 	for _, rec := range records {
 		f := rec.Predicted
-		if f == nil || rec.Outcome != migrate.Moved {
+		if f == nil || rec.Outcome != record.Moved {
 			continue
 		}
 		if took := rec.MigrateMS(); took > 0 {
@@ -136,11 +129,11 @@ func ratio(list []float64, measured *float64, predicted float64) []float64 {
 
 // Worst is the longest blackout that a probe saw in the move, nil without a
 // probe.
-func Worst(rec migrate.Record) *migrate.Blackout {
+func Worst(rec record.Record) *record.Blackout {
 	if len(rec.Blackouts) == 0 {
 		return nil
 	}
-	b := slices.MaxFunc(rec.Blackouts, func(a, b migrate.Blackout) int { return int(math.Copysign(1, a.MS-b.MS)) })
+	b := slices.MaxFunc(rec.Blackouts, func(a, b record.Blackout) int { return cmp.Compare(a.MS, b.MS) })
 	return &b
 }
 
@@ -169,31 +162,31 @@ const timeForm = "2006-01-02 15:04:05"
 // but for the duration, which is in seconds.
 var columns = []struct {
 	head  string
-	value func(migrate.Record) string
+	value func(record.Record) string
 }{
-	{"STARTED", func(r migrate.Record) string { return r.Started.Local().Format(timeForm) }},
-	{"GUEST", func(r migrate.Record) string { return r.Guest }},
-	{"TO", func(r migrate.Record) string { return cmp.Or(r.To, none) }},
-	{"OUTCOME", func(r migrate.Record) string { return string(r.Outcome) }},
+	{"STARTED", func(r record.Record) string { return r.Started.Local().Format(timeForm) }},
+	{"GUEST", func(r record.Record) string { return r.Guest }},
+	{"TO", func(r record.Record) string { return cmp.Or(r.To, none) }},
+	{"OUTCOME", func(r record.Record) string { return string(r.Outcome) }},
 	{"LADDER", ladder},
-	{"SECONDS", func(r migrate.Record) string { return fmt.Sprintf("%.1f", r.DurationMS/1000) }},
-	{"PAUSE", func(r migrate.Record) string { return ms(r.PauseMS) }},
-	{"BLACKOUT", func(r migrate.Record) string {
+	{"SECONDS", func(r record.Record) string { return fmt.Sprintf("%.1f", r.DurationMS/1000) }},
+	{"PAUSE", func(r record.Record) string { return ms(r.PauseMS) }},
+	{"BLACKOUT", func(r record.Record) string {
 		b := Worst(r)
 		if b == nil {
 			return none
 		}
 		return ms(&b.MS)
 	}},
-	{"PREDICTED", func(r migrate.Record) string {
+	{"PREDICTED", func(r record.Record) string {
 		if r.Predicted == nil {
 			return none
 		}
 		return fmt.Sprintf("%.1f/%.1f", r.Predicted.PauseMS, r.Predicted.BlackoutMS)
 	}},
 	{"BUDGET", budget},
-	{"SENT", func(r migrate.Record) string { return mebibytes(r.Transferred) }},
-	{"PASSES", func(r migrate.Record) string { return count(r.Iterations) }},
+	{"SENT", func(r record.Record) string { return mebibytes(r.Transferred) }},
+	{"PASSES", func(r record.Record) string { return count(r.Iterations) }},
 }
 
 func heads() (out []string) {
@@ -203,7 +196,7 @@ func heads() (out []string) {
 	return out
 }
 
-func cells(rec migrate.Record) (out []string) {
+func cells(rec record.Record) (out []string) {
 	for _, c := range columns {
 		out = append(out, c.value(rec))
 	}
@@ -213,7 +206,7 @@ func cells(rec migrate.Record) (out []string) {
 const none = "-"
 
 // ladder is what was tried, with the seconds of each rung. A single one has no time: it is the duration.
-func ladder(r migrate.Record) string {
+func ladder(r record.Record) string {
 	if len(r.Rungs) < 2 {
 		return cmp.Or(string(r.Rung), none)
 	}
@@ -246,7 +239,7 @@ func count(n int) string {
 }
 
 // budget is the blackout that was allowed, and whether it was kept.
-func budget(r migrate.Record) string {
+func budget(r record.Record) string {
 	switch {
 	case r.BudgetMS == 0:
 		return none
@@ -308,22 +301,18 @@ func (s Summary) lines() []string {
 	if s.BudgetBroken > 0 {
 		lines[0] += fmt.Sprintf("; the blackout budget was broken %d times", s.BudgetBroken)
 	}
+	const measured = "%s: median %.1f ms, 99 %% within %.1f ms, longest %.1f ms (%d measured)"
+	const predicted = "%s, measured over predicted: median %.2f, 99 %% within %.2f, worst %.2f (%d predicted)"
 	for _, row := range []struct {
-		name string
-		of   *Spread
-	}{{"duration", s.Duration}, {"pause", s.Pause}, {"blackout", s.Blackout}} {
+		form, name string
+		of         *Spread
+	}{
+		{measured, "duration", s.Duration}, {measured, "pause", s.Pause}, {measured, "blackout", s.Blackout},
+		{predicted, "duration", s.Prediction.Duration}, {predicted, "pause", s.Prediction.Pause},
+		{predicted, "blackout", s.Prediction.Blackout},
+	} {
 		if row.of != nil {
-			lines = append(lines, fmt.Sprintf("%s: median %.1f ms, 99 %% within %.1f ms, longest %.1f ms (%d measured)",
-				row.name, row.of.P50, row.of.P99, row.of.Max, row.of.N))
-		}
-	}
-	for _, row := range []struct {
-		name string
-		of   *Spread
-	}{{"duration", s.Prediction.Duration}, {"pause", s.Prediction.Pause}, {"blackout", s.Prediction.Blackout}} {
-		if row.of != nil {
-			lines = append(lines, fmt.Sprintf("%s, measured over predicted: median %.2f, 99 %% within %.2f, worst %.2f (%d predicted)",
-				row.name, row.of.P50, row.of.P99, row.of.Max, row.of.N))
+			lines = append(lines, fmt.Sprintf(row.form, row.name, row.of.P50, row.of.P99, row.of.Max, row.of.N))
 		}
 	}
 	return lines

@@ -10,25 +10,25 @@ import (
 	"testing"
 	"time"
 
-	"github.com/vmferry/vmferry/migrate"
+	"github.com/vmferry/vmferry/migrate/record"
 )
 
 func of(v float64) *float64 { return &v }
 
 // sample is three migrations, in no order.
-func sample() []migrate.Record {
+func sample() []record.Record {
 	at := func(hour int) time.Time { return time.Date(2026, 11, 20, hour, 0, 0, 0, time.UTC) }
 	broken := false
-	return []migrate.Record{
-		{Guest: "web", To: "n2", Started: at(12), Outcome: migrate.Stayed, Error: "<script>alert(1)</script>"},
-		{Guest: "db", To: "n2", Started: at(10), Outcome: migrate.Moved, DurationMS: 4000, PauseMS: of(20),
+	return []record.Record{
+		{Guest: "web", To: "n2", Started: at(12), Outcome: record.Stayed, Error: "<script>alert(1)</script>"},
+		{Guest: "db", To: "n2", Started: at(10), Outcome: record.Moved, DurationMS: 4000, PauseMS: of(20),
 			BudgetMS: 50, BudgetKept: &broken,
-			Blackouts: []migrate.Blackout{{Target: "udp://x:1", MS: 44}, {Target: "tcp://x:1", MS: 80, ErrorMS: 1}},
-			Steps:     []migrate.Step{{Name: "migrate", MS: 3000}}, Predicted: &migrate.Forecast{DurationMS: 2000,
+			Blackouts: []record.Blackout{{Target: "udp://x:1", MS: 44}, {Target: "tcp://x:1", MS: 80, ErrorMS: 1}},
+			Steps:     []record.Step{{Name: "migrate", MS: 3000}}, Predicted: &record.Forecast{DurationMS: 2000,
 				PauseMS: 40, BlackoutMS: 0}},
-		{Guest: "db", To: "n1", Started: at(11), Outcome: migrate.Moved, DurationMS: 2000, PauseMS: of(10),
+		{Guest: "db", To: "n1", Started: at(11), Outcome: record.Moved, DurationMS: 2000, PauseMS: of(10),
 			Notes: []string{"a note"}},
-		{Guest: "x", To: "n1", Started: at(13), Outcome: migrate.Unknown},
+		{Guest: "x", To: "n1", Started: at(13), Outcome: record.Unknown},
 	}
 }
 
@@ -123,7 +123,7 @@ func TestEmpty(t *testing.T) {
 	}
 	var doc struct {
 		Schema  int
-		Records []migrate.Record
+		Records []record.Record
 		Summary map[string]any
 	}
 	if err := json.Unmarshal(text.Bytes(), &doc); err != nil || doc.Schema != Schema || doc.Records == nil ||

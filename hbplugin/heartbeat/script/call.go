@@ -85,13 +85,13 @@ func (c *call) take(arg string) error {
 	name, value, ok := strings.Cut(arg, "=")
 	switch {
 	case !ok || !paramName.MatchString(name) || notOurs.MatchString(name):
-		return fmt.Errorf("%q is no parameter: write PARAM=VALUE", arg)
+		return fmt.Errorf("%q is not a parameter: write PARAM=VALUE", arg)
 	case name == "config":
 		return errors.New("config is not set by name: the guest comes first")
 	case name == actionTimeout:
 		seconds, err := strconv.Atoi(value)
 		if err != nil || seconds < 1 || seconds > maxSeconds {
-			return fmt.Errorf("timeout=%q is no time: give whole seconds, from 1 to %d", value, maxSeconds)
+			return fmt.Errorf("timeout=%q is not a time: give whole seconds, from 1 to %d", value, maxSeconds)
 		}
 		c.timeout = time.Duration(seconds) * time.Second
 		return nil

@@ -1,6 +1,7 @@
 package script
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -186,7 +187,7 @@ func watch(k observed, move time.Duration, shutdown step) step {
 	case k.IsLeaving:
 		return shutdown
 	case errors.Is(k.PeersErr, errNobodyUp):
-		return step{Do: doFinish, Why: "the other node has died, which makes the standby void: the guest stays"}
+		return step{Do: doFinish, Why: "the other node is dead, which cancels the standby: the guest stays"}
 	case k.PeersErr != nil, k.Spent >= k.TriedAt+min(k.Deadtime, move-k.TriedAt):
 		return shutdown
 	}
@@ -195,10 +196,7 @@ func watch(k observed, move time.Duration, shutdown step) step {
 
 // limit is the time of an action that usually gets d.
 func (k observed) limit(d time.Duration) time.Duration {
-	if k.Timeout > 0 {
-		return k.Timeout
-	}
-	return d
+	return cmp.Or(k.Timeout, d)
 }
 
 // split divides the time of a stop between moving the guest and shutting it down. A

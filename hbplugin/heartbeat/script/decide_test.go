@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/vmferry/vmferry/migrate"
+	"github.com/vmferry/vmferry/migrate/preflight"
 	"github.com/vmferry/vmferry/resource/ocf"
 )
 
@@ -17,7 +17,7 @@ func TestDecideStop(t *testing.T) {
 		change(&k)
 		return k
 	}
-	refused := &migrate.Refusal{Check: migrate.CheckMemory}
+	refused := &preflight.Refusal{Check: preflight.CheckMemory}
 	for _, tt := range []struct {
 		name   string
 		k      observed

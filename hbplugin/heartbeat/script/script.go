@@ -63,7 +63,7 @@ func (s Script) Run(ctx context.Context, args, environ []string) ocf.ExitCode {
 
 // refuse is the answer to a call that cannot be understood.
 func (s Script) refuse(verb string, err error) ocf.ExitCode {
-	_, _ = fmt.Fprintf(s.Stderr, "%s: %v; see %s usage\n", Name, err, Name)
+	_, _ = fmt.Fprintf(s.Stderr, "%s: %v: type %s usage\n", Name, err, Name)
 	switch {
 	case verb == "status":
 		_, _ = fmt.Fprintln(s.Stdout, "unknown")
@@ -99,7 +99,7 @@ func (r *run) do(ctx context.Context) ocf.ExitCode {
 		move, _ := k.split()
 		unlock, err := lockGuest(ctx, r.RunDir, r.call.name, move/2)
 		if err != nil { // a stop must not fail for that
-			r.log.WithError(err).Warn("stopping all the same")
+			r.log.WithError(err).Warn("stopping without the lock")
 		} else {
 			defer unlock()
 		}

@@ -16,6 +16,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/vmferry/vmferry/migrate"
+	"github.com/vmferry/vmferry/migrate/preflight"
 	"github.com/vmferry/vmferry/resource/elsewhere"
 	"github.com/vmferry/vmferry/resource/ocf"
 	"github.com/vmferry/vmferry/resource/param"
@@ -26,7 +27,7 @@ var (
 	errUnclear    = &ocf.Error{Code: ocf.Generic, Reason: "cannot tell whether it runs"}
 	errFailed     = &ocf.Error{Code: ocf.Generic, Reason: "it did not work"}
 	errNoRoom     = &ocf.Error{Code: ocf.Generic, Reason: "migrate_to failed",
-		Err: &migrate.Refusal{Check: migrate.CheckMemory}}
+		Err: &preflight.Refusal{Check: preflight.CheckMemory}}
 	errNowhere = &ocf.Error{Code: ocf.Generic, Reason: "migrate_to failed", Err: migrate.ErrUnknown}
 )
 
@@ -290,16 +291,16 @@ func TestStart(t *testing.T) {
 		{"the file is missing", "vm1 start", &ocf.Error{Code: ocf.Installed, Reason: "no file"}, "start 1m30s",
 			"no file", 5},
 		{"with a timeout", "vm1 timeout=10 start", nil, "start 10s", "", 0},
-		{"no parameter", "vm1 oops start", nil, "", `"oops" is no parameter: write PARAM=VALUE; see vmferry usage`, 2},
+		{"no parameter", "vm1 oops start", nil, "", `"oops" is not a parameter: write PARAM=VALUE: type vmferry usage`, 2},
 		{"a parameter that nobody knows", "vm1 hypervisr=x start", nil, "",
 			"hypervisr is not a parameter of this agent", 2},
-		{"an option of the manager's", "vm1 CRM_meta_timeout=1 start", nil, "", "is no parameter", 2},
+		{"an option of the manager's", "vm1 CRM_meta_timeout=1 start", nil, "", "is not a parameter", 2},
 		{"a name with capitals", "vm1 reserved_Dom0_memory=512 start", nil, "start 1m30s", "", 0},
 		{"config by name", "vm1 config=/x start", nil, "", "the guest comes first", 2},
-		{"no time", "vm1 timeout=0 start", nil, "", `timeout="0" is no time`, 2},
-		{"time with a unit", "vm1 timeout=90s start", nil, "", `timeout="90s" is no time`, 2},
+		{"no time", "vm1 timeout=0 start", nil, "", `timeout="0" is not a time`, 2},
+		{"time with a unit", "vm1 timeout=90s start", nil, "", `timeout="90s" is not a time`, 2},
 		{"two mistakes", "vm1 a timeout= start", nil, "",
-			`"a" is no parameter: write PARAM=VALUE; timeout="" is no time`, 2},
+			`"a" is not a parameter: write PARAM=VALUE; timeout="" is not a time`, 2},
 		{"no guest", "start", nil, "", "no guest is named", 2},
 		{"a parameter for a guest", "timeout=3 start", nil, "",
 			`"timeout=3" is neither a guest's name nor an absolute path`, 2},

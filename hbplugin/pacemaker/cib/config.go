@@ -1,6 +1,7 @@
 package cib
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"maps"
@@ -29,7 +30,6 @@ type Resource struct {
 	Params      map[string]string // instance attributes
 	Meta        map[string]string // meta attributes
 	Utilization map[string]string
-	Ops         []Op
 	Timeouts    map[string]string // by action, as written; without an entry Pacemaker's own default of 20 s holds
 	Ruled       []string          // parameters, meta attributes and actions that a rule decides: in no map
 	Origin      map[string]string // by meta attribute: the id of the element that sets it; empty: the resource defaults
@@ -37,13 +37,6 @@ type Resource struct {
 	Group       []string          // the members of its group that come before it
 	Template    string
 	Clone       bool // a clone or a bundle is around it
-}
-
-// Op is an operation that the resource is configured with.
-type Op struct {
-	Name     string
-	Interval string
-	Timeout  string
 }
 
 // ParseConfig reads the element <configuration>, alone or in a <cib>. The value of an attribute that a rule
@@ -160,7 +153,7 @@ func (d *document) resource(p *tree, h holder) Resource {
 	r.Params, params = both("instance_attributes").split()
 	r.Meta, meta = own.over(inherited).over(h.meta).split()
 	r.Utilization, _ = both("utilization").split()
-	r.Ops, r.Timeouts, ops = d.operations(p, template)
+	r.Timeouts, ops = d.timeouts(p, template)
 	r.Ruled = slices.Concat(params, meta, ops)
 	return r
 }
@@ -174,32 +167,22 @@ func (t *tree) agent() string {
 // timed are the actions of which the time-out is told.
 var timed = []string{"start", "stop", "monitor", "migrate_to", "migrate_from"}
 
-// operations are those of a primitive and its template. A time-out is taken from the operation's own attribute,
-// then from its meta attributes, then from the operation defaults (pcmk__unpack_action_meta).
-func (d *document) operations(p, template *tree) (ops []Op, timeouts map[string]string, ruled []string) {
+// timeouts are those of the operations of a primitive and its template, by action. One is taken from the operation's
+// own attribute, then from its meta attributes, then from the operation defaults (pcmk__unpack_action_meta).
+func (d *document) timeouts(p, template *tree) (timeouts map[string]string, ruled []string) {
 	limits := choices{}
-	for _, t := range []*tree{p, template} {
-		for _, list := range t.all("operations") {
-			for _, op := range d.resolve(list).all("op") {
-				o := Op{op.attr("name"), op.attr("interval"), op.attr("timeout")}
-				if slices.ContainsFunc(ops, o.same) {
-					continue
-				}
-				ops = append(ops, o)
-				if _, seen := limits[o.Name]; !seen {
-					limits[o.Name] = d.timeout(op)
-				}
+	for _, list := range append(p.all("operations"), template.all("operations")...) {
+		for _, op := range d.resolve(list).all("op") {
+			if _, seen := limits[op.attr("name")]; !seen {
+				limits[op.attr("name")] = d.timeout(op)
 			}
 		}
 	}
 	for _, action := range timed {
 		limits[action] = limits[action].then(d.ops["timeout"])
 	}
-	timeouts, ruled = limits.split()
-	return ops, timeouts, ruled
+	return limits.split()
 }
-
-func (o Op) same(other Op) bool { return o.Name == other.Name && o.Interval == other.Interval }
 
 // timeout is what an operation itself says of it.
 func (d *document) timeout(op *tree) choice {
@@ -221,9 +204,10 @@ func (c Config) Resource(id string) (Resource, bool) {
 	return c.Resources[i], true
 }
 
-// Fenceable reports whether any fence device is configured.
-func (c Config) Fenceable() bool {
-	return slices.ContainsFunc(c.Resources, func(r Resource) bool { return strings.HasPrefix(r.Agent, "stonith:") })
+// FenceDevices are the resources that are fence devices.
+func (c Config) FenceDevices() []Resource {
+	isOther := func(r Resource) bool { return !strings.HasPrefix(r.Agent, "stonith:") }
+	return slices.DeleteFunc(slices.Clone(c.Resources), isOther)
 }
 
 // Primitive is the id of the primitive that an instance belongs to: "web" for "web:0".
@@ -253,53 +237,44 @@ func (c Config) Names(r Resource) []string {
 
 // Member is a node of the configuration.
 type Member struct {
-	Name        string
-	Attrs       map[string]string // permanent attributes, with the transient ones over them; #uname is not among them
-	Permanent   map[string]string
-	Utilization map[string]string
-	Failures    map[string]int // by resource: its fail-count
-	Answers     map[string]int // by resource: the exit code of its last failed action, such as 5 for "not installed"
-	Erased      bool           // the status knows the node, and has no history of operations of it
+	Name      string
+	Attrs     map[string]string // permanent attributes, with the transient ones over them; #uname is not among them
+	Permanent map[string]string
+	Failures  map[string]int // by resource: its fail-count
+	Answers   map[string]int // by resource: the exit code of its last failed action, such as 5 for "not installed"
 }
 
 // readNodes joins the configured nodes and their states.
 func (d *document) readNodes() {
-	states := map[string]*tree{}
+	configured, states := map[string]*tree{}, map[string]*tree{}
 	for _, s := range d.state.all("node_state") {
 		states[s.attr("uname")] = s
 	}
-	for _, n := range d.conf.at("nodes").all("node") {
-		if n.attr("type") != "remote" { // guest nodes and bundle nodes are there as well
-			d.out.Nodes = append(d.out.Nodes, d.member(n, states[n.attr("uname")]))
-		}
+	add := func(name string) {
+		m := d.member(name, cmp.Or(configured[name], &tree{}), cmp.Or(states[name], &tree{}))
+		d.out.Nodes = append(d.out.Nodes, m)
 	}
-	configured := func(name string) *tree {
-		for _, n := range d.conf.at("nodes").all("node") {
-			if n.attr("uname") == name {
-				return n
-			}
+	for _, n := range d.conf.at("nodes").all("node") {
+		configured[n.attr("uname")] = n
+		if n.attr("type") != "remote" { // guest nodes and bundle nodes are there as well
+			add(n.attr("uname"))
 		}
-		return &tree{Attrs: attrs("uname", name)}
 	}
 	for _, r := range d.out.Resources {
 		if r.Agent == "ocf:pacemaker:remote" {
-			d.out.Nodes = append(d.out.Nodes, d.member(configured(r.ID), states[r.ID]))
+			add(r.ID)
 		}
 	}
 }
 
-func (d *document) member(n, state *tree) Member {
-	m := Member{Name: n.attr("uname")}
-	m.Permanent, _ = d.values(n.all("instance_attributes")).split()
-	m.Utilization, _ = d.values(n.all("utilization")).split()
-	if state == nil {
-		m.Attrs = m.Permanent
-		return m
-	}
+func (d *document) member(name string, n, state *tree) Member {
+	permanent := d.values(n.all("instance_attributes"))
 	transient := d.values(state.at("transient_attributes").all("instance_attributes"))
-	m.Attrs, _ = transient.over(d.values(n.all("instance_attributes"))).split()
+	m := Member{Name: name}
+	m.Permanent, _ = permanent.split()
+	m.Attrs, _ = transient.over(permanent).split()
 	m.Failures = failures(m.Attrs)
-	m.Answers, m.Erased = answers(state)
+	m.Answers, _ = answers(state)
 	return m
 }
 

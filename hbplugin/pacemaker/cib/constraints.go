@@ -1,7 +1,7 @@
 package cib
 
 import (
-	"encoding/xml"
+	"cmp"
 	"regexp"
 	"slices"
 	"strconv"
@@ -28,10 +28,8 @@ func (c Constraint) Holds(now time.Time) bool { return c.Until.IsZero() || now.B
 
 // Rule is a rule of a location constraint.
 type Rule struct {
-	ID    string
-	Score string // empty where an attribute of the node is the score
-	Text  string // what it says, in words, such as `site ne "x"`
-	tree  *tree
+	Text string // what it says, in words, such as `site ne "x"`
+	tree *tree
 }
 
 // Colocation is a colocation constraint between two resources. A set is told as one for each pair in it.
@@ -49,10 +47,6 @@ type Order struct {
 
 // Ticket is a ticket that a resource depends on.
 type Ticket struct{ ID, Resource, Ticket string }
-
-func attrs(name, value string) []xml.Attr {
-	return []xml.Attr{{Name: xml.Name{Local: name}, Value: value}}
-}
 
 func (d *document) readConstraints(t *tree) {
 	for _, e := range t.Nodes {
@@ -91,7 +85,7 @@ func (t *tree) location() Constraint {
 	}
 	for _, r := range t.all("rule") {
 		c.Promoted = c.Promoted || r.promoted()
-		c.Rules = append(c.Rules, Rule{ID: r.attr("id"), Score: r.attr("score"), Text: r.words(), tree: r})
+		c.Rules = append(c.Rules, Rule{r.words(), r})
 	}
 	return c
 }
@@ -181,7 +175,7 @@ type Truth int
 
 // The truths.
 const (
-	Untold Truth = iota // it depends on the time, or on what this program does not evaluate
+	Unknown Truth = iota // it depends on the time, or on what this program does not evaluate
 	True
 	False
 )
@@ -195,13 +189,10 @@ func truth(b bool) Truth {
 
 // ScoreOn is the score that the rule gives to a node for which it holds, as written.
 func (r Rule) ScoreOn(m Member) string {
-	if r.Score != "" {
-		return r.Score
-	}
-	return m.Attrs[r.tree.attr("score-attribute")]
+	return cmp.Or(r.tree.attr("score"), m.Attrs[r.tree.attr("score-attribute")])
 }
 
-// Eval reports whether the rule holds for a node. Dates are Untold.
+// Eval reports whether the rule holds for a node. Dates are Unknown.
 func (r Rule) Eval(m Member) Truth { return r.tree.eval(m) }
 
 // eval joins the expressions by "and" unless boolean-op says "or".
@@ -211,7 +202,7 @@ func (t *tree) eval(m Member) Truth {
 		decides, otherwise = True, False
 	}
 	for _, e := range t.Nodes {
-		got := Untold
+		got := Unknown
 		switch e.name() {
 		case "expression":
 			got = e.compare(m)
@@ -224,8 +215,8 @@ func (t *tree) eval(m Member) Truth {
 		if got == decides {
 			return decides
 		}
-		if got == Untold {
-			otherwise = Untold
+		if got == Unknown {
+			otherwise = Unknown
 		}
 	}
 	return otherwise
@@ -237,7 +228,7 @@ func (t *tree) compare(m Member) Truth {
 	if slices.Contains([]string{"#uname", "#id"}, t.attr("attribute")) {
 		value, defined = m.Name, t.attr("attribute") == "#uname"
 	} else if strings.HasPrefix(t.attr("attribute"), "#") {
-		return Untold
+		return Unknown
 	}
 	switch op := t.attr("operation"); {
 	case op == "defined":
@@ -245,7 +236,7 @@ func (t *tree) compare(m Member) Truth {
 	case op == "not_defined":
 		return truth(!defined)
 	case t.attr("value-source") != "" && t.attr("value-source") != "literal":
-		return Untold
+		return Unknown
 	case !defined && op == "ne":
 		return True
 	case !defined:
@@ -263,17 +254,17 @@ func ordered(value, op, with, kind string) Truth {
 	numeric := kind == "number" || kind == "integer" || kind == "" && op != "eq" && op != "ne"
 	switch {
 	case kind == "version":
-		return Untold
+		return Unknown
 	case numeric && errA == nil && errB == nil:
 		order = int(max(-1, min(1, (a-b)*1e9)))
 	case numeric && kind != "":
-		return Untold
+		return Unknown
 	}
 	result, known := map[string]bool{
 		"eq": order == 0, "ne": order != 0, "lt": order < 0, "lte": order <= 0, "gt": order > 0, "gte": order >= 0,
 	}[op]
 	if !known {
-		return Untold
+		return Unknown
 	}
 	return truth(result)
 }

@@ -40,7 +40,7 @@ func ParseSimulation(r io.Reader) (Simulation, error) {
 		err = doc.succeeded("crm_simulate")
 	}
 	if err == nil && len(doc.all("revised_cluster_status")) == 0 {
-		err = fmt.Errorf("it holds no simulation")
+		err = fmt.Errorf("it has no simulation")
 	}
 	if err != nil {
 		return Simulation{}, fmt.Errorf("read crm_simulate's answer: %w", err)

@@ -21,12 +21,10 @@ const (
 // Node is a node in crm_mon's list.
 type Node struct {
 	Name        string
-	ID          string
 	State       NodeState
 	Standby     bool
 	Maintenance bool
 	Leaving     bool   // it shuts down
-	Health      string // "red", "yellow", "green"; empty from an older crm_mon
 	Type        string // "member", "remote", "ping", "unknown"
 	Resource    string // the resource that this node is: a guest with a node inside, or a bundle's container
 }
@@ -100,7 +98,11 @@ func (t *tree) succeeded(program string) error {
 func (t *tree) status() Status {
 	s := Status{Online: map[string]bool{}, Standby: map[string]bool{}, Places: map[string]Place{}}
 	for _, n := range t.at("nodes").all("node") {
-		s.seeNode(n.node())
+		node := n.node()
+		s.Nodes = append(s.Nodes, node)
+		if node.Host() {
+			s.Online[node.Name], s.Standby[node.Name] = node.State == Online, node.Standby
+		}
 	}
 	s.seeResources(t.at("resources"), nil)
 	return s
@@ -108,8 +110,8 @@ func (t *tree) status() Status {
 
 func (t *tree) node() Node {
 	n := Node{
-		Name: t.attr("name"), ID: t.attr("id"), Standby: t.is("standby"), Maintenance: t.is("maintenance"),
-		Leaving: t.is("shutdown"), Health: t.attr("health"), Type: t.attr("type"),
+		Name: t.attr("name"), Standby: t.is("standby"), Maintenance: t.is("maintenance"),
+		Leaving: t.is("shutdown"), Type: t.attr("type"),
 		Resource: t.attr("id_as_resource") + t.attr("container_id"),
 	}
 	switch online := t.attr("online"); {
@@ -120,13 +122,6 @@ func (t *tree) node() Node {
 		n.State = Offline
 	}
 	return n
-}
-
-func (s *Status) seeNode(n Node) {
-	s.Nodes = append(s.Nodes, n)
-	if n.Host() {
-		s.Online[n.Name], s.Standby[n.Name] = n.State == Online, n.Standby
-	}
 }
 
 func (s *Status) seeResources(t *tree, within []string) {

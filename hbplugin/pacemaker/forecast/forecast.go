@@ -52,6 +52,12 @@ func appendLeaving(out []hbplugin.Verdict, w world, op cib.Pending) []hbplugin.V
 	return append(out, v)
 }
 
+// What to type to see what Pacemaker knows of failures, and how it scores the nodes.
+const (
+	showFailures = "type: crm_mon -1rf"
+	showScores   = "type: crm_simulate --live-check --show-scores"
+)
+
 // world is all that is known.
 type world struct {
 	conf          cib.Config
@@ -91,7 +97,7 @@ func (w world) others(r cib.Resource, instance, to string) (out []string) {
 	for _, n := range w.before.Nodes {
 		score, known := w.runs[0].Scores[instance][n.Name]
 		free := n.Host() && n.Name != w.node && n.Name != to && w.unusable(n).why == ""
-		if to != "" && free && known && score >= 0 && w.full(r, n.Name).why == "" {
+		if to != "" && free && known && score >= 0 && (candidate{w, r, instance, n.Name}).full().why == "" {
 			out = append(out, n.Name)
 		}
 	}
@@ -152,7 +158,7 @@ func (w world) action(resource string) cib.Action {
 	return cib.Action{Resource: resource}
 }
 
-// options are the cluster's properties that end or hold all resources alike.
+// option is one of the cluster's properties that end or hold all resources alike.
 func (w world) option(name string) bool { return cib.Bool(w.conf.Options[name], false) }
 
 func (w world) whyStays(r cib.Resource, p cib.Place) cause {
@@ -160,38 +166,28 @@ func (w world) whyStays(r cib.Resource, p cib.Place) cause {
 	a := w.action(p.ID)
 	switch {
 	case w.option("maintenance-mode"):
-		return cause{
-			"the cluster is in maintenance mode",
-			"type: crm_attribute --name maintenance-mode --update false",
-		}
+		return cause{"the cluster is in maintenance mode",
+			"type: crm_attribute --name maintenance-mode --update false"}
 	case own.Maintenance:
-		return cause{
-			"this node is in maintenance",
-			"type: " + command("crm_attribute", "--node", w.node, "--name", "maintenance", "--delete"),
-		}
+		return cause{"this node is in maintenance",
+			"type: " + command("crm_attribute", "--node", w.node, "--name", "maintenance", "--delete")}
 	case len(w.before.Places[p.ID].Nodes) > 1 && !r.Clone:
 		return w.several(p)
 	case p.Blocked && p.Failed:
 		return cause{"its stop has failed here, and Pacemaker touches it no more", cleanup(r.ID, "")}
 	case p.Maintenance:
-		return cause{
-			"maintenance is set" + from(r, "maintenance"),
-			setMeta(origin(r, "maintenance"), "maintenance", "false"),
-		}
+		return cause{"maintenance is set" + from(r, "maintenance"),
+			setMeta(origin(r, "maintenance"), "maintenance", "false")}
 	case !p.Managed:
-		return cause{
-			"it is not managed: is-managed is false" + from(r, "is-managed"),
-			setMeta(origin(r, "is-managed"), "is-managed", "true"),
-		}
+		return cause{"it is not managed: is-managed is false" + from(r, "is-managed"),
+			setMeta(origin(r, "is-managed"), "is-managed", "true")}
 	case p.Blocked:
 		return cause{"Pacemaker has blocked it", cleanup(r.ID, "")}
 	case a.Blocked:
-		return cause{
-			"Pacemaker wants to " + a.Kind + " it and cannot: " + cmp.Or(a.Reason, "its stop is blocked"),
-			"type: crm_mon -1rf",
-		}
+		return cause{"Pacemaker wants to " + a.Kind + " it and cannot: " + cmp.Or(a.Reason, "its stop is blocked"),
+			showFailures}
 	}
-	if cib.Bool(w.conf.Options["stonith-enabled"], true) && !w.conf.Fenceable() {
+	if cib.Bool(w.conf.Options["stonith-enabled"], true) && len(w.conf.FenceDevices()) == 0 {
 		return cause{
 			"fencing is enabled (stonith-enabled) and no fence device is configured: Pacemaker starts and moves " +
 				"nothing",
@@ -199,22 +195,12 @@ func (w world) whyStays(r cib.Resource, p cib.Place) cause {
 				"--update false",
 		}
 	}
-	return cause{
-		"Pacemaker's scheduler leaves it here and gives no reason",
-		"type: crm_simulate --live-check --show-scores",
-	}
+	return cause{"Pacemaker's scheduler leaves it here and gives no reason", showScores}
 }
 
 func (w world) whyRestarts(r cib.Resource, p cib.Place) cause {
-	if c, found := w.fenced(); found {
-		return c
-	}
-	if op, ok := w.underway(p.ID); ok {
-		return cause{"a " + op.Operation + " of it is under way on " + op.Node,
-			"wait until that is done; type: crm_resource --wait"}
-	}
 	reason := w.action(p.ID).Reason
-	switch c := w.cannotMigrate(r); {
+	switch c := cmp.Or(w.fenced(), w.underway(p.ID), cannotMigrate(r)); {
 	case c.why != "":
 		return c
 	case p.Failed:
@@ -226,10 +212,8 @@ func (w world) whyRestarts(r cib.Resource, p cib.Place) cause {
 		return w.follows(r, name, task, reason)
 	}
 	if reason == "" && slices.Contains(r.Ruled, "allow-migrate") {
-		return cause{
-			"a rule decides allow-migrate, and does not set it here now",
-			setMeta(r.ID, "allow-migrate", "true"),
-		}
+		return cause{"a rule decides allow-migrate, and does not set it here now",
+			setMeta(r.ID, "allow-migrate", "true")}
 	}
 	return cause{cmp.Or(reason, "Pacemaker's scheduler moves it by a restart and gives no reason"), ""}
 }
@@ -241,41 +225,37 @@ func (w world) several(p cib.Place) cause {
 }
 
 // underway finds an operation of the resource that has begun and not ended, other than a look at it.
-func (w world) underway(resource string) (cib.Pending, bool) {
+func (w world) underway(resource string) cause {
 	for _, op := range w.conf.Underway {
 		if op.Resource == resource && op.Operation != "monitor" {
-			return op, true
+			return cause{"a " + op.Operation + " of it is under way on " + op.Node,
+				"wait until that is done; type: crm_resource --wait"}
 		}
 	}
-	return cib.Pending{}, false
+	return cause{}
 }
 
-// fenced reports whether this node itself is fenced first.
-func (w world) fenced() (cause, bool) {
+// fenced says that this node itself is fenced first.
+func (w world) fenced() cause {
 	for _, run := range w.runs {
 		if reason, ok := run.Fences[w.node]; ok {
-			return cause{
-				"Pacemaker fences this node first: " + cmp.Or(reason, "it is unclean"),
-				"type: crm_mon -1rf",
-			}, true
+			return cause{"Pacemaker fences this node first: " + cmp.Or(reason, "it is unclean"), showFailures}
 		}
 	}
-	return cause{}, false
+	return cause{}
 }
 
 // cannotMigrate says why the configuration does not let a resource be moved live.
-func (w world) cannotMigrate(r cib.Resource) cause {
+func cannotMigrate(r cib.Resource) cause {
 	value, set := r.Meta["allow-migrate"]
-	switch remedy := setMeta(r.ID, "allow-migrate", "true"); {
-	case cib.Bool(value, false):
+	remedy := setMeta(r.ID, "allow-migrate", "true")
+	switch {
+	case cib.Bool(value, false), !set && slices.Contains(r.Ruled, "allow-migrate"): // a rule may allow it
 		return cause{}
 	case set:
 		return cause{"allow-migrate is " + value + from(r, "allow-migrate"), remedy}
-	case slices.Contains(r.Ruled, "allow-migrate"):
-		return cause{} // the rule may allow it
-	default:
-		return cause{"allow-migrate is not set", remedy}
 	}
+	return cause{"allow-migrate is not set", remedy}
 }
 
 // about reads the scheduler's reasons that name another resource (pe__action2reason): "unmigrateable NAME TASK", which
@@ -296,38 +276,33 @@ func about(reason string) (name, task string) {
 // follows explains a restart by a resource that must be started before and stopped after this one.
 func (w world) follows(r cib.Resource, name, task, reason string) cause {
 	other, known := w.conf.Resource(name)
-	link := w.link(r, name)
-	why := reason
-	remedy := "run " + quoted(name) +
-		" on all nodes as a clone with interleave=true, or, if its agent can, move it live too"
-	if link != "" {
-		why += ": " + link
-	}
-	switch {
-	case task == "demote" || task == "promote":
+	remedy := fmt.Sprintf("run %q on all nodes as a clone with interleave=true, or, if its agent can, move it live too",
+		name)
+	why := reason + w.link(r, name)
+	if task == "demote" || task == "promote" {
 		return cause{why, "move the promoted role at a time when the guest may stop"}
-	case known && w.cannotMigrate(other).why != "":
+	}
+	if c := cannotMigrate(other); known && c.why != "" {
 		if slices.Contains(w.agents, other.Agent) {
-			remedy = w.cannotMigrate(other).remedy
+			remedy = c.remedy
 		}
-		why += ", and " + quoted(name) + " is moved by a restart (" + w.cannotMigrate(other).why + ")"
+		why += fmt.Sprintf(", and %q is moved by a restart (%s)", name, c.why)
 	}
 	return cause{why, remedy}
 }
 
-// link names what ties two resources: an order, or a group. Empty where none is found.
+// link names what ties two resources: an order, or a group. It follows a reason; empty where none is found.
 func (w world) link(r cib.Resource, name string) string {
-	mine := w.conf.Names(r)
-	theirs := []string{name}
+	if slices.Contains(r.Group, name) {
+		return fmt.Sprintf(": it comes after %q in group %q", name, r.Within[len(r.Within)-1])
+	}
+	mine, theirs := w.conf.Names(r), []string{name}
 	if other, ok := w.conf.Resource(name); ok {
 		theirs = w.conf.Names(other)
 	}
-	if slices.Contains(r.Group, name) {
-		return "it comes after " + quoted(name) + " in group " + quoted(r.Within[len(r.Within)-1])
-	}
 	for _, o := range w.conf.Orders {
 		if slices.Contains(mine, o.Then) && slices.Contains(theirs, o.First) {
-			return "order " + quoted(o.ID) + " starts it after " + quoted(o.First)
+			return fmt.Sprintf(": order %q starts it after %q", o.ID, o.First)
 		}
 	}
 	return ""

@@ -11,21 +11,9 @@ import (
 // command is a command line that a POSIX shell reads as these very arguments.
 func command(args ...string) string { return shellword.Line(args...) }
 
-func quoted(name string) string { return fmt.Sprintf("%q", name) }
+func setMeta(id, name, value string) string { return "type: " + cib.SetMeta(id, name, value) }
 
-func setMeta(id, name, value string) string {
-	return "type: " + command("crm_resource", "--resource", id, "--meta", "--set-parameter", name,
-		"--parameter-value", value)
-}
-
-// cleanup forgets failures; an empty node stands for all nodes.
-func cleanup(id, node string) string {
-	args := []string{"crm_resource", "--cleanup", "--resource", id}
-	if node != "" {
-		args = append(args, "--node", node)
-	}
-	return "type: " + command(args...)
-}
+func cleanup(id, node string) string { return "type: " + cib.Cleanup(id, node) }
 
 // unlocate takes a location constraint away. crm_resource has its own way for those that it wrote.
 func unlocate(l cib.Constraint, r cib.Resource) string {

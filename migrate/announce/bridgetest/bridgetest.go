@@ -19,8 +19,8 @@ type Space struct {
 	Sys string
 }
 
-// New locks the goroutine to a thread that lives in a new namespace, and that ends with the test. Without root the test is
-// skipped, except in continuous integration, which must have it.
+// New locks the goroutine to a thread that lives in a new namespace, and that ends with the test. Without root the test
+// is skipped, except in continuous integration, which must have it.
 func New(t *testing.T) Space {
 	t.Helper()
 	if os.Geteuid() != 0 {

@@ -80,7 +80,7 @@ func Open(ctx context.Context, uri string) (*Conn, error) {
 		return nil, late(opOpen, uri, "", err)
 	}
 	if err := libvirt.CheckURI(uri); err != nil {
-		return nil, refused(opOpen, uri, "", err)
+		return nil, wrap(opOpen, uri, "", err)
 	}
 	done := make(chan error, 1)
 	go func() { done <- c.connect() }()
@@ -162,7 +162,8 @@ func (s *session) enter(op, domain string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
-		return &libvirt.Error{Op: op, URI: s.uri, Domain: domain, Message: "the connection was closed", Kind: libvirt.ErrConnect}
+		return &libvirt.Error{Op: op, URI: s.uri, Domain: domain, Message: "the connection was closed",
+			Kind: libvirt.ErrConnect}
 	}
 	s.calls++
 	return nil
@@ -257,3 +258,21 @@ func retryLoad(f func() error) error {
 	}
 	return err
 }
+
+// startEvents registers libvirt's default event loop, which must happen before the
+// first connection is made, and runs it for the life of the process. A failure
+// is remembered: without the library nothing else can work either.
+var startEvents = sync.OnceValue(func() error {
+	if err := lv.EventRegisterDefaultImpl(); err != nil {
+		return err
+	}
+	go func() {
+		for {
+			if err := lv.EventRunDefaultImpl(); err != nil {
+				// Never seen; do not spin if it should come.
+				time.Sleep(100 * time.Millisecond)
+			}
+		}
+	}()
+	return nil
+})

@@ -15,28 +15,14 @@ func (c Node) Hostname(ctx context.Context) (string, error) {
 	return call(ctx, c.session, "hostname", "", c.lv.GetHostname)
 }
 
-// Active lists the names of all active domains, in no order. Xen's Domain-0 is the host itself, and none of them.
+// Active lists the names of the domains that Residents has.
 func (c Domains) Active(ctx context.Context) ([]string, error) {
-	return call(ctx, c.session, "list", "", func() ([]string, error) {
-		doms, err := c.lv.ListAllDomains(lv.CONNECT_LIST_DOMAINS_ACTIVE)
-		if err != nil {
-			return nil, err
-		}
-		names := make([]string, 0, len(doms))
-		for i := range doms {
-			if id, err := doms[i].GetID(); err == nil && id == 0 {
-				_ = doms[i].Free()
-				continue
-			}
-			if name, nerr := doms[i].GetName(); nerr != nil {
-				err = nerr
-			} else {
-				names = append(names, name)
-			}
-			_ = doms[i].Free()
-		}
-		return names, err
-	})
+	all, err := c.Residents(ctx)
+	names := make([]string, 0, len(all))
+	for _, r := range all {
+		names = append(names, r.Name)
+	}
+	return names, err
 }
 
 // Busy lists the names of the domains that have a job under way, in no order (virDomainGetJobInfo). One that vanishes
@@ -156,8 +142,8 @@ func (c Node) Capabilities(ctx context.Context) (string, error) {
 }
 
 // FreeMemory is the memory in bytes that the host could give to a new guest: free
-// pages and those that only cache files. Drivers that cannot tell these apart count
-// free pages alone. Where Xen's dom0 gives up memory for guests, nobody can tell how much: that
+// pages and those that only cache files. Drivers that cannot distinguish these count
+// free pages alone. Where Xen's dom0 gives up memory for guests, nobody knows how much: that
 // is [libvirt.ErrUnsupported].
 func (c Node) FreeMemory(ctx context.Context) (uint64, error) {
 	return call(ctx, c.session, "free memory", "", func() (uint64, error) {
@@ -169,7 +155,8 @@ func (c Node) FreeMemory(ctx context.Context) (uint64, error) {
 			return (stats.Free + stats.Buffers + stats.Cached) << 10, nil
 		}
 		if c.dom0Yields() {
-			return 0, lv.Error{Code: lv.ERR_OPERATION_UNSUPPORTED, Message: "dom0 has all of the memory and gives guests what they need, and how much it can give is not known: set dom0_mem for Xen"}
+			return 0, lv.Error{Code: lv.ERR_OPERATION_UNSUPPORTED, Message: "dom0 has all of the memory and gives " +
+				"guests what they need, and how much it can give is not known: set dom0_mem for Xen"}
 		}
 		return c.lv.GetFreeMemory()
 	})
@@ -178,8 +165,8 @@ func (c Node) FreeMemory(ctx context.Context) (uint64, error) {
 // dom0Slack is how much more memory dom0 may be allowed than it has, and count as fixed: Xen rounds.
 const dom0Slack = 64 << 10 // KiB
 
-// dom0Yields reports whether the host is Xen's with a dom0 whose memory is not fixed (dom0_mem=…,max:…): libxl takes from
-// it what a new guest needs.
+// dom0Yields reports whether the host is Xen's with a dom0 whose memory is not fixed (dom0_mem=…,max:…): libxl takes
+// from it what a new guest needs.
 func (c Node) dom0Yields() bool {
 	if !libvirt.DriverOf(c.uri).FixedMemory {
 		return false
@@ -203,4 +190,39 @@ func (c Node) CompareCPU(ctx context.Context, m libvirt.Machine, cpuXML string) 
 		result, err := c.lv.CompareHypervisorCPU("", m.Arch, m.Type, m.VirtType, cpuXML, 0)
 		return result == lv.CPU_COMPARE_IDENTICAL || result == lv.CPU_COMPARE_SUPERSET, err
 	})
+}
+
+// Residents lists all active domains, in no order, with one question to the daemon (virConnectListAllDomains). Xen's
+// Domain-0 is the host itself, and none of them.
+func (c Domains) Residents(ctx context.Context) ([]libvirt.Resident, error) {
+	return call(ctx, c.session, "list", "", func() ([]libvirt.Resident, error) {
+		doms, err := c.lv.ListAllDomains(lv.CONNECT_LIST_DOMAINS_ACTIVE)
+		if err != nil {
+			return nil, err
+		}
+		all := make([]libvirt.Resident, 0, len(doms))
+		for i := range doms {
+			r, isHost, rerr := resident(&doms[i])
+			switch {
+			case rerr != nil:
+				err = rerr // the list would not be whole
+			case !isHost:
+				all = append(all, r)
+			}
+			_ = doms[i].Free()
+		}
+		return all, err
+	})
+}
+
+// resident names a domain. libvirt's library has all of that, and asks no daemon.
+func resident(d *lv.Domain) (r libvirt.Resident, isHost bool, err error) {
+	if id, err := d.GetID(); err == nil && id == 0 {
+		return r, true, nil
+	}
+	if r.Name, err = d.GetName(); err != nil {
+		return r, false, err
+	}
+	r.UUID, err = d.GetUUIDString()
+	return r, false, err
 }

@@ -20,8 +20,11 @@ func wrap(op, uri, domain string, err error) *libvirt.Error {
 	e := &libvirt.Error{Op: op, URI: uri, Domain: domain, Message: err.Error()}
 	var lerr lv.Error
 	if !errors.As(err, &lerr) {
-		if errors.Is(err, libvirt.ErrForeign) {
+		switch { // not libvirt's: ours, or a URI by which it would run a program
+		case errors.Is(err, libvirt.ErrForeign):
 			e.Kind = libvirt.ErrForeign
+		case op == opOpen:
+			e.Kind = libvirt.ErrConnect
 		}
 		return e
 	}
@@ -39,15 +42,6 @@ func late(op, uri, domain string, cause error) *libvirt.Error {
 	if errors.Is(cause, context.DeadlineExceeded) {
 		e.Message = "no answer before the deadline"
 	}
-	if op == opOpen {
-		e.Kind = libvirt.ErrConnect
-	}
-	return e
-}
-
-// refused is the error of a call that was not made, for a URI by which libvirt would run a program.
-func refused(op, uri, domain string, why error) *libvirt.Error {
-	e := &libvirt.Error{Op: op, URI: uri, Domain: domain, Message: why.Error()}
 	if op == opOpen {
 		e.Kind = libvirt.ErrConnect
 	}

@@ -10,7 +10,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
 
-// watched are the events that tell how a migration goes.
+// watched are the events that show how a migration goes.
 const watched = "^(STOP|RESUME|RESET|SHUTDOWN|MIGRATION|MIGRATION_PASS|GUEST_PANICKED)$"
 
 // Watch calls f for each of QEMU's migration and run-state events of the named
@@ -29,7 +29,8 @@ func (c Migrations) Watch(ctx context.Context, name string, f func(libvirt.Event
 		f(libvirt.Event{Name: e.Event, Seconds: e.Seconds, Micros: e.Micros, Details: e.Details, Received: received})
 	}
 	id, err := call(ctx, c.session, "watch", name, func() (int, error) {
-		return c.lv.DomainQemuMonitorEventRegister(nil, watched, callback, lv.CONNECT_DOMAIN_QEMU_MONITOR_EVENT_REGISTER_REGEX)
+		return c.lv.DomainQemuMonitorEventRegister(nil, watched, callback,
+			lv.CONNECT_DOMAIN_QEMU_MONITOR_EVENT_REGISTER_REGEX)
 	})
 	if err != nil {
 		return nil, err

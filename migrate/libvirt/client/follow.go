@@ -16,13 +16,15 @@ const maxAgents = 2
 
 // Follow calls f for each turn of every domain of the host, also of those that come later. f
 // runs on the event loop and must not block. QEMU's own event reports that a guest runs before libvirt's
-// does, so that this may be told twice; other drivers have libvirt's alone. lost is closed when the
+// does, so that this may come twice; other drivers have libvirt's alone. lost is closed when the
 // connection broke, and then no more turns come. stop ends all this, and takes a few seconds at
 // most; it must be called before Close.
 //
 // Source: VIR_DOMAIN_EVENT_ID_LIFECYCLE, virConnectDomainQemuMonitorEventRegister,
 // virConnectRegisterCloseCallback. None of these taints a domain.
-func (c Domains) Follow(ctx context.Context, f func(domain string, t libvirt.Turn)) (lost <-chan struct{}, stop func(), err error) {
+func (c Domains) Follow(
+	ctx context.Context, f func(domain string, t libvirt.Turn),
+) (lost <-chan struct{}, stop func(), err error) {
 	gone := make(chan struct{})
 	closed := sync.OnceFunc(func() { close(gone) })
 	ends, err := call(ctx, c.session, "follow", "", func() ([]func() error, error) {
@@ -52,7 +54,7 @@ func (c Domains) register(f func(string, libvirt.Turn), closed func()) (ends []f
 	}
 	lifecycle, err := c.lv.DomainEventLifecycleRegister(nil, func(_ *lv.Connect, d *lv.Domain, e *lv.DomainEventLifecycle) {
 		if t, ok := turnOf(e); ok {
-			tell(f, d, t)
+			report(f, d, t)
 		}
 	})
 	if err != nil {
@@ -60,7 +62,7 @@ func (c Domains) register(f func(string, libvirt.Turn), closed func()) (ends []f
 	}
 	ends = append(ends, func() error { return c.lv.DomainEventDeregister(lifecycle) })
 	qemu, err := c.lv.DomainQemuMonitorEventRegister(nil, "RESUME", func(_ *lv.Connect, d *lv.Domain, _ *lv.DomainQemuMonitorEvent) {
-		tell(f, d, libvirt.TurnResumed)
+		report(f, d, libvirt.TurnResumed)
 	}, 0)
 	switch {
 	case err == nil:
@@ -76,7 +78,7 @@ func (s *session) unsupported(err error) bool {
 	return err != nil && errors.Is(wrap("follow", s.uri, "", err), libvirt.ErrUnsupported)
 }
 
-func tell(f func(string, libvirt.Turn), d *lv.Domain, t libvirt.Turn) {
+func report(f func(string, libvirt.Turn), d *lv.Domain, t libvirt.Turn) {
 	if name, err := d.GetName(); err == nil { // local, no round trip
 		f(name, t)
 	}
@@ -137,8 +139,10 @@ func undo(ends []func() error) {
 //
 // libvirt waits without a limit for an agent that has answered guest-sync, and serves five calls of a connection at a
 // time (max_client_requests): so no more than two agents are asked at once, and a third call fails.
-func (c Domains) InterfaceAddresses(ctx context.Context, name string, source libvirt.AddressSource) ([]libvirt.CardAddresses, error) {
-	return withDomain(ctx, c.session, "ask the addresses of", name, func(d *lv.Domain) ([]libvirt.CardAddresses, error) {
+func (c Domains) InterfaceAddresses(
+	ctx context.Context, name string, source libvirt.AddressSource,
+) ([]libvirt.CardAddresses, error) {
+	ask := func(d *lv.Domain) ([]libvirt.CardAddresses, error) {
 		if source == libvirt.FromAgent {
 			defer c.agents.Add(-1)
 			if c.agents.Add(1) > maxAgents {
@@ -147,7 +151,8 @@ func (c Domains) InterfaceAddresses(ctx context.Context, name string, source lib
 		}
 		cards, err := d.ListAllInterfaceAddresses(lv.DomainInterfaceAddressesSource(source))
 		return cardAddresses(cards), err
-	})
+	}
+	return withDomain(ctx, c.session, "ask the addresses of", name, ask)
 }
 
 func cardAddresses(cards []lv.DomainInterface) []libvirt.CardAddresses {

@@ -26,7 +26,8 @@ func (c Migrations) StartDirtyRate(ctx context.Context, name string, span time.D
 // the domain's memory is all that is known (virDomainGetInfo).
 func (c Migrations) Load(ctx context.Context, name string) (libvirt.Load, error) {
 	return withDomain(ctx, c.session, "ask the load of", name, func(d *lv.Domain) (libvirt.Load, error) {
-		all, err := c.lv.GetAllDomainStats([]*lv.Domain{d}, lv.DOMAIN_STATS_BALLOON|lv.DOMAIN_STATS_DIRTYRATE, lv.CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT)
+		all, err := c.lv.GetAllDomainStats([]*lv.Domain{d}, lv.DOMAIN_STATS_BALLOON|lv.DOMAIN_STATS_DIRTYRATE,
+			lv.CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT)
 		var load libvirt.Load
 		for i := range all {
 			load = loadOf(&all[i])
@@ -50,7 +51,8 @@ func loadOf(s *lv.DomainStats) libvirt.Load {
 		load.Memory, load.Resident = b.Current<<10, b.Rss<<10
 	}
 	if r := s.DirtyRate; r != nil && r.CalcStatus == int(lv.DOMAIN_DIRTYRATE_MEASURED) && r.MegabytesPerSecondSet {
-		load.Dirty = libvirt.Dirty{Measured: true, Rate: uint64(max(r.MegabytesPerSecond, 0)) << 20, Since: time.Unix(r.CalcStartTime, 0)}
+		load.Dirty = libvirt.Dirty{Measured: true, Rate: uint64(max(r.MegabytesPerSecond, 0)) << 20,
+			Since: time.Unix(r.CalcStartTime, 0)}
 	}
 	return load
 }

@@ -9,11 +9,10 @@ import (
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
 
-// MigrateToURI3 migrates the domain live and peer to peer: the source's daemon talks to the
-// target's daemon at dconnURI, and no client stands in the pause; p.Managed changes that (virDomainMigrate3). Definitions stay as
-// they are on both sides: the source's is kept, and the target gets a
-// transient domain unless it had a definition already. MigrateOptions change that where they
-// say so.
+// MigrateToURI3 migrates the domain live and peer to peer: the source's daemon talks to the target's daemon at
+// dconnURI, and no client prolongs the pause; p.Managed changes that (virDomainMigrate3). Definitions stay as they are
+// on both sides: the source's is kept, and the target gets a transient domain unless it had a definition already.
+// MigrateOptions change that where they say so.
 //
 // It returns when the migration ended. When ctx ends first it returns, and the migration goes
 // on: use AbortJob. An error does not prove that the domain stayed.
@@ -24,12 +23,14 @@ func (c Migrations) MigrateToURI3(ctx context.Context, name, dconnURI string, p 
 // migrate is MigrateToURI3 with a description for the target, where that is not empty.
 func (c Migrations) migrate(ctx context.Context, op, name, dconnURI, destXML string, p libvirt.MigrateParams) error {
 	if err := libvirt.CheckURI(dconnURI); err != nil {
-		return refused(op, c.uri, name, err)
+		return wrap(op, c.uri, name, err)
 	}
 	flags, params := migration(p, libvirt.DriverOf(c.uri))
 	params.DestXML, params.DestXMLSet = destXML, destXML != ""
 	if !p.Managed {
-		return doDomain(ctx, c.session, op, name, func(d *lv.Domain) error { return d.MigrateToURI3(dconnURI, &params, flags) })
+		return doDomain(ctx, c.session, op, name, func(d *lv.Domain) error {
+			return d.MigrateToURI3(dconnURI, &params, flags)
+		})
 	}
 	target, err := Open(ctx, dconnURI)
 	if err != nil {
@@ -49,7 +50,7 @@ func (c Migrations) migrate(ctx context.Context, op, name, dconnURI, destXML str
 	})
 }
 
-// migration puts p into libvirt's words. What is asked for is the caller's to fit to the driver; what is
+// migration puts p into libvirt's words. The caller fits what is requested to the driver; what is
 // here for every migration is left out where the driver refuses it.
 func migration(p libvirt.MigrateParams, driver libvirt.Driver) (lv.DomainMigrateFlags, lv.DomainMigrateParameters) {
 	flags := lv.MIGRATE_LIVE | lv.MIGRATE_PEER2PEER
@@ -137,10 +138,10 @@ func (c Migrations) AbortJob(ctx context.Context, name string) error {
 	return doDomain(ctx, c.session, "abort migration of", name, (*lv.Domain).AbortJob)
 }
 
-// BreakPostCopy ends the job of a migration in its post-copy phase: what is left of it is paused until it is gone
-// on with, by MigrateToURI3 with Recover (virDomainAbortJobFlags).
-func (c Migrations) BreakPostCopy(ctx context.Context, name string) error {
-	return doDomain(ctx, c.session, "break off the post-copy of", name, func(d *lv.Domain) error {
+// AbortPostCopy ends the job of a migration in its post-copy phase: what is left of it is paused until it is
+// recovered, by MigrateToURI3 with Recover (virDomainAbortJobFlags).
+func (c Migrations) AbortPostCopy(ctx context.Context, name string) error {
+	return doDomain(ctx, c.session, "abort post-copy of", name, func(d *lv.Domain) error {
 		return d.AbortJobFlags(lv.DOMAIN_ABORT_JOB_POSTCOPY)
 	})
 }
@@ -156,7 +157,9 @@ func (c Migrations) CompletedJob(ctx context.Context, name string) (libvirt.JobS
 	return c.jobStats(ctx, name, lv.DOMAIN_JOB_STATS_COMPLETED|lv.DOMAIN_JOB_STATS_KEEP_COMPLETED)
 }
 
-func (c Migrations) jobStats(ctx context.Context, name string, flags lv.DomainGetJobStatsFlags) (libvirt.JobStats, error) {
+func (c Migrations) jobStats(
+	ctx context.Context, name string, flags lv.DomainGetJobStatsFlags,
+) (libvirt.JobStats, error) {
 	return withDomain(ctx, c.session, "job statistics of", name, func(d *lv.Domain) (libvirt.JobStats, error) {
 		info, err := d.GetJobStats(flags)
 		if err != nil {
@@ -180,7 +183,8 @@ func jobStatsOf(i *lv.DomainJobInfo) libvirt.JobStats {
 		Throttle:  i.AutoConvergeThrottle,
 		Downtime:  time.Duration(i.Downtime) * time.Millisecond,
 		XBZRLE:    xbzrleOf(i),
-		Disks:     libvirt.DiskStats{Total: i.DiskTotal, Processed: i.DiskProcessed, Remaining: i.DiskRemaining, Rate: i.DiskBps},
+		Disks: libvirt.DiskStats{Total: i.DiskTotal, Processed: i.DiskProcessed, Remaining: i.DiskRemaining,
+			Rate: i.DiskBps},
 	}
 }
 

@@ -14,9 +14,9 @@ import (
 // noDomain is the root element of a description that is none of a domain, in any version of libvirt.
 const noDomain = "vmferry-preflight"
 
-// Rehearse is nil where libvirt would begin the migration that MigrateToURI3 makes of the same arguments. Else the error
-// is libvirt's own: what it refuses to migrate, or why the source's daemon does not reach the target's. When ctx ends
-// first, libvirt continues with the question, and has a job of the domain meanwhile.
+// Rehearse is nil where libvirt would begin the migration that MigrateToURI3 makes of the same arguments. Else the
+// error is libvirt's own: what it refuses to migrate, or why the source's daemon does not reach the target's. When ctx
+// ends first, libvirt continues with the question, and has a job of the domain meanwhile.
 //
 // It asks for the migration with a description for the target (VIR_MIGRATE_PARAM_DEST_XML) that libvirt cannot
 // read. The source's daemon reads it after all its own checks and after it has connected to the target, and before it
@@ -33,7 +33,7 @@ func (c Migrations) Rehearse(ctx context.Context, name, dconnURI string, p libvi
 	var lerr *libvirt.Error
 	switch {
 	case err == nil:
-		return fmt.Errorf("%s %q at %q: libvirt took a description that is none", op, name, c.uri)
+		return fmt.Errorf("%s %q at %q: libvirt accepted an invalid description", op, name, c.uri)
 	case errors.As(err, &lerr) && strings.Contains(lerr.Message, noDomain):
 		return nil
 	}

@@ -48,14 +48,15 @@ func leftBehind(uri string) (returned func()) {
 }
 
 // Sparing is open for a process that lives long and asks again and again: it makes no connection to a URI where most
-// calls, or more, were abandoned and hang still, the last within ten minutes, as in a daemon that waits for storage which is away. The error is
-// [libvirt.ErrConnect].
+// calls, or more, were abandoned and hang still, the last within ten minutes, as in a daemon that waits for storage
+// which is away. The error is [libvirt.ErrConnect].
 func Sparing[I any](most int, open func(context.Context, string) (I, error)) func(context.Context, string) (I, error) {
 	return func(ctx context.Context, uri string) (I, error) {
 		if n := waiting(uri); n >= most {
 			var none I
 			return none, &libvirt.Error{Op: opOpen, URI: uri, Kind: libvirt.ErrConnect,
-				Message: fmt.Sprintf("%d earlier questions have had no answer yet: its daemon hangs, or storage that it waits for", n)}
+				Message: fmt.Sprintf("%d earlier questions have had no answer yet: its daemon hangs, or storage "+
+					"that it waits for", n)}
 		}
 		return open(ctx, uri)
 	}

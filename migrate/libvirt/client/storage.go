@@ -205,7 +205,8 @@ func inTime(ctx context.Context, pool *lv.StoragePool, f func(*lv.StoragePool) e
 }
 
 // directoryPools are the types of pools whose volumes are all files of their directory. Others list something else, of
-// which some may be seen in that directory: logical volumes, or the devices of one iSCSI target under /dev/disk/by-path.
+// which some may be seen in that directory: logical volumes, or the devices of one iSCSI target under
+// /dev/disk/by-path.
 var directoryPools = []string{"dir", "fs", "netfs"}
 
 // ownsDirectory returns why what a pool does not list may be in its directory all the same.
@@ -219,7 +220,8 @@ func ownsDirectory(pool *lv.StoragePool) error {
 		return err
 	}
 	if !slices.Contains(directoryPools, def.Type) {
-		return fmt.Errorf("storage pool %q is of type %q, which does not list the files of its directory", def.Name, def.Type)
+		return fmt.Errorf("storage pool %q is of type %q, which does not list the files of its directory",
+			def.Name, def.Type)
 	}
 	return nil
 }

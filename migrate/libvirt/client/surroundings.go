@@ -83,8 +83,7 @@ func isTaken(err error) bool {
 
 func (c Storage) onceInto(ctx context.Context, dir string, f func(*lv.StoragePool) error) error {
 	err := c.inPool(ctx, dir, f)
-	var lerr lv.Error
-	if !errors.As(err, &lerr) || lerr.Code != lv.ERR_NO_STORAGE_POOL {
+	if !isCode(err, lv.ERR_NO_STORAGE_POOL) {
 		return err
 	}
 	doc, err := (&libvirtxml.StoragePool{Type: "dir", Name: lookPool + path.Base(dir),

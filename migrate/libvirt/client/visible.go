@@ -86,20 +86,16 @@ func (c Storage) poolSees(path string) (libvirt.Visible, error) {
 	if err == nil {
 		defer func() { _ = pool.Free() }()
 		if active, err := pool.IsActive(); err == nil && active && ownsDirectory(pool) == nil {
-			return volumeAfterRefresh(pool, filepath.Base(path))
+			if err := pool.Refresh(0); err != nil {
+				return libvirt.VisibleUnknown, err
+			}
+			return seesVolume(pool, filepath.Base(path))
 		}
 	}
 	if c.hasVolume(path) {
 		return libvirt.VisibleYes, nil
 	}
 	return libvirt.VisibleUnknown, nil
-}
-
-func volumeAfterRefresh(pool *lv.StoragePool, name string) (libvirt.Visible, error) {
-	if err := pool.Refresh(0); err != nil {
-		return libvirt.VisibleUnknown, err
-	}
-	return seesVolume(pool, name)
 }
 
 func seesVolume(pool *lv.StoragePool, name string) (libvirt.Visible, error) {

@@ -9,7 +9,7 @@ import (
 )
 
 // ErrPartial says that libvirt has not written the file to its end, or that it is cut off.
-var ErrPartial = errors.New("it was not written to its end")
+var ErrPartial = errors.New("it is incomplete")
 
 // maxXML is far above any guest's description, in bytes, with the 64 KiB that libvirt leaves free behind it.
 const maxXML = 8 << 20
@@ -25,10 +25,10 @@ const (
 	qemuVersion = 2  // the highest; more is the other byte order
 )
 
-// Image is what stands in front of the memory.
+// Image is what comes before the memory.
 type Image struct {
 	XML  string // the guest's description, by which libvirt restores it
-	Size int64  // of all that stands there, in bytes; the memory follows
+	Size int64  // of all that comes before, in bytes; the memory follows
 }
 
 // Read reads the beginning of a file, and no more than a description can be long. Its errors are [ErrPartial], and
@@ -46,7 +46,7 @@ func Read(r io.Reader) (Image, error) {
 	case xenSaved:
 		return readXen(r)
 	}
-	return Image{}, errors.New("it is no saved state of libvirt's")
+	return Image{}, errors.New("it is not a libvirt save image")
 }
 
 func readQEMU(r io.Reader) (Image, error) {
@@ -59,11 +59,11 @@ func readQEMU(r io.Reader) (Image, error) {
 		order = binary.BigEndian
 	}
 	if v := order.Uint32(head); v > qemuVersion {
-		return Image{}, fmt.Errorf("it is a saved state of the unknown version %d", v)
+		return Image{}, fmt.Errorf("unknown save image version %d", v)
 	}
 	data, cookie := order.Uint32(head[4:]), order.Uint32(head[16:])
 	if cookie > data {
-		return Image{}, errors.New("the header of the saved state contradicts itself")
+		return Image{}, errors.New("the header of the saved state is inconsistent")
 	}
 	text, err := readXML(r, data)
 	if cookie > 0 && err == nil {

@@ -8,6 +8,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"math/big"
+	"net"
 	"os"
 	"path/filepath"
 	"testing"
@@ -16,67 +17,72 @@ import (
 	"github.com/vmferry/vmferry/migrate/pki"
 )
 
-// Authority signs certificates.
+// Authority signs certificates. It exists for the lifetime of the program.
 type Authority struct {
 	cert *x509.Certificate
 	key  *ecdsa.PrivateKey
 	pem  []byte
 }
 
-// New makes an authority that is valid from now on for a year.
+// New makes an authority that is valid for a year. What is made here begins an hour early: clocks of nodes differ.
 func New(t testing.TB, now time.Time) *Authority {
 	t.Helper()
 	a := &Authority{}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "authority"},
-		NotBefore: now.Add(-time.Hour), NotAfter: now.AddDate(1, 0, 0), IsCA: true, BasicConstraintsValid: true,
-		KeyUsage: x509.KeyUsageCertSign}
-	a.cert, a.key, a.pem = a.sign(t, template)
+	a.cert, a.key, a.pem = a.sign(t, now, &x509.Certificate{Subject: pkix.Name{CommonName: "authority"},
+		NotAfter: now.AddDate(1, 0, 0), IsCA: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign})
 	return a
 }
 
 // sign makes a key and its certificate, which signs itself where there is no authority yet.
-func (a *Authority) sign(t testing.TB, template *x509.Certificate) (*x509.Certificate, *ecdsa.PrivateKey, []byte) {
+func (a *Authority) sign(
+	t testing.TB, now time.Time, form *x509.Certificate,
+) (*x509.Certificate, *ecdsa.PrivateKey, []byte) {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	parent, signer := a.cert, a.key
-	if parent == nil {
-		parent, signer = template, key
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, parent, key.Public(), signer)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return cert, key, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-}
-
-// Write puts the five files for a node into dir. Its own certificates are valid from an hour before now until end.
-func (a *Authority) Write(t testing.TB, dir, node string, now, end time.Time) {
-	t.Helper()
-	put := func(name string, raw []byte, mode os.FileMode) {
-		if err := os.WriteFile(filepath.Join(dir, name), raw, mode); err != nil {
-			t.Fatal(err)
-		}
-	}
-	put(pki.Authority, a.pem, 0o644)
-	for _, f := range []struct {
-		cert, key string
-		usage     x509.ExtKeyUsage
-	}{{pki.ServerCert, pki.ServerKey, x509.ExtKeyUsageServerAuth}, {pki.ClientCert, pki.ClientKey, x509.ExtKeyUsageClientAuth}} {
-		_, key, cert := a.sign(t, &x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: node},
-			DNSNames: []string{node}, NotBefore: now.Add(-time.Hour), NotAfter: end, BasicConstraintsValid: true,
-			KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{f.usage}})
-		der, err := x509.MarshalPKCS8PrivateKey(key)
+	fatal := func(err error) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		put(f.cert, cert, 0o644)
-		put(f.key, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o644)
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	fatal(err)
+	form.SerialNumber, err = rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))
+	fatal(err)
+	form.NotBefore, form.BasicConstraintsValid = now.Add(-time.Hour), true
+	parent, signer := a.cert, a.key
+	if parent == nil {
+		parent, signer = form, key
+	}
+	der, err := x509.CreateCertificate(rand.Reader, form, parent, key.Public(), signer)
+	fatal(err)
+	cert, err := x509.ParseCertificate(der)
+	fatal(err)
+	return cert, key, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+}
+
+// Issue makes the files of a node by their names, in PEM, of a certificate that is valid until end. It is good for a
+// server and for a client, under the node's name, the other names and the addresses.
+func (a *Authority) Issue(
+	t testing.TB, node string, names []string, addresses []net.IP, now, end time.Time,
+) map[string][]byte {
+	t.Helper()
+	_, key, cert := a.sign(t, now, &x509.Certificate{Subject: pkix.Name{CommonName: node}, NotAfter: end,
+		DNSNames: append([]string{node}, names...), IPAddresses: addresses, KeyUsage: x509.KeyUsageDigitalSignature,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}})
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	private := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
+	return map[string][]byte{pki.Authority: a.pem, pki.ServerCert: cert, pki.ServerKey: private,
+		pki.ClientCert: cert, pki.ClientKey: private}
+}
+
+// Write puts the five files for a node into dir, of a certificate that is valid until end.
+func (a *Authority) Write(t testing.TB, dir, node string, now, end time.Time) {
+	t.Helper()
+	for name, raw := range a.Issue(t, node, nil, nil, now, end) {
+		if err := os.WriteFile(filepath.Join(dir, name), raw, 0o644); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

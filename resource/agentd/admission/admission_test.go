@@ -20,6 +20,7 @@ import (
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/drain"
 	"github.com/vmferry/vmferry/migrate/ladder"
+	"github.com/vmferry/vmferry/migrate/predict"
 	"github.com/vmferry/vmferry/resource/agentd/wire"
 )
 
@@ -166,9 +167,9 @@ func TestTurnsByWhatIsMeasured(t *testing.T) {
 	inOffice(t, 2*sec, func(o *office) {
 		r := idle("busy", 2, 1)
 		r.Budget = 300 * time.Millisecond
-		measured := func(ctx context.Context) (drain.Load, bool) {
+		measured := func(ctx context.Context) (predict.Load, bool) {
 			o.pass(sec)
-			load := drain.Load(r.Load)
+			load := predict.Load(r.Load)
 			load.DirtyRate = gb / 5
 			return load, true
 		}
@@ -245,7 +246,7 @@ func TestTurnsUntilADeadline(t *testing.T) {
 		o.check("0 a waits", "0 b waits", "0 stuck waits", "1 stuck has its turn",
 			"4 a has its turn", // set up while stuck should still be copying
 			// What else can be done takes a minute.
-			`40 b: guest "b" cannot leave in the 1m0s that are left: it needs 50s on a link, and they are taken until too late; use "shutdown" instead`,
+			`40 b: guest "b" cannot be migrated in the 1m0s that remain: it needs 50s on a link, and every link is busy until too late; use "shutdown" instead`,
 			"40 stuck gives up", "64.5 a left")
 	})
 }
@@ -260,7 +261,7 @@ func TestTurnsMindTheCallersTime(t *testing.T) {
 		o.move(o.Context(), short, 40*sec) // much longer than predicted
 		o.check("0 late waits", "0 long waits", "0 short waits", "1 short has its turn",
 			"11 long has its turn", // late would not be done in time
-			`40 late: guest "late" cannot leave in the 0s that are left: it needs 30s on a link, and they are taken until too late; use "shutdown" instead`,
+			`40 late: guest "late" cannot be migrated in the 0s that remain: it needs 30s on a link, and every link is busy until too late; use "shutdown" instead`,
 			"41.5 short left", "71.5 long left")
 	})
 }
@@ -389,12 +390,12 @@ func TestQueue(t *testing.T) {
 	socket := listen(t, &Server{Log: quiet()})
 	queue := Queue(socket, Request{Resource: "r", Priority: 3, Ladder: []ladder.Rung{ladder.Shutdown}})
 	w := migrate.AdmissionRequest{Guest: "a", Rate: gb, SetUp: time.Hour, Rungs: []ladder.Rung{ladder.Live}}
-	w.Load = drain.Load{Memory: gb, DirtyRate: 2 * gb, Budget: time.Millisecond} // hopeless, and so alone
+	w.Load = predict.Load{Memory: gb, DirtyRate: 2 * gb, Budget: time.Millisecond} // hopeless, and so alone
 	first, err := queue(t.Context(), w, nil)
 	if err != nil || first.AtOnce() != 1 || !first.Deadline().IsZero() {
 		t.Fatalf("%+v, %v", first, err)
 	}
-	w.Guest, w.Load = "b", drain.Load{Memory: gb}
+	w.Guest, w.Load = "b", predict.Load{Memory: gb}
 	waits, cancel := context.WithCancel(t.Context())
 	if _, err := queue(waits, w, cancel); !errors.Is(err, context.Canceled) {
 		t.Errorf("beside one that is alone: %v", err)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/drain"
+	"github.com/vmferry/vmferry/migrate/predict"
 	"github.com/vmferry/vmferry/resource/agentd/wire"
 )
 
@@ -25,7 +26,7 @@ type Turn struct {
 }
 
 // Measured waits for news of a guest's load.
-type Measured func(ctx context.Context) (_ drain.Load, ok bool)
+type Measured func(ctx context.Context) (_ predict.Load, ok bool)
 
 // Enter asks the daemon behind a socket for a guest's turn, and waits for it until ctx ends. The turn outlives
 // ctx. waiting, when not nil, is called once when others come first, and measured in a goroutine of its own: what it
@@ -148,7 +149,7 @@ func (t *Turn) Deadline() time.Time { return t.granted.Deadline }
 func (t *Turn) GiveUp() <-chan struct{} { return t.giveUp }
 
 // Update tells the daemon what was learnt of the guest's load since.
-func (t *Turn) Update(l drain.Load) {
+func (t *Turn) Update(l predict.Load) {
 	_ = t.stream.send(update{Schema: wire.Schema, Word: wordLoad, Load: Load(l)})
 }
 

@@ -23,7 +23,7 @@
 // # Without the daemon
 //
 // A daemon that is not there, is older, declines, falls silent or dies while an agent waits is
-// no reason not to move: the agent goes by the slots alone (migrate.Slots). It needs them with the daemon's
+// no reason not to move: the agent goes by the slots alone (slot.Pool). It needs them with the daemon's
 // grant too. So there are never two regimes that each think that the link is theirs: one that knows that n may be under
 // way keeps out whoever would be one more, and one without the daemon moves alone.
 package admission

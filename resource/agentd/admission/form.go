@@ -10,6 +10,7 @@ import (
 
 	"github.com/vmferry/vmferry/migrate/drain"
 	"github.com/vmferry/vmferry/migrate/ladder"
+	"github.com/vmferry/vmferry/migrate/predict"
 	"github.com/vmferry/vmferry/resource/agentd/wire"
 )
 
@@ -33,7 +34,7 @@ type Request struct {
 	Load
 }
 
-// Load is drain.Load in a message.
+// Load is predict.Load in a message.
 type Load struct {
 	Memory     uint64        `json:"memory,omitempty"`
 	DirtyRate  float64       `json:"dirty_rate,omitempty"`
@@ -49,7 +50,7 @@ type Load struct {
 func (r Request) guest() drain.Guest {
 	g := drain.Guest{
 		Name: r.Guest, Priority: r.Priority, Ladder: r.Ladder, Shutdown: r.Shutdown,
-		Most: r.Most, Load: drain.Load(r.Load),
+		Most: r.Most, Load: predict.Load(r.Load),
 	}
 	if !r.Deadline.IsZero() {
 		g.Patience = max(time.Until(r.Deadline), 1)

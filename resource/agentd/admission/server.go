@@ -11,6 +11,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/vmferry/vmferry/migrate/drain"
+	"github.com/vmferry/vmferry/migrate/predict"
 	"github.com/vmferry/vmferry/resource/agentd/wire"
 )
 
@@ -238,7 +239,7 @@ func (t *stream) readUpdates(turn *drain.Turn) {
 		}
 		n, err := decodeUpdate(line)
 		if err == nil && n.Word == wordLoad {
-			err = turn.Update(drain.Load(n.Load))
+			err = turn.Update(predict.Load(n.Load))
 		} else if err == nil {
 			turn.Paused(n.Pause)
 			turn.Copied()

@@ -1,3 +1,0 @@
-// Package pki makes the certificates of a lab: an authority, and one certificate for each node, in the files that QEMU
-// looks for (qemu-doc, "TLS setup for network services"; libvirt's qemu.conf, migrate_tls_x509_cert_dir).
-package pki
