@@ -91,7 +91,7 @@ func checkEmulator(emulator, config, guest string) error {
 	info, err := os.Stat(emulator)
 	if err != nil || info.IsDir() || info.Mode()&0o111 == 0 {
 		return ocf.Errorf(ocf.Installed,
-			"emulator %q of guest %q is no program on this node: install QEMU or correct <emulator>",
+			"emulator %q of guest %q is not a program on this node: install QEMU or correct <emulator>",
 			emulator, guest)
 	}
 	return nil
@@ -100,7 +100,7 @@ func checkEmulator(emulator, config, guest string) error {
 func checkScripts(p param.Params) error {
 	for _, script := range p.Scripts {
 		if lacks(script) {
-			return ocf.Errorf(ocf.Installed, "monitor script %q is no program on this node: "+
+			return ocf.Errorf(ocf.Installed, "monitor script %q is not a program on this node: "+
 				"put it there and make it executable, or correct monitor_scripts", script)
 		}
 	}
@@ -114,7 +114,7 @@ func checkSaveDirs(p param.Params) error {
 		}
 		if info, err := os.Stat(d.path); err != nil || !info.IsDir() {
 			return ocf.Errorf(ocf.Installed,
-				"%s=%q is no directory on this node: create it, or mount it", d.param, d.path)
+				"%s=%q is not a directory on this node: create it, or mount it", d.param, d.path)
 		}
 	}
 	return nil
@@ -129,7 +129,7 @@ func checkOverlay(p param.Params) error {
 	switch {
 	case err != nil || info.IsDir():
 		return ocf.Errorf(ocf.Installed,
-			"backingfile=%q is no image on this node: put it there, or correct the parameter",
+			"backingfile=%q is not an image on this node: put it there, or correct the parameter",
 			o.Backing)
 	case lacks("qemu-img"):
 		return ocf.Errorf(ocf.Installed, "backingfile needs qemu-img, which is not on this node: install qemu-utils")

@@ -55,8 +55,8 @@ func interrupted(format string, args ...any) error {
 // errInterrupted ends a command that had changed nothing.
 var errInterrupted = interrupted(": nothing was changed")
 
-// command is what one does.
-type command func(ctx context.Context, c *call, args []string) error
+// verb is what one does.
+type verb func(ctx context.Context, c *call, args []string) error
 
 // call is one command as it was called.
 type call struct {

@@ -225,7 +225,7 @@ func (d *drainer) undo(ctx context.Context) error {
 	if err := d.perform(context.WithoutCancel(ctx), d.manager, shutdown.ClearStandby); err != nil {
 		return interrupted(", and standby could not be taken back: %w: type vmferry undrain", err)
 	}
-	return interrupted(": standby is taken back; guests that have left stay where they are, and migrations under way " +
+	return interrupted(": the node left standby again; guests that were migrated stay where they are, and migrations under way " +
 		"continue")
 }
 
@@ -294,7 +294,7 @@ func undrain(ctx context.Context, c *call, args []string) error {
 		if err := c.perform(context.WithoutCancel(ctx), m, shutdown.ClearStandby); err != nil {
 			return fmt.Errorf("%s did not take standby back: %w: type vmferry undrain again", m, err)
 		}
-		r.Notes = "standby is taken back: guests may come to this node again"
+		r.Notes = "the node left standby again: guests may come to this node again"
 	case m.Seen.Standby:
 		return c.notOurs(m, node)
 	default:

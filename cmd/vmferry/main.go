@@ -39,7 +39,7 @@ func run(ctx context.Context, m *machine, args []string, stdout, stderr io.Write
 	return exitFailed
 }
 
-var commands = map[string]command{
+var commands = map[string]verb{
 	"check": checkNode, "status": status, "plan": planDrain, "migrate": migrateGuest,
 	"drain": drainNode, "undrain": undrain, "report": printReport,
 }
@@ -57,11 +57,11 @@ func dispatch(ctx context.Context, m *machine, args []string, stdout, stderr io.
 	case "help", "--help", "-help", "-h":
 		return say(stdout, usage)
 	}
-	command, ok := commands[args[0]]
+	do, ok := commands[args[0]]
 	if !ok {
 		return misuse("unknown command %q: type vmferry help", args[0])
 	}
-	return command(ctx, newCall(m, args[0], stdout, stderr), args[1:])
+	return do(ctx, newCall(m, args[0], stdout, stderr), args[1:])
 }
 
 const usage = `usage: vmferry check
@@ -124,7 +124,7 @@ known where the guest runs, 4 interrupted, and taken back as far as possible.
 var guestsBash string
 
 // bashCompletion is made of the flags that each command has by the time at which it prints its help.
-func bashCompletion(commands map[string]command) string {
+func bashCompletion(commands map[string]verb) string {
 	p := completion.Program{
 		Name: "vmferry", Extra: guestsBash,
 		Values: map[string]string{"config": completion.Files, "html": completion.Files, "transport": "tcp tls ssh",

@@ -234,7 +234,7 @@ func exitOf(ctx context.Context, err error) error {
 }
 
 func (r migrateResult) table(w io.Writer) error {
-	fmt.Fprintf(w, "guest %s runs %s\n", r.Guest, strings.Replace(r.Where, "cannot tell", "nobody knows where", 1))
+	fmt.Fprintf(w, "guest %s runs %s\n", r.Guest, strings.Replace(r.Where, "cannot tell", "unknown where", 1))
 	if r.Record == nil || !r.Moved {
 		return nil
 	}

@@ -298,7 +298,7 @@ func (r *relocation) ask(ctx context.Context, what func(ctx context.Context, res
 
 // notMoved withdraws a request that Pacemaker does not follow, and says why, as far as its forecast does.
 func (r *relocation) notMoved(ctx context.Context, clearLine string) error {
-	taken := "; the request is taken back"
+	taken := "; the move constraint is removed"
 	if err := r.ask(ctx, r.client.ClearMove); err != nil {
 		taken = fmt.Sprintf("; the request could not be taken back (%s): type %s", verdict.OneLine(err), clearLine)
 	}
@@ -318,6 +318,6 @@ func (r *relocation) takeBack(ctx context.Context, clearLine string) error {
 	if err := r.ask(context.WithoutCancel(ctx), r.client.ClearMove); err != nil {
 		return interrupted(", and the request could not be taken back: %w: type %s", err, clearLine)
 	}
-	return interrupted(": the request is taken back; a migration that Pacemaker has begun continues: to see where " +
+	return interrupted(": the move constraint is removed; a migration that Pacemaker has begun continues: to see where " +
 		"the guest is, type crm_mon -1")
 }

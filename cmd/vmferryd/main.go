@@ -57,7 +57,7 @@ const usage = `usage: vmferryd [--config FILE]
        vmferryd [--config FILE] --check-config
        vmferryd --version
 
-Hold the shutdown of this node until its virtual machines have left.
+Delay the shutdown of this node until its virtual machines are migrated.
 
   --config FILE    read FILE (default ` + config.Path + `)
   --check-config   read the configuration, report, and exit

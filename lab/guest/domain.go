@@ -73,7 +73,7 @@ func (s DomainSpec) check() error {
 	case !uuidForm.MatchString(s.UUID):
 		return fmt.Errorf("UUID %q is not 8-4-4-4-12 hexadecimal digits", s.UUID)
 	case !nicForm.MatchString(s.Bridge):
-		return fmt.Errorf("bridge %q is no interface name", s.Bridge)
+		return fmt.Errorf("bridge %q is not an interface name", s.Bridge)
 	case s.MemoryMiB < MinMemoryMiB:
 		return fmt.Errorf("memory of %d MiB is too little, give it %d or more", s.MemoryMiB, MinMemoryMiB)
 	case s.Game && s.MemoryMiB < GameMemoryMiB:
@@ -89,11 +89,11 @@ func (s DomainSpec) check() error {
 	case s.VCPUs < 1 || s.VCPUs > 16:
 		return fmt.Errorf("number of processors %d is not 1 to 16", s.VCPUs)
 	case s.Disk != "" && !pathForm.MatchString(s.Disk):
-		return fmt.Errorf("disk %q is no absolute path", s.Disk)
+		return fmt.Errorf("disk %q is not an absolute path", s.Disk)
 	case !pathForm.MatchString(s.Kernel):
-		return fmt.Errorf("kernel %q is no absolute path", s.Kernel)
+		return fmt.Errorf("kernel %q is not an absolute path", s.Kernel)
 	case !pathForm.MatchString(s.Initrd):
-		return fmt.Errorf("initrd %q is no absolute path", s.Initrd)
+		return fmt.Errorf("initrd %q is not an absolute path", s.Initrd)
 	}
 	p, err := platformOf(s.Type)
 	if err == nil && s.Disk != "" && p.disk == "" {
@@ -108,7 +108,7 @@ func (s DomainSpec) check() error {
 func (s DomainSpec) checkAddresses() error {
 	mac, err := net.ParseMAC(s.MAC)
 	if err != nil || len(mac) != 6 || mac[0]&1 != 0 {
-		return fmt.Errorf("MAC %q is no unicast Ethernet address", s.MAC)
+		return fmt.Errorf("MAC %q is not a unicast Ethernet address", s.MAC)
 	}
 	p, err := netip.ParsePrefix(s.IP)
 	if err != nil || !p.Addr().Is4() {
@@ -118,7 +118,7 @@ func (s DomainSpec) checkAddresses() error {
 		return nil
 	}
 	if gw, err := netip.ParseAddr(s.Gateway); err != nil || !p.Contains(gw) {
-		return fmt.Errorf("gateway %q is no address in %s", s.Gateway, p.Masked())
+		return fmt.Errorf("gateway %q is not an address in %s", s.Gateway, p.Masked())
 	}
 	return nil
 }

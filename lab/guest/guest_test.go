@@ -194,7 +194,7 @@ func TestBuildRefuses(t *testing.T) {
 		{"missing init", func(s *Spec) { s.Init += "x" }, "Init: stat"},
 		{"no such type", func(s *Spec) { s.Type = "bhyve" }, `type "bhyve"`},
 		{"no game", func(s *Spec) { s.GameTree = filepath.Dir(s.Init) }, gameServer},
-		{"game that is no program", func(s *Spec) {
+		{"game that is not a program", func(s *Spec) {
 			s.GameTree = filepath.Dir(s.Init)
 			writeFile(t, filepath.Join(s.GameTree, gameServer), strings.Repeat("#!/bin/sh\n", 10))
 		}, "bad magic number"},

@@ -102,7 +102,7 @@ func TestChoose(t *testing.T) {
 	}
 }
 
-// What is no address of a host is not spoken of.
+// What is not an address of a host is not spoken of.
 func TestChooseIsSilent(t *testing.T) {
 	got, left := choose(Card{MAC: guest}, claims(byAgent, addrs("127.0.0.1", "::1", "fe80::7", "224.0.0.1", "ff02::1",
 		"0.0.0.0", "::", "255.255.255.255", "240.0.0.1", "0.0.0.9", "169.254.169.254", "::ffff:192.0.2.7", "2001:db8::7%eth0")), scene{})

@@ -19,7 +19,7 @@ var (
 func ParseMAC(s string) (MAC, error) {
 	hw, err := net.ParseMAC(s)
 	if err != nil || len(hw) != len(MAC{}) || hw[0]&1 != 0 || MAC(hw) == (MAC{}) {
-		return MAC{}, fmt.Errorf("%q is no MAC address of a network card", s)
+		return MAC{}, fmt.Errorf("%q is not a MAC address of a network card", s)
 	}
 	return MAC(hw), nil
 }

@@ -84,7 +84,7 @@ func (h Host) Outlets(dev string) ([]Outlet, error) {
 	bridge := filepath.Base(master)
 	ports, err := os.ReadDir(h.path(bridge, "brif"))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%q, which device %q belongs to, is no bridge of Linux", bridge, dev)
+		return nil, fmt.Errorf("%q, which device %q belongs to, is not a bridge of Linux", bridge, dev)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("list the ports of bridge %q: %w", bridge, err)

@@ -94,7 +94,7 @@ func TestOutlets(t *testing.T) {
 			eth0`, want: "vnet0"},
 		"Open vSwitch": {sysfs: `
 			vnet0 master ovs-system
-			ovs-system`, want: "no bridge of Linux"},
+			ovs-system`, want: "not a bridge of Linux"},
 		"routed":  {sysfs: `vnet0`, want: "on no bridge"},
 		"no such": {want: "find device"},
 	} {

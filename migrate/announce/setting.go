@@ -68,13 +68,13 @@ func parseAddr(s string) (netip.Addr, error) {
 	a, err := netip.ParseAddr(s)
 	switch {
 	case err != nil:
-		return netip.Addr{}, fmt.Errorf("%q is no IP address: use %s, or addresses like 192.0.2.7,2001:db8::7",
+		return netip.Addr{}, fmt.Errorf("%q is not an IP address: use %s, or addresses like 192.0.2.7,2001:db8::7",
 			s, words)
 	case a.Is6() && a.IsLinkLocalUnicast():
 		return netip.Addr{}, fmt.Errorf("%q is a link-local address, which a router is known by and is not announced: "+
 			"leave it out", s)
 	case !announced(a):
-		return netip.Addr{}, fmt.Errorf("%q is no address of a network card: leave it out", s)
+		return netip.Addr{}, fmt.Errorf("%q is not an address of a network card: leave it out", s)
 	}
 	return a, nil
 }

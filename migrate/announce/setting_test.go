@@ -36,10 +36,10 @@ func TestParseSetting(t *testing.T) {
 	}
 	for text, says := range map[string]string{
 		",":                           "names no address",
-		"on":                          "no IP address",
-		"192.0.2.7/24":                "no IP address",
-		"auto,192.0.2.7":              "no IP address",
-		"agent,192.0.2.7":             "no IP address",
+		"on":                          "not an IP address",
+		"192.0.2.7/24":                "not an IP address",
+		"auto,192.0.2.7":              "not an IP address",
+		"agent,192.0.2.7":             "not an IP address",
 		"0.0.0.7":                     "leave it out",
 		"240.0.0.1":                   "leave it out",
 		"224.0.0.1":                   "leave it out",
@@ -49,10 +49,10 @@ func TestParseSetting(t *testing.T) {
 		"::ffff:192.0.2.7":            "leave it out",
 		"fe80::1":                     "link-local",
 		"2001:db8::7%eth0":            "leave it out",
-		"ff:ff:ff:ff:ff:ff=192.0.2.7": "no MAC address",
-		"00:00:00:00:00:00=192.0.2.7": "no MAC address",
+		"ff:ff:ff:ff:ff:ff=192.0.2.7": "not a MAC address",
+		"00:00:00:00:00:00=192.0.2.7": "not a MAC address",
 		"vnet0=192.0.2.7":             "52:54:00:12:34:56=192.0.2.7",
-		"52:54:00:12:34:56=":          "no IP address",
+		"52:54:00:12:34:56=":          "not an IP address",
 	} {
 		if s, err := ParseSetting(text); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%q: %+v, %v, want %q", text, s, err, says)

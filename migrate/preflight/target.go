@@ -69,7 +69,7 @@ func judgeDuplicate(there endpoint.Observation, uuid string) error {
 			"stop one of them at once: its disks are in danger", nil}
 	case there.Condition(uuid) == endpoint.Paused:
 		return &Refusal{CheckDuplicate, "the target has a paused copy of the guest (" + there.Status.Reason + ")",
-			"it is left from a broken migration, or one is under way: virsh destroy it there once none is", nil}
+			"a failed migration left it, or one is under way: once none is, type virsh destroy there", nil}
 	}
 	return nil
 }

@@ -44,7 +44,7 @@ func (d Directory) Owned(by Owners) bool {
 }
 
 // Survey judges a directory and each one above it, behind links, as sshd's safe_path does. It fails where a part of the
-// path cannot be looked at, or is no directory.
+// path cannot be looked at, or is not a directory.
 func Survey(path string, by Owners) (Directory, error) {
 	if !filepath.IsAbs(path) {
 		wd, err := os.Getwd()

@@ -111,7 +111,7 @@ func (l *line) abandon(c *call, why error) {
 	c.late = true
 	l.late[c.guest]++
 	if !l.suspect {
-		l.log.Warn("libvirt does not answer: monitors go by the guests' processes until it does")
+		l.log.Warn("libvirt does not answer: monitors use the guests' processes until it does")
 	}
 	l.suspect = true
 }

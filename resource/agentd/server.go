@@ -110,7 +110,7 @@ func listen(path string) (*net.UnixListener, error) {
 	}
 	unixListener, ok := l.(*net.UnixListener)
 	if !ok {
-		return nil, errors.Join(fmt.Errorf("%T is no unix socket", l), l.Close())
+		return nil, errors.Join(fmt.Errorf("%T is not a unix socket", l), l.Close())
 	}
 	return unixListener, nil
 }
@@ -124,7 +124,7 @@ func removeStale(path string) error {
 		return err
 	}
 	if info.Mode().Type() != fs.ModeSocket {
-		return fmt.Errorf("%q is in the way and is no socket: remove it", path)
+		return fmt.Errorf("%q is in the way and is not a socket: remove it", path)
 	}
 	conn, err := net.DialTimeout("unix", path, talkTime)
 	if err == nil {

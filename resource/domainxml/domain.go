@@ -35,7 +35,7 @@ func Parse(raw string) (Domain, error) {
 		err = checkDocument(text)
 	}
 	if err != nil {
-		return Domain{}, fmt.Errorf("it is no libvirt domain XML: %w", err)
+		return Domain{}, fmt.Errorf("it is not a libvirt domain XML: %w", err)
 	}
 	s, err := scanIdentity(text)
 	if err != nil {
@@ -85,7 +85,7 @@ func scanIdentity(text string) (s identity, err error) {
 			return s, fmt.Errorf("its <%s> cannot be read: %w", e.Name.Local, err)
 		}
 		if root, _, _ := strings.Cut(e.path, "/"); root != "domain" {
-			return s, fmt.Errorf("it is no libvirt domain XML: its root element is <%s>, "+
+			return s, fmt.Errorf("it is not a libvirt domain XML: its root element is <%s>, "+
 				"and must be <domain> without a namespace", e.Name.Local)
 		}
 	}

@@ -100,7 +100,7 @@ func (c checker) uri(name, uri string) {
 	switch {
 	case uri == "":
 	case err != nil:
-		c.bad(name, "%s=%q is no URI: %s", name, uri, hint)
+		c.bad(name, "%s=%q is not a URI: %s", name, uri, hint)
 	case parsed.Scheme == "":
 		c.bad(name, "%s=%q names no scheme: %s", name, uri, hint)
 	default:

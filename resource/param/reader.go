@@ -93,7 +93,7 @@ func (r *reader) port(name string) uint16 {
 	}
 	n, err := strconv.ParseUint(s, 10, 16)
 	if err != nil || n == 0 {
-		r.bad(name, "%s=%q is no port: give a number from 1 to 65535", name, s)
+		r.bad(name, "%s=%q is not a port: give a number from 1 to 65535", name, s)
 	}
 	return uint16(n)
 }

@@ -68,7 +68,7 @@ func (c Config) To(node, address string) (Route, error) {
 	r.URI = uri
 	for _, uri := range []string{r.URI, r.DataURI} {
 		if !IsHost(host) && strings.Contains(uri, host) {
-			return Route{}, fmt.Errorf("node %q is reached at %q, which is no host name: correct "+
+			return Route{}, fmt.Errorf("node %q is reached at %q, which is not a host name: correct "+
 				"migration_network_suffix, or name the node's libvirt in remoteuri", node, host)
 		}
 		if err := libvirt.CheckURI(uri); err != nil {

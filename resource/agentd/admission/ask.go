@@ -57,7 +57,7 @@ func dial(ctx context.Context, socket string) (net.Conn, error) {
 	}
 	raw, ok := conn.(syscall.Conn)
 	if !ok {
-		return nil, errors.Join(fmt.Errorf("%T is no socket", conn), conn.Close())
+		return nil, errors.Join(fmt.Errorf("%T is not a socket", conn), conn.Close())
 	}
 	if _, err := wire.Caller(raw); err != nil {
 		return nil, errors.Join(err, conn.Close())

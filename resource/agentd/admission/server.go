@@ -201,14 +201,14 @@ func (s *Server) report(t *stream, turn *drain.Turn, log logrus.FieldLogger) boo
 	var late *drain.TooLate
 	switch {
 	case errors.As(err, &late):
-		log.WithError(err).Warn("refused a guest its turn to move")
+		log.WithError(err).Warn("migration refused")
 		_ = t.send(message{Schema: wire.Schema, Word: wordTooLate, Rung: late.Rung, Left: late.Left, Why: late.Why})
 		return false
 	case err != nil:
 		return false
 	}
 	step := turn.Step()
-	log.WithField("phase", "turn").Infof("a guest has its turn to move; %d may be under way at once", step.AtOnce)
+	log.WithField("phase", "turn").Infof("migration admitted; %d may run at once", step.AtOnce)
 	return t.send(message{Schema: wire.Schema, Word: wordGranted, AtOnce: max(step.AtOnce, 1), Deadline: s.by()}) == nil
 }
 

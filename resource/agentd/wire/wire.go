@@ -98,7 +98,7 @@ func DecodeAnswer(line []byte) (Answer, error) {
 	case a.Declined != "":
 		return Answer{}, fmt.Errorf("the daemon declined: %s", a.Declined)
 	case a.Code < 0 || a.Code > 255:
-		return Answer{}, fmt.Errorf("read answer: %d is no exit code", a.Code)
+		return Answer{}, fmt.Errorf("read answer: %d is not an exit code", a.Code)
 	}
 	return a, nil
 }

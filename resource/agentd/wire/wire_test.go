@@ -63,8 +63,8 @@ func TestDecodeAnswer(t *testing.T) {
 		{"failed", `{"schema":1,"code":1,"reason":"why"}`, Answer{Schema: 1, Code: ocf.Generic, Reason: "why"}, ""},
 		{"declined", `{"schema":1,"declined":"busy","code":0}`, Answer{}, "declined: busy"},
 		{"an empty object is no success", `{}`, Answer{}, "schema is 0"},
-		{"no exit code", `{"schema":1,"code":256}`, Answer{}, "256 is no exit code"},
-		{"negative", `{"schema":1,"code":-1}`, Answer{}, "-1 is no exit code"},
+		{"no exit code", `{"schema":1,"code":256}`, Answer{}, "256 is not an exit code"},
+		{"negative", `{"schema":1,"code":-1}`, Answer{}, "-1 is not an exit code"},
 		{"cut off", `{"schema":1,"co`, Answer{}, "unexpected end"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
