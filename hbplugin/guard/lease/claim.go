@@ -1,9 +1,6 @@
 package lease
 
-import (
-	"cmp"
-	"fmt"
-)
+import "fmt"
 
 // Claim is one node's claim to the guests of another. Its values are frozen when it is made: what a node measures
 // later changes no claim, so that both nodes judge by the same numbers. The zero value claims nothing.
@@ -14,6 +11,7 @@ type Claim struct {
 	FromGeneration   uint64
 	TargetGeneration uint64
 	Withdrawn        bool // the split is over, or From has surrendered
+	Ordered          bool // the target is a member of the cluster, which wants it fenced all the same
 
 	Members int // nodes that From sees, with itself
 	Reached int // addresses of the ping list that answer
@@ -23,11 +21,21 @@ type Claim struct {
 // Open reports whether c claims something.
 func (c Claim) Open() bool { return c.Split != 0 && !c.Withdrawn }
 
-// Beats reports whether From stays and the node of o surrenders: more nodes, more of the ping list reached, more
-// guests, the lower number. It is strict: of two claims of different nodes exactly one beats the other.
+// Beats reports whether From stays and the node of o surrenders: what the whole cluster wants, more nodes, more of the
+// ping list reached, more guests, the lower number. It is strict: of two claims of different nodes exactly one beats
+// the other.
 func (c Claim) Beats(o Claim) bool {
-	return cmp.Or(cmp.Compare(o.Members, c.Members), cmp.Compare(o.Reached, c.Reached), cmp.Compare(o.Guests, c.Guests),
-		cmp.Compare(c.From, o.From)) < 0
+	switch {
+	case c.Ordered != o.Ordered:
+		return c.Ordered
+	case c.Members != o.Members:
+		return c.Members > o.Members
+	case c.Reached != o.Reached:
+		return c.Reached > o.Reached
+	case c.Guests != o.Guests:
+		return c.Guests > o.Guests
+	}
+	return c.From < o.From
 }
 
 // Bound reports whether c and o are claims of two nodes against each other, each of which names the other.
@@ -50,6 +58,7 @@ func (c Claim) Encode(block []byte) {
 	e.u64(c.FromGeneration)
 	e.u64(c.TargetGeneration)
 	e.bit(c.Withdrawn)
+	e.bit(c.Ordered)
 	e.u32(uint32(c.Members))
 	e.u32(uint32(c.Reached))
 	e.u32(uint32(c.Guests))
@@ -67,7 +76,8 @@ func DecodeClaim(block []byte, from, target int) (Claim, error) {
 	}
 	c := Claim{
 		From: int(d.u8()), Target: int(d.u8()), Split: d.u64(), Answers: d.u64(), FromGeneration: d.u64(),
-		TargetGeneration: d.u64(), Withdrawn: d.bit(), Members: int(d.u32()), Reached: int(d.u32()), Guests: int(d.u32()),
+		TargetGeneration: d.u64(), Withdrawn: d.bit(), Ordered: d.bit(),
+		Members: int(d.u32()), Reached: int(d.u32()), Guests: int(d.u32()),
 	}
 	switch {
 	case d.bad:

@@ -15,7 +15,8 @@ import (
 var (
 	aSlot = Slot{Node: 2, Instance: Instance{1, 2, 3}, Generation: 7, Counter: 1 << 40, State: Moving, Reached: 3, Guests: 12,
 		Members: 1, Watchdog: 10 * time.Second}
-	aClaim = Claim{From: 2, Target: 1, Split: 9, Answers: 4, FromGeneration: 7, TargetGeneration: 3, Members: 1, Reached: 2,
+	aClaim = Claim{From: 2, Target: 1, Split: 9, Answers: 4, FromGeneration: 7, TargetGeneration: 3, Ordered: true,
+		Members: 1, Reached: 2,
 		Guests: 5}
 	aHeader = Header{Identity: [16]byte{9}, Cluster: "plant", Times: timing.Default, Nodes: []string{"alpha", "beta"}}
 )
@@ -139,6 +140,7 @@ func TestBeats(t *testing.T) {
 		a, b Claim
 		want bool
 	}{
+		"ordered":           {Claim{From: 2, Ordered: true}, Claim{From: 1, Members: 2, Reached: 9, Guests: 9}, true},
 		"more nodes":        {Claim{From: 2, Members: 2}, Claim{From: 1, Members: 1, Reached: 9, Guests: 9}, true},
 		"more reached":      {Claim{From: 2, Reached: 2}, Claim{From: 1, Reached: 1, Guests: 9}, true},
 		"more guests":       {Claim{From: 2, Guests: 1}, Claim{From: 1}, true},

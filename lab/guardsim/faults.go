@@ -1,0 +1,82 @@
+package guardsim
+
+import "time"
+
+// fault is one thing that goes wrong, for a while.
+type fault struct {
+	begins, ends time.Duration
+	what         string
+	begin, end   func()
+	begun, ended bool
+}
+
+// schedule draws the faults.
+func (w *world) schedule() {
+	for range w.Faults {
+		n := w.nodes[w.rand.IntN(nodes)]
+		begins := w.between(5*time.Second, 15*time.Second)
+		f := fault{begins: begins, ends: min(begins+w.between(tick, 12*time.Second), healed)}
+		w.draw(&f, n, nodes-1-(n.id-1))
+		w.faults = append(w.faults, f)
+	}
+}
+
+// draw chooses what goes wrong at n; other is the index of the other node.
+func (w *world) draw(f *fault, n *node, other int) {
+	self := n.id - 1
+	link := func(both, cut bool) func() {
+		return func() {
+			w.cut[self][other] = cut
+			if both {
+				w.cut[other][self] = cut
+			}
+		}
+	}
+	kinds := 9
+	if w.NoHang {
+		kinds = 8
+	}
+	switch w.rand.IntN(kinds) {
+	case 0, 1:
+		f.what, f.begin, f.end = "link cut", link(true, true), link(true, false)
+	case 2:
+		f.what, f.begin, f.end = "link cut in one direction", link(false, true), link(false, false)
+	case 3:
+		f.what = "storage cut"
+		f.begin, f.end = func() { n.diskCut = true }, func() { n.diskCut = false }
+	case 4:
+		f.what = "crash"
+		f.begin, f.end = n.crash, n.boot
+	case 5:
+		f.what = "a gateway lost"
+		f.begin, f.end = func() { n.reached-- }, func() { n.reached++ }
+	case 6:
+		f.what = "guard killed"
+		f.begin, f.end = n.killGuard, func() {}
+	case 7:
+		f.what = "storage and link cut"
+		cut, heal := link(true, true), link(true, false)
+		f.begin, f.end = func() { n.diskCut = true; cut() }, func() { n.diskCut = false; heal() }
+	case 8:
+		f.what = "hang"
+		f.begin, f.end = func() { n.hung = true }, func() { n.hung = false }
+	}
+	f.what += " at node " + string(rune('0'+n.id))
+}
+
+// strike begins and ends what is due.
+func (w *world) strike() {
+	for i := range w.faults {
+		f := &w.faults[i]
+		if !f.begun && w.now >= f.begins {
+			f.begun = true
+			w.log("%s, for %s", f.what, f.ends-f.begins)
+			f.begin()
+		}
+		if f.begun && !f.ended && w.now >= f.ends {
+			f.ended = true
+			w.log("over: %s", f.what)
+			f.end()
+		}
+	}
+}
