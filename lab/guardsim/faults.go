@@ -32,9 +32,9 @@ func (w *world) draw(f *fault, n *node, other int) {
 			}
 		}
 	}
-	kinds := 9
+	kinds := 10
 	if w.NoHang {
-		kinds = 8
+		kinds--
 	}
 	switch w.rand.IntN(kinds) {
 	case 0, 1:
@@ -58,6 +58,8 @@ func (w *world) draw(f *fault, n *node, other int) {
 		cut, heal := link(true, true), link(true, false)
 		f.begin, f.end = func() { n.diskCut = true; cut() }, func() { n.diskCut = false; heal() }
 	case 8:
+		f.what, f.begin, f.end = "flapping link", w.flap(n), func() { w.flapping = nil; link(true, false)() }
+	case 9:
 		f.what = "hang"
 		f.begin, f.end = func() { n.hung = true }, func() { n.hung = false }
 	}
@@ -66,6 +68,9 @@ func (w *world) draw(f *fault, n *node, other int) {
 
 // strike begins and ends what is due.
 func (w *world) strike() {
+	if w.flapping != nil {
+		w.flapping()
+	}
 	for i := range w.faults {
 		f := &w.faults[i]
 		if !f.begun && w.now >= f.begins {
@@ -77,6 +82,22 @@ func (w *world) strike() {
 			f.ended = true
 			w.log("over: %s", f.what)
 			f.end()
+		}
+	}
+}
+
+// flap makes the link go up and down, and the addresses that n reaches come and go, every second or so.
+func (w *world) flap(n *node) func() {
+	return func() {
+		next := w.now
+		w.flapping = func() {
+			if w.now < next {
+				return
+			}
+			next = w.now + w.between(500*time.Millisecond, 3*time.Second)
+			w.cut[0][1] = !w.cut[0][1]
+			w.cut[1][0] = w.cut[0][1] != w.chance(0.2)
+			n.reached = w.rand.IntN(3)
 		}
 	}
 }

@@ -7,8 +7,9 @@ import (
 )
 
 const (
-	detect = 2200 * time.Millisecond // until a node that is not heard is no member
-	merge  = 500 * time.Millisecond  // until one that is heard again is
+	detect = time.Second            // until a node that is not heard is no member, at least; at most three times that
+	merge  = 500 * time.Millisecond // until one that is heard again is
+	alone  = 5 * time.Second        // until a node that has heard no other tries to go on without
 )
 
 // manager is the cluster manager of one node, like Pacemaker on two nodes: what it cannot hear it fences, and what it
@@ -16,14 +17,15 @@ const (
 type manager struct {
 	joined  bool          // it has heard the other since it was started
 	member  bool          // the other is a member
-	changed time.Duration // since when that ought to be otherwise; 0: it ought not
+	changed time.Duration // when that will be otherwise; 0: it will not
+	started time.Duration // when the manager was started
 	calling bool          // a fence call is under way
 	again   time.Duration // when the next fence call is due
 	fenced  bool
 	starts  [guests]time.Duration // when a start that is under way ends; 0: none is
 }
 
-func (m *manager) restart() { *m = manager{starts: m.starts} }
+func (m *manager) restart(now time.Duration) { *m = manager{starts: m.starts, started: now} }
 
 // manage is one tick of the node's manager.
 func (n *node) manage(now time.Duration) {
@@ -39,10 +41,11 @@ func (n *node) manage(now time.Duration) {
 		}
 	}
 	n.orders.Verdicts = nil
-	if m.member {
+	if m.member || n.now-m.started > alone {
 		if phase, _ := n.guard.Phase(); phase == protocol.Out && n.guard.Open(now) == nil {
 			n.result.Opened++
 			n.log("node %d: opens a generation", n.id)
+			m.joined = true
 		}
 	}
 	switch {
@@ -55,23 +58,19 @@ func (n *node) manage(now time.Duration) {
 	}
 }
 
-// membership follows what is heard. Both hear each other, or neither is a member of the other: Corosync's token goes
-// round.
+// membership follows what is heard. In half of the schedules the nodes find out each for itself (Heartbeat), in the other
+// half a node that is not heard does not hear (Corosync's token goes round).
 func (n *node) membership() {
 	m, to := &n.manager, n.other()
-	heard := to.up && !to.hung && !n.cut[n.id-1][to.id-1] && !n.cut[to.id-1][n.id-1]
-	if heard == m.member {
+	heard := to.up && !to.hung && !n.cut[to.id-1][n.id-1] && (n.oneWay || !n.cut[n.id-1][to.id-1])
+	switch {
+	case heard == m.member:
 		m.changed = 0
-		return
-	}
-	if m.changed == 0 {
-		m.changed = n.now
-	}
-	wait := detect
-	if heard {
-		wait = merge
-	}
-	if n.now-m.changed >= wait {
+	case m.changed == 0 && heard:
+		m.changed = n.now + merge
+	case m.changed == 0:
+		m.changed = n.now + n.between(detect, 3*detect)
+	case n.now >= m.changed:
 		m.member, m.changed = heard, 0
 		m.joined = m.joined || heard
 		m.fenced = false

@@ -65,7 +65,7 @@ func (n *node) boot() {
 		return
 	}
 	n.up, n.boots, n.deadline = true, n.boots+1, 0
-	n.manager.restart()
+	n.manager.restart(n.now)
 	n.restart = n.now
 }
 
@@ -259,7 +259,7 @@ func (n *node) act(now time.Duration) {
 		}
 	}
 	if o.Rejoin {
-		n.manager.restart()
+		n.manager.restart(n.now)
 		n.guard.Rejoined()
 	}
 }

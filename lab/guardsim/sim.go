@@ -53,7 +53,10 @@ type world struct {
 	cut    [nodes][nodes]bool // what the first sends does not reach the second
 	access [nodes + 1]uint64  // the generation whose writes reach the disks; 0: none
 	faults []fault
-	result Result
+
+	flapping func() // nil: the link does not flap
+	oneWay   bool   // a node can be a member that does not see the other as one
+	result   Result
 }
 
 // Run plays one schedule.
@@ -63,6 +66,7 @@ func Run(o Options) Result {
 	}
 	w := &world{Options: o, rand: rand.New(rand.NewPCG(o.Seed, 7))}
 	w.disk.world = w
+	w.oneWay = w.chance(0.5)
 	for id := 1; id <= nodes; id++ {
 		w.nodes = append(w.nodes, newNode(w, id))
 	}
