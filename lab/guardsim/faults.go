@@ -94,7 +94,7 @@ func (w *world) flap(n *node) func() {
 			if w.now < next {
 				return
 			}
-			next = w.now + w.between(500*time.Millisecond, 3*time.Second)
+			next = w.now + w.between(100*time.Millisecond, 3*time.Second)
 			w.cut[0][1] = !w.cut[0][1]
 			w.cut[1][0] = w.cut[0][1] != w.chance(0.2)
 			n.reached = w.rand.IntN(3)

@@ -69,7 +69,7 @@ func (n *node) membership() {
 	case m.changed == 0 && heard:
 		m.changed = n.now + merge
 	case m.changed == 0:
-		m.changed = n.now + n.between(detect, 3*detect)
+		m.changed = n.now + n.between(n.detect, 3*n.detect)
 	case n.now >= m.changed:
 		m.member, m.changed = heard, 0
 		m.joined = m.joined || heard

@@ -17,6 +17,7 @@ type node struct {
 	diskCut bool
 	reached int
 	boots   byte
+	yielded bool    // it surrendered to a claim, and has not taken its lease again
 	rate    float64 // of its clock
 
 	copies  [guests]bool
@@ -56,7 +57,7 @@ func (n *node) clock() time.Duration {
 func (n *node) other() *node { return n.nodes[nodes-n.id] }
 
 func (n *node) crash() {
-	n.up, n.guard, n.copies, n.orders = false, nil, [guests]bool{}, protocol.Orders{}
+	n.up, n.yielded, n.guard, n.copies, n.orders = false, false, nil, [guests]bool{}, protocol.Orders{}
 	n.manager.starts, n.gone, n.revoke, n.renewal, n.claims = [guests]time.Duration{}, 0, 0, nil, map[int]*pending{}
 }
 
@@ -127,11 +128,12 @@ func (n *node) noteChange(before protocol.Phase) {
 	}
 	n.log("node %d: %v: %s", n.id, after, why)
 	if after == protocol.Held {
+		n.yielded = false
 		n.access[n.id] = n.slot().Generation
 	}
 	if after == protocol.Moving {
 		n.result.Surrenders++
-		if phase := n.other().phase(); phase == protocol.Moving {
+		if n.yielded = true; n.other().yielded {
 			n.broken("both nodes surrender to a claim")
 		}
 	}

@@ -54,8 +54,10 @@ type world struct {
 	access [nodes + 1]uint64  // the generation whose writes reach the disks; 0: none
 	faults []fault
 
-	flapping func() // nil: the link does not flap
-	oneWay   bool   // a node can be a member that does not see the other as one
+	flapping func()        // nil: the link does not flap
+	slow     float64       // the share of slow writes
+	detect   time.Duration // until a node that is not heard is no member, at least; at most three times that
+	oneWay   bool          // a node can be a member that does not see the other as one
 	result   Result
 }
 
@@ -67,6 +69,8 @@ func Run(o Options) Result {
 	w := &world{Options: o, rand: rand.New(rand.NewPCG(o.Seed, 7))}
 	w.disk.world = w
 	w.oneWay = w.chance(0.5)
+	w.slow = [...]float64{0.01, 0.1}[w.rand.IntN(2)]
+	w.detect = [...]time.Duration{100 * time.Millisecond, time.Second}[w.rand.IntN(2)]
 	for id := 1; id <= nodes; id++ {
 		w.nodes = append(w.nodes, newNode(w, id))
 	}
@@ -170,7 +174,7 @@ func (d *disk) submit(n *node, offset int64, value any) *write {
 		op.lands = op.ends + w.between(0, 8*time.Second)
 	case n.diskCut:
 		op.ends, op.good = w.now+w.between(tick, 6*time.Second), false
-	case w.chance(0.02): // slow
+	case w.chance(w.slow):
 		op.lands = w.now + w.between(tick, 4*time.Second)
 		op.ends = op.lands + w.between(0, time.Second)
 	default:

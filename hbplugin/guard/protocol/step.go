@@ -163,6 +163,8 @@ func (g *Guard) judge(p *peer, now time.Duration, o *Orders) (fenced bool, evide
 		return false, ""
 	case p.member && !p.call.ordered:
 		return false, fmt.Sprintf("node %d is a member of the cluster again", p.id)
+	case now >= p.call.deadline && now-p.read > g.times.Fresh():
+		return false, fmt.Sprintf("the slot of node %d cannot be read", p.id)
 	case now >= p.call.deadline:
 		return false, fmt.Sprintf("node %d still renews its lease, and has not surrendered", p.id)
 	}
