@@ -13,7 +13,7 @@ const maxName = 20
 
 // Header is what all nodes of a device have in common. "vmferry guard init" writes it, once.
 type Header struct {
-	Identity [16]byte // random: tells two devices of clusters with one name apart
+	Identity [16]byte // random: tells two devices of clusters with one name apart, and keys the link
 	Cluster  string
 	Times    timing.Times
 	Nodes    []string // node 1 is Nodes[0]
