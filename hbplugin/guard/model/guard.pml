@@ -1,10 +1,10 @@
 /*
  * The guard's protocol on two nodes, in whole ticks, for spin.
  *
- * A tick is a renewal. In each tick a fault may strike (NF of them at most), late writes land, the clocks go on (each may
- * gain or lose DRIFT ticks against the other within one lease), and both nodes act, in either order: read the other's
- * slot and claim, stop when the lease is too old or a bound claim wins, kill, renew on the disk and over the link, claim,
- * fence, start the guest.
+ * A tick is a renewal. In each tick a fault may strike (NF of them at most), late writes land, the clocks go on (a
+ * holder's may lose DRIFT ticks within one lease, a reader's may gain as many), and both nodes act, in either order:
+ * read the other's slot and claim, stop when the lease is too old or a bound claim wins, kill, renew on the disk and
+ * over the link, claim, fence, start the guest.
  *
  * TK self-kill, KL kill, TF expiry, in ticks: the test passes them, computed by package timing.
  *
@@ -23,7 +23,7 @@
 #define READNOW 1	/* expiry needs a good read at the end of the count */
 #endif
 
-byte age[2], seen[2], slip[2], kl[2], reach[2];
+byte age[2], seen[2], slow[2], fast[2], kl[2], reach[2];
 bool on[2], held[2], acc[2], surr[2], news[2], infl[2], stor[2], hung[2], dead[2], gone[2], yield[2];
 bool link;
 byte faults;
@@ -38,16 +38,16 @@ byte number[2], sp[2], an[2], fz[2], rsp[2], ran[2], rfz[2];
 #define wins(i)	(rfz[i] > fz[i] || (rfz[i] == fz[i] && i == 1))	/* the other's claim beats the one of i */
 #define lost(i)	(!link || !live(1-i))	/* the manager of i does not see the other as a member */
 
-inline tick(i, d) {
-	age[i] = (age[i]+d >= TK -> TK : age[i]+d);
-	seen[i] = (seen[i]+d >= TF -> TF : seen[i]+d)
-}
-
 inline clock(i) {
-	if
-	:: true -> tick(i, 1)
-	:: slip[i] < DRIFT -> slip[i]++			/* a slow clock */
-	:: slip[i] < DRIFT -> slip[i]++; tick(i, 2)	/* a fast one */
+	if	/* the holder's clock is slow: it takes its lease for younger than it is */
+	:: age[i] < TK -> age[i]++
+	:: age[i] == TK
+	:: slow[i] < DRIFT -> slow[i]++
+	fi;
+	if	/* the reader's clock is fast: it takes the other's lease for older than it is */
+	:: seen[i] < TF -> seen[i]++
+	:: seen[i] == TF
+	:: fast[i] < DRIFT -> fast[i]++; seen[i] = (seen[i]+2 >= TF -> TF : seen[i]+2)
 	fi
 }
 
@@ -100,7 +100,7 @@ inline guard(i) {
 		if	/* renew: it lands, it is on its way, or it fails */
 		:: held[i] && stor[i] && !infl[i] ->
 			if
-			:: age[i] = 0; slip[i] = 0; news[i] = 1
+			:: age[i] = 0; slow[i] = 0; news[i] = 1
 			:: infl[i] = 1
 			:: true
 			fi
@@ -109,12 +109,12 @@ inline guard(i) {
 #if LINKPATH
 		if	/* the other node acknowledges, unless it has taken the lease as expired */
 		:: held[i] && link && live(1-i) && !gone[i] ->
-			if :: age[i] = 0; slip[i] = 0; seen[1-i] = 0 :: true fi
+			if :: age[i] = 0; slow[i] = 0; seen[1-i] = 0; fast[1-i] = 0 :: true fi
 		:: else -> skip
 		fi;
 #endif
 		if	/* read the other's slot */
-		:: stor[i] && news[1-i] -> if :: news[1-i] = 0; seen[i] = 0 :: true fi
+		:: stor[i] && news[1-i] -> if :: news[1-i] = 0; seen[i] = 0; fast[i] = 0 :: true fi
 		:: else -> skip
 		fi;
 		claims(i);
