@@ -1,0 +1,155 @@
+package device
+
+import (
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/vmferry/vmferry/hbplugin/guard/lease"
+	"github.com/vmferry/vmferry/hbplugin/guard/timing"
+)
+
+var header = lease.Header{Cluster: "plant", Times: timing.Default, Nodes: []string{"alpha", "beta"}}
+
+// file is a path in a directory on a file system with direct I/O: beside this test, where the temporary one has none.
+func file(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp(".", "device-test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return filepath.Join(dir, "lease")
+}
+
+func made(t *testing.T) string {
+	t.Helper()
+	path := file(t)
+	if err := Init(path, header); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestInit(t *testing.T) {
+	path := file(t)
+	if s, err := Look(path); err != nil || !s.Missing || s.Foreign() {
+		t.Errorf("before: %+v, %v", s, err)
+	}
+	if err := Init(path, header); err != nil {
+		t.Fatal(err)
+	}
+	s, err := Look(path)
+	if err != nil || s.Header == nil || s.Foreign() || len(s.Held) != 0 {
+		t.Fatalf("after: %+v, %v", s, err)
+	}
+	if s.Header.Identity == [16]byte{} {
+		t.Error("the device has no identity")
+	}
+	s.Header.Identity = [16]byte{}
+	if !reflect.DeepEqual(*s.Header, header) {
+		t.Errorf("header %+v", *s.Header)
+	}
+	if info, _ := os.Stat(path); info.Mode().Perm() != 0o600 || info.Size() != lease.Size {
+		t.Errorf("%v, %d bytes", info.Mode(), info.Size())
+	}
+}
+
+func TestReadBack(t *testing.T) {
+	path := made(t)
+	writer, err := Open(path, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer writer.Close()
+	slot := lease.Slot{Node: 2, Generation: 3, Counter: 4, State: lease.Held, Guests: 5}
+	claim := lease.Claim{From: 2, Target: 1, Split: 1, Guests: 5}
+	if err := writer.WriteSlot(slot); err != nil {
+		t.Fatal(err)
+	}
+	if err := writer.WriteClaim(claim); err != nil {
+		t.Fatal(err)
+	}
+	reader, err := Open(path, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
+	if got, err := reader.Slot(2); err != nil || got != slot {
+		t.Errorf("slot %+v, %v", got, err)
+	}
+	if got, err := reader.Slot(1); err != nil || got != (lease.Slot{Node: 1}) {
+		t.Errorf("slot of a node that never ran: %+v, %v", got, err)
+	}
+	if got, err := reader.Claim(2, 1); err != nil || got != claim {
+		t.Errorf("claim %+v, %v", got, err)
+	}
+	if got, err := reader.Claim(1, 2); err != nil || got.Open() {
+		t.Errorf("claim that was never made: %+v, %v", got, err)
+	}
+	if err := reader.WriteSlot(slot); err == nil {
+		t.Error("written without the right to")
+	}
+	if s, err := Look(path); err != nil || !reflect.DeepEqual(s.Held, []string{"beta"}) {
+		t.Errorf("%+v, %v", s, err)
+	}
+}
+
+func TestRefused(t *testing.T) {
+	for name, test := range map[string]struct {
+		make func(t *testing.T, path string) error
+		want string
+	}{
+		"too small": {func(_ *testing.T, p string) error { return os.WriteFile(p, make([]byte, 8192), 0o600) },
+			"has 8192 bytes: a lease device has 1118208 or more"},
+		"a directory": {func(_ *testing.T, p string) error { return os.Mkdir(p, 0o700) }, ""},
+		"a device of characters": {func(_ *testing.T, p string) error { return os.Symlink("/dev/null", p) },
+			""},
+		"with holes": {func(_ *testing.T, p string) error {
+			if err := os.WriteFile(p, nil, 0o600); err != nil {
+				return err
+			}
+			return os.Truncate(p, lease.Size)
+		}, "has holes"},
+	} {
+		path := file(t)
+		if err := test.make(t, path); err != nil {
+			t.Fatal(err)
+		}
+		d, err := Open(path, false)
+		if err == nil {
+			d.Close()
+		}
+		if err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s: %v, want %q", name, err, test.want)
+		}
+	}
+}
+
+func TestLookAtForeignData(t *testing.T) {
+	path := file(t)
+	data := make([]byte, lease.Size)
+	for i := range data {
+		data[i] = byte(i)
+	}
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := Look(path); err != nil || !s.Foreign() {
+		t.Errorf("%+v, %v", s, err)
+	}
+	path = made(t)
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.WriteAt([]byte{1}, 100); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Look(path); err == nil {
+		t.Error("a damaged header passes")
+	}
+}

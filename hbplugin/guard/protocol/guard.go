@@ -1,0 +1,182 @@
+package protocol
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/vmferry/vmferry/hbplugin/guard/lease"
+	"github.com/vmferry/vmferry/hbplugin/guard/timing"
+)
+
+// Phase is what a node does with its lease; the diagram is in the package comment.
+type Phase int
+
+// The phases.
+const (
+	Out     Phase = iota // no lease: no guest may run here
+	Opening              // a new generation is being written, and the others' slots are read: no guest may run here yet
+	Held                 // guests may run here
+	Moving               // another node's claim has won: the guests are moved to it
+	Killing              // all guests are killed
+)
+
+func (p Phase) String() string {
+	return [...]string{"out", "opening", "held", "moving", "killing"}[p]
+}
+
+// Policy is what counts as proof that a node whose lease has expired cannot write any more, beside a watchdog that its
+// slot declares.
+type Policy struct {
+	Revoke      bool // its access to the disks is revoked
+	TrustExpiry bool // the administrator has written that expiry alone is enough
+}
+
+// Here is what this node measures of itself; a claim freezes it.
+type Here struct {
+	Reached  int           // addresses of the ping list that answer, smoothed
+	Guests   int           // guests that run here
+	Members  int           // nodes that this node sees, with itself
+	Watchdog time.Duration // the hardware watchdog that the guard feeds fires after this; 0: there is none
+}
+
+// Guard is the state of one node. Times are those of one clock that goes on while the machine is suspended; they must
+// not go backwards. It is not safe for concurrent use.
+type Guard struct {
+	times  timing.Times
+	policy Policy
+	here   Here
+
+	phase   Phase
+	why     string        // of the phase
+	slot    lease.Slot    // as last handed out to be written
+	good    time.Duration // when the last good write of this generation began
+	emptied bool          // in Killing: no guest is left, and no socket of one has data
+	claimer int           // in Moving: the node whose claim has won
+	until   time.Duration // in Moving: when the time for it is up
+	opened  time.Duration // in Opening: when the first write ended; 0: it has not
+	watched time.Duration // since when nobody else has written the own slot
+	rejoin  bool          // the manager's daemons have to be restarted: they did not stop by themselves
+
+	peers []*peer
+}
+
+// peer is another node, as seen from here.
+type peer struct {
+	id      int
+	slot    lease.Slot
+	seen    bool          // slot was read once
+	read    time.Duration // when the last good read began
+	changed time.Duration // when a renewal was last seen, on disk or over the link
+	acked   time.Duration // begin of the last own renewal that it acknowledged
+	member  bool
+
+	theirs  lease.Claim // its claim against this node, as last read
+	mine    lease.Claim // the claim against it
+	written lease.Claim // the claim against it that is known to be on disk
+
+	call    *call
+	gone    uint64 // the generation in which its lease expired; it is acknowledged no more
+	revoked uint64 // the generation in which its access was revoked
+	inForce bool   // gone and revoked say something: generation 0 exists
+}
+
+// call is a request to fence a node.
+type call struct {
+	begun    time.Duration
+	deadline time.Duration
+	ordered  bool
+}
+
+// New is the guard of the node that own is the slot of, as read from the device now. mine are its own claims, as read.
+// A slot that says that guests may run, of a guard that is no more, makes it kill them first.
+func New(own lease.Slot, instance lease.Instance, mine []lease.Claim, times timing.Times, policy Policy,
+	now time.Duration,
+) *Guard {
+	g := &Guard{times: times, policy: policy, slot: own, watched: now, why: "the guard has just started"}
+	g.slot.Instance = instance
+	if own.State != lease.Surrendered {
+		g.phase, g.why = Killing, "the guard of this node ended without a surrender"
+	}
+	for _, c := range mine {
+		g.peers = append(g.peers, &peer{id: c.Target, changed: now, mine: c, written: c})
+	}
+	return g
+}
+
+// Phase is what the node does now, and why.
+func (g *Guard) Phase() (Phase, string) { return g.phase, g.why }
+
+// Age is how old the lease is. It says nothing in Out and Killing.
+func (g *Guard) Age(now time.Duration) time.Duration { return now - max(g.good, g.acked()) }
+
+// acked is the begin of the newest renewal that every other node has acknowledged.
+func (g *Guard) acked() time.Duration {
+	oldest := time.Duration(-1)
+	for i, p := range g.peers {
+		if i == 0 || p.acked < oldest {
+			oldest = p.acked
+		}
+	}
+	return oldest
+}
+
+func (g *Guard) peer(id int) *peer {
+	for _, p := range g.peers {
+		if p.id == id {
+			return p
+		}
+	}
+	return nil
+}
+
+// Measured takes what this node measures.
+func (g *Guard) Measured(h Here) { g.here = h }
+
+// Open asks for the lease again, in a new generation. It fails where guests could run twice: the guests here are not
+// proven gone, somebody else writes this node's slot, or a node that is no member may hold what it ran.
+func (g *Guard) Open(now time.Duration) error {
+	switch {
+	case g.phase == Opening || g.phase == Held:
+		return nil
+	case g.phase != Out:
+		return fmt.Errorf("this node surrenders: %s", g.why)
+	case now-g.watched < g.times.Fresh():
+		return fmt.Errorf("the slot of node %d has to be watched for %s more", g.slot.Node, g.times.Fresh()-now+g.watched)
+	}
+	if p := g.unproven(0); p != nil {
+		return fmt.Errorf("node %d is no member of the cluster, and nothing proves that it runs no guest", p.id)
+	}
+	g.slot.Generation++
+	g.slot.Counter = 0
+	g.good, g.opened, g.rejoin = now, 0, false
+	for _, p := range g.peers {
+		p.acked = 0
+	}
+	g.enter(Opening, "a new generation is being opened")
+	return nil
+}
+
+// unproven is a node that may run guests that are to run here: it is no member of the cluster, and no read since then
+// showed that it has surrendered or that its lease has expired. nil where there is none.
+func (g *Guard) unproven(since time.Duration) *peer {
+	for _, p := range g.peers {
+		gone := p.slot.State == lease.Surrendered || p.inForce && p.gone == p.slot.Generation
+		if !p.member && (!p.seen || p.read < since || !gone) {
+			return p
+		}
+	}
+	return nil
+}
+
+// Close gives the lease back: what still runs here is killed. For the orderly end of the guard.
+func (g *Guard) Close() {
+	if g.phase != Out && g.phase != Killing {
+		g.enter(Killing, "the guard ends")
+		g.rejoin = false
+	}
+}
+
+func (g *Guard) enter(phase Phase, why string) {
+	g.phase, g.why, g.emptied = phase, why, false
+	g.rejoin = g.rejoin || phase == Moving || phase == Killing
+}

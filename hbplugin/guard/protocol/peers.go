@@ -1,0 +1,68 @@
+package protocol
+
+import (
+	"time"
+
+	"github.com/vmferry/vmferry/hbplugin/guard/lease"
+)
+
+// Slot takes a good read of another node's slot, which began at begun and ended now.
+func (g *Guard) Slot(s lease.Slot, begun, now time.Duration) {
+	p := g.peer(s.Node)
+	if p == nil {
+		return
+	}
+	p.read = max(p.read, begun)
+	if !p.seen || s.Newer(p.slot) {
+		p.slot, p.seen, p.changed = s, true, now
+	}
+}
+
+// Claim takes a good read of another node's claim against this one.
+func (g *Guard) Claim(c lease.Claim) {
+	if p := g.peer(c.From); p != nil {
+		p.theirs = c
+	}
+}
+
+// ClaimWritten takes the good end of the write of a claim that Step handed out.
+func (g *Guard) ClaimWritten(c lease.Claim) {
+	if p := g.peer(c.Target); p != nil {
+		p.written = c
+	}
+}
+
+// Member takes whether the cluster manager sees a node as a member.
+func (g *Guard) Member(id int, member bool) {
+	if p := g.peer(id); p != nil {
+		p.member = member
+	}
+}
+
+// Revoked takes the proof that a node's access to the disks is revoked, in that generation of its lease.
+func (g *Guard) Revoked(id int, generation uint64) {
+	if p := g.peer(id); p != nil && p.inForce {
+		p.revoked = generation
+	}
+}
+
+// Fence asks for the proof that a node runs no guest; Step answers. A second call for the same node takes the place of
+// the first.
+func (g *Guard) Fence(id int, now, deadline time.Duration) {
+	if p := g.peer(id); p != nil {
+		p.call = &call{begun: now, deadline: deadline, ordered: p.member}
+	}
+}
+
+// expired reports whether p's lease has expired: a read that began when its count had ended showed the old renewal.
+func (g *Guard) expired(p *peer) bool {
+	return p.seen && p.slot.State != lease.Surrendered && p.read-p.changed >= g.times.Expiry(p.slot.Watchdog)
+}
+
+// claimed reports whether p's claim against this node is in force: both are of the generations that are now, p holds
+// its lease, and p is alive.
+func (g *Guard) claimed(p *peer, now time.Duration) bool {
+	c := p.theirs
+	return c.Open() && p.slot.State == lease.Held && c.FromGeneration == p.slot.Generation &&
+		c.TargetGeneration == g.slot.Generation && now-p.changed <= g.times.Fresh()
+}

@@ -1,0 +1,449 @@
+package protocol
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/vmferry/vmferry/hbplugin/guard/lease"
+	"github.com/vmferry/vmferry/hbplugin/guard/timing"
+)
+
+const second = time.Second
+
+// machine is the instance of a node's machine.
+func machine(id int) lease.Instance { return lease.Instance{byte(id)} }
+
+// node is a guard of node id with the others as peers, as it starts at one hour: no moment may pass for "never".
+type node struct {
+	*testing.T
+	*Guard
+	now      time.Duration
+	verdicts []Verdict
+}
+
+func newNode(t *testing.T, id int, policy Policy, others ...int) *node {
+	var claims []lease.Claim
+	for _, other := range others {
+		claims = append(claims, lease.Claim{From: id, Target: other})
+	}
+	n := &node{T: t, now: time.Hour}
+	n.Guard = New(lease.Slot{Node: id}, machine(id), claims, timing.Default, policy, n.now)
+	return n
+}
+
+// held is newNode with its lease held and its peers members that hold theirs.
+func held(t *testing.T, id int, policy Policy, others ...int) *node {
+	n := newNode(t, id, policy, others...)
+	for _, other := range others {
+		n.Member(other, true)
+		n.sees(other, 1, lease.Held)
+	}
+	n.now += 5 * second
+	if err := n.Open(n.now); err != nil {
+		t.Fatal(err)
+	}
+	n.renew()
+	n.is(Held)
+	return n
+}
+
+func (n *node) is(want Phase) {
+	n.Helper()
+	n.Step(n.now)
+	if phase, why := n.Phase(); phase != want {
+		n.Fatalf("at %s: %v (%s), want %v", n.now-time.Hour, phase, why, want)
+	}
+}
+
+// renew writes the slot, which ends at once, and is what was written.
+func (n *node) renew() lease.Slot {
+	n.Helper()
+	s, ok := n.Renewal(n.now)
+	if !ok {
+		n.Fatalf("at %s: nothing is to be written", n.now-time.Hour)
+	}
+	n.Renewed(s, n.now, n.now)
+	return s
+}
+
+// sees is a good read of another node's slot.
+func (n *node) sees(other int, counter uint64, state lease.State) {
+	n.Slot(lease.Slot{Node: other, Instance: machine(other), Generation: 3, Counter: counter, State: state}, n.now, n.now)
+}
+
+// pass lets time pass with good renewals.
+func (n *node) pass(d time.Duration) {
+	for end := n.now + d; n.now < end; n.now += second / 2 {
+		n.renew()
+		n.verdicts = append(n.verdicts, n.Step(n.now).Verdicts...)
+	}
+}
+
+func TestLife(t *testing.T) {
+	n := newNode(t, 1, Policy{}, 2)
+	n.is(Out)
+	if o := n.Step(n.now); o.Run || !o.Kill || o.Rejoin {
+		t.Errorf("orders without a lease: %+v", o)
+	}
+	if err := n.Open(n.now); err == nil || !strings.Contains(err.Error(), "the slot of node 1 has to be watched for") {
+		t.Errorf("opened at once: %v", err)
+	}
+	n.now += 5 * second
+	if err := n.Open(n.now); err == nil || !strings.Contains(err.Error(), "node 2 is no member of the cluster") {
+		t.Errorf("opened alone: %v", err)
+	}
+	n.Member(2, true)
+	if err := n.Open(n.now); err != nil {
+		t.Fatal(err)
+	}
+	n.is(Opening)
+	if o := n.Step(n.now); o.Run || o.Kill {
+		t.Errorf("orders before the first write: %+v", o)
+	}
+	if s := n.renew(); s.State != lease.Held || s.Generation != 1 || s.Counter != 1 || s.Instance != machine(1) {
+		t.Errorf("first slot: %+v", s)
+	}
+	n.is(Held)
+	if o := n.Step(n.now); !o.Run || o.Kill || !o.Watchdog {
+		t.Errorf("orders with a lease: %+v", o)
+	}
+	n.now += 2900 * time.Millisecond
+	n.is(Held)
+	n.now += 100 * time.Millisecond
+	if _, ok := n.Renewal(n.now); ok {
+		t.Error("a lease that is too old is renewed")
+	}
+	n.is(Killing)
+	if o := n.Step(n.now); o.Run || !o.Kill || o.Watchdog {
+		t.Errorf("orders of a lease that is too old: %+v", o)
+	}
+	if _, ok := n.Renewal(n.now); ok {
+		t.Error("surrendered is written before the guests are gone")
+	}
+	n.Emptied()
+	if s := n.renew(); s.State != lease.Surrendered || s.Generation != 1 {
+		t.Errorf("last slot: %+v", s)
+	}
+	n.is(Out)
+	if o := n.Step(n.now); !o.Kill || !o.Rejoin || !o.Watchdog {
+		t.Errorf("orders after the surrender: %+v", o)
+	}
+	n.Rejoined()
+	if n.Step(n.now).Rejoin {
+		t.Error("the manager is restarted twice")
+	}
+}
+
+// A write whose begin is older than self-kill when it ends does not save the lease.
+func TestALateWrite(t *testing.T) {
+	n := held(t, 1, Policy{}, 2)
+	n.now += second
+	begun := n.now
+	s, _ := n.Renewal(begun)
+	n.now += 10 * second // the machine was frozen
+	n.Renewed(s, begun, n.now)
+	n.is(Killing)
+	if n.Renewed(s, begun, n.now); n.phase != Killing {
+		t.Error("a late renewal takes the surrender back")
+	}
+}
+
+// The storage is gone: the lease lives as long as every other node acknowledges it.
+func TestLinkRenewal(t *testing.T) {
+	n := held(t, 1, Policy{}, 2, 3)
+	for range 20 {
+		n.now += second
+		n.LinkAck(2, 1, n.now)
+		n.LinkAck(3, 1, n.now)
+		n.is(Held)
+	}
+	n.LinkAck(2, 7, n.now+second) // of another generation
+	for range 3 {
+		n.now += second
+		n.LinkAck(3, 1, n.now)
+	}
+	n.is(Killing)
+}
+
+func TestTwoMachinesOnOneID(t *testing.T) {
+	n := held(t, 1, Policy{}, 2)
+	n.OwnSlot(lease.Slot{Node: 1, Instance: machine(9), Generation: 0, Counter: 99, State: lease.Held}, n.now)
+	n.is(Held) // a late write of the last boot
+	n.OwnSlot(lease.Slot{Node: 1, Instance: machine(9), Generation: 1, Counter: 1, State: lease.Held}, n.now)
+	n.is(Killing)
+
+	n = newNode(t, 1, Policy{}, 2)
+	n.Member(2, true)
+	n.now += 5 * second
+	n.OwnSlot(lease.Slot{Node: 1, Instance: machine(9), Generation: 4, Counter: 1, State: lease.Held}, n.now)
+	if err := n.Open(n.now); err == nil {
+		t.Error("opened while another machine writes the slot")
+	}
+	n.now += 5 * second
+	if err := n.Open(n.now); err != nil || n.slot.Generation != 5 {
+		t.Errorf("generation %d, %v", n.slot.Generation, err)
+	}
+}
+
+// A guard that finds its slot held starts with a surrender.
+func TestRestart(t *testing.T) {
+	n := &node{T: t, now: time.Hour}
+	own := lease.Slot{Node: 1, Instance: machine(8), Generation: 6, Counter: 40, State: lease.Held}
+	n.Guard = New(own, machine(1), []lease.Claim{{From: 1, Target: 2}}, timing.Default, Policy{}, n.now)
+	n.is(Killing)
+	n.Emptied()
+	if s := n.renew(); s.State != lease.Surrendered || s.Generation != 6 || s.Counter != 41 {
+		t.Errorf("slot: %+v", s)
+	}
+	n.is(Out)
+}
+
+// Two nodes that take their leases at the same time, each alone, see each other when they look again.
+func TestOpenAtTheSameTime(t *testing.T) {
+	n := newNode(t, 1, Policy{}, 2)
+	n.now += 5 * second
+	n.sees(2, 1, lease.Surrendered)
+	if err := n.Open(n.now); err != nil {
+		t.Fatal(err)
+	}
+	n.renew()
+	n.now += second / 10
+	n.sees(2, 2, lease.Held)
+	n.is(Killing)
+}
+
+func TestFence(t *testing.T) {
+	expiry := timing.Default.Expiry(0)
+	for name, test := range map[string]struct {
+		policy   Policy
+		play     func(n *node) // after the call
+		want     string        // of the evidence; empty: no verdict
+		fenced   bool
+		revoking bool
+	}{
+		"it surrendered": {
+			play: func(n *node) { n.sees(2, 9, lease.Surrendered) },
+			want: "node 2 has surrendered generation 3", fenced: true},
+		"it renews": {play: func(n *node) { n.sees(2, 9, lease.Held) }},
+		"it renews until the call's time is up": {
+			play: func(n *node) { n.pass(19 * second); n.sees(2, 9, lease.Held); n.pass(1500 * time.Millisecond) },
+			want: "node 2 still renews its lease"},
+		"it cannot be read until the call's time is up": {
+			play: func(n *node) { n.pass(21 * second) },
+			want: "the slot of node 2 cannot be read"},
+		"expired, without a proof": {play: func(n *node) { n.pass(expiry + second); n.sees(2, 1, lease.Held) }},
+		"expired, without a proof, at the end": {
+			play: func(n *node) { n.pass(expiry + second); n.sees(2, 1, lease.Held); n.pass(16 * second) },
+			want: "but nothing proves that a hung node cannot wake up and write"},
+		"expired, trusted": {
+			policy: Policy{TrustExpiry: true},
+			play:   func(n *node) { n.pass(expiry + second); n.sees(2, 1, lease.Held) },
+			want:   "and trust-expiry is set", fenced: true},
+		"the timer is up, but no read was good": {
+			policy: Policy{TrustExpiry: true}, play: func(n *node) { n.pass(expiry + second) }},
+		"expired, to be revoked": {
+			policy:   Policy{Revoke: true},
+			play:     func(n *node) { n.pass(expiry + second); n.sees(2, 1, lease.Held) },
+			revoking: true},
+		"expired and revoked": {
+			policy: Policy{Revoke: true},
+			play: func(n *node) {
+				n.pass(expiry + second)
+				n.sees(2, 1, lease.Held)
+				n.Step(n.now)
+				n.Revoked(2, 3)
+			},
+			want: "and its access to the disks is revoked", fenced: true},
+		"revoked, then renewed": {
+			policy: Policy{Revoke: true},
+			play: func(n *node) {
+				n.pass(expiry + second)
+				n.sees(2, 1, lease.Held)
+				n.Step(n.now)
+				n.Revoked(2, 3)
+				n.sees(2, 2, lease.Held)
+			}},
+		"a watchdog that has fired": {
+			play: func(n *node) {
+				s := lease.Slot{Node: 2, Instance: machine(2), Generation: 3, Counter: 9, State: lease.Held,
+					Watchdog: 10 * second}
+				n.Slot(s, n.now, n.now)
+				n.pass(15 * second)
+				n.Slot(s, n.now, n.now)
+			},
+			want: "and its watchdog of 10s has fired", fenced: true},
+		"a watchdog that has not fired": {
+			play: func(n *node) {
+				s := lease.Slot{Node: 2, Instance: machine(2), Generation: 3, Counter: 9, State: lease.Held,
+					Watchdog: 10 * second}
+				n.Slot(s, n.now, n.now)
+				n.pass(12 * second)
+				n.Slot(s, n.now, n.now)
+			}},
+		"it is a member again": {
+			play: func(n *node) { n.sees(2, 9, lease.Held); n.Member(2, true) },
+			want: "node 2 is a member of the cluster again"},
+		"the own lease is too old": {
+			play: func(n *node) { n.now += 4 * second; n.sees(2, 9, lease.Surrendered) },
+			want: "this node does not hold its lease"},
+	} {
+		n := held(t, 1, test.policy, 2)
+		n.Member(2, false)
+		n.now += second / 10
+		n.Fence(2, n.now, n.now+20*second)
+		test.play(n)
+		o := n.Step(n.now)
+		var got Verdict
+		for _, got = range append(n.verdicts, o.Verdicts...) {
+		}
+		if got.Fenced != test.fenced || !strings.Contains(got.Evidence, test.want) || (got.Evidence == "") != (test.want == "") {
+			t.Errorf("%s: %+v, want %v %q", name, got, test.fenced, test.want)
+		}
+		if want := []Revocation{{Node: 2, Generation: 3}}; test.revoking != (fmt.Sprint(o.Revoke) == fmt.Sprint(want)) {
+			t.Errorf("%s: revocations %v", name, o.Revoke)
+		}
+	}
+}
+
+// A slot that was read before the call is no proof: the node may have taken its lease since.
+func TestAStaleSurrenderIsNoProof(t *testing.T) {
+	n := held(t, 1, Policy{}, 2)
+	n.sees(2, 9, lease.Surrendered)
+	n.Member(2, false)
+	n.now += second / 10
+	n.Fence(2, n.now, n.now+20*second)
+	if o := n.Step(n.now); len(o.Verdicts) != 0 {
+		t.Errorf("%+v", o.Verdicts)
+	}
+}
+
+// A lease that was taken as expired is acknowledged no more.
+func TestExpiredIsNotAcknowledged(t *testing.T) {
+	n := held(t, 1, Policy{Revoke: true}, 2)
+	n.Member(2, false)
+	if !n.LinkRenewal(2, 3, n.now) {
+		t.Error("a renewal over the link is not acknowledged")
+	}
+	n.Fence(2, n.now, n.now+20*second)
+	n.pass(6 * second)
+	n.sees(2, 1, lease.Held)
+	n.Step(n.now)
+	if n.LinkRenewal(2, 3, n.now) {
+		t.Error("an expired lease is acknowledged")
+	}
+	if !n.LinkRenewal(2, 4, n.now) {
+		t.Error("the next generation is not acknowledged")
+	}
+}
+
+// exchange carries slots and claims between two guards, without delay.
+func exchange(a, b *node) {
+	for _, each := range [][2]*node{{a, b}, {b, a}} {
+		from, to := each[0], each[1]
+		if s, ok := from.Renewal(from.now); ok {
+			from.Renewed(s, from.now, from.now)
+			to.Slot(s, to.now, to.now)
+		}
+		for _, c := range from.Step(from.now).Claims {
+			from.ClaimWritten(c)
+			to.Claim(c)
+		}
+	}
+}
+
+// pair is two nodes that hold their leases and see each other.
+func pair(t *testing.T, ofA, ofB Here) (a, b *node) {
+	a, b = newNode(t, 1, Policy{}, 2), newNode(t, 2, Policy{}, 1)
+	a.Measured(ofA)
+	b.Measured(ofB)
+	for _, each := range []*node{a, b} {
+		each.Member(3-each.slot.Node, true)
+		each.now += 5 * second
+		if err := each.Open(each.now); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 2 {
+		exchange(a, b)
+	}
+	a.is(Held)
+	b.is(Held)
+	return a, b
+}
+
+func TestClaims(t *testing.T) {
+	for name, test := range map[string]struct {
+		a, b             Here // of node 1 and node 2
+		aCalls, bCalls   bool
+		bMember          bool // a sees b as a member when it calls: the cluster wants it fenced
+		aYields, bYields bool
+	}{
+		"both call, more reached":    {Here{Reached: 1}, Here{Reached: 2}, true, true, false, true, false},
+		"both call, more guests":     {Here{Guests: 1}, Here{Guests: 4}, true, true, false, true, false},
+		"both call, alike":           {Here{Guests: 4}, Here{Guests: 4}, true, true, false, false, true},
+		"the better calls":           {Here{Reached: 2, Guests: 1}, Here{Guests: 4}, true, false, false, false, true},
+		"the worse calls":            {Here{Guests: 1}, Here{Reached: 2, Guests: 4}, true, false, false, true, false},
+		"three nodes against one":    {Here{Members: 1, Reached: 9, Guests: 9}, Here{Members: 3}, true, true, false, true, false},
+		"a member is to be fenced":   {Here{Guests: 1}, Here{Reached: 2, Guests: 4}, true, false, true, false, true},
+		"nobody calls: nobody loses": {Here{}, Here{Reached: 2}, false, false, false, false, false},
+	} {
+		a, b := pair(t, test.a, test.b)
+		a.Member(2, test.bMember)
+		b.Member(1, test.bMember)
+		if test.aCalls {
+			a.Fence(2, a.now, a.now+20*second)
+		}
+		if test.bCalls {
+			b.Fence(1, b.now, b.now+20*second)
+		}
+		for range 6 {
+			exchange(a, b)
+		}
+		aPhase, _ := a.Phase()
+		bPhase, _ := b.Phase()
+		if (aPhase != Held) != test.aYields || (bPhase != Held) != test.bYields {
+			t.Errorf("%s: node 1 %v, node 2 %v", name, aPhase, bPhase)
+		}
+	}
+}
+
+// The guests of the loser are moved to the winner for as long as the budget allows.
+func TestMoving(t *testing.T) {
+	a, b := pair(t, Here{Reached: 1}, Here{Guests: 2})
+	a.Member(2, false)
+	a.Fence(2, a.now, a.now+20*second)
+	for range 4 {
+		exchange(a, b)
+	}
+	if o := b.Step(b.now); o.MoveTo != 1 || o.Until != b.now+timing.Default.Move || o.Kill || o.Run {
+		t.Fatalf("orders: %+v", o)
+	}
+	b.Measured(Here{})
+	if o := b.Step(b.now); o.MoveTo != 0 || !o.Kill {
+		t.Fatalf("orders once all are moved: %+v", o)
+	}
+	b.Emptied()
+	s := b.renew()
+	a.Slot(s, a.now, a.now)
+	if o := a.Step(a.now); len(o.Verdicts) != 1 || !o.Verdicts[0].Fenced {
+		t.Errorf("no verdict on the node that surrendered: %+v", o)
+	}
+	b.is(Out)
+	if o := b.Step(b.now); !o.Rejoin {
+		t.Error("the manager of the node that surrendered is not restarted")
+	}
+}
+
+func TestClose(t *testing.T) {
+	n := held(t, 1, Policy{}, 2)
+	n.Close()
+	n.is(Killing)
+	n.Emptied()
+	n.renew()
+	n.is(Out)
+	if n.Step(n.now).Rejoin {
+		t.Error("the manager is restarted at an orderly end")
+	}
+}

@@ -1,0 +1,79 @@
+package protocol
+
+import (
+	"time"
+
+	"github.com/vmferry/vmferry/hbplugin/guard/lease"
+)
+
+// Renewal is the slot to write next, where one is to be written. begun is the time before the call. The writer has one
+// write under way at a time.
+func (g *Guard) Renewal(begun time.Duration) (lease.Slot, bool) {
+	s := &g.slot
+	switch {
+	case g.phase == Killing && !g.emptied, g.leased() && g.Age(begun) >= g.times.SelfKill:
+		return lease.Slot{}, false
+	case g.phase == Out || g.phase == Killing:
+		s.State = lease.Surrendered
+	case g.phase == Moving:
+		s.State = lease.Moving
+	default:
+		s.State = lease.Held
+	}
+	s.Counter++
+	s.Reached, s.Guests, s.Members, s.Watchdog = g.here.Reached, g.here.Guests, g.here.Members, g.here.Watchdog
+	return *s, true
+}
+
+// leased reports whether the lease is renewed.
+func (g *Guard) leased() bool { return g.phase == Opening || g.phase == Held || g.phase == Moving }
+
+// Renewed takes the good end, now, of a write that began at begun.
+func (g *Guard) Renewed(s lease.Slot, begun, now time.Duration) {
+	switch {
+	case s.Generation != g.slot.Generation:
+	case g.phase == Killing && s.State == lease.Surrendered && g.emptied:
+		g.enter(Out, "surrendered: "+g.why)
+	case g.leased():
+		g.good = max(g.good, begun)
+		if g.opened == 0 {
+			g.opened = now
+		}
+	}
+}
+
+// Emptied takes the proof that, since Step last ordered to kill, every guest's process is gone and no socket of one has
+// data to send.
+func (g *Guard) Emptied() { g.emptied = g.phase == Killing }
+
+// LinkRenewal takes a renewal that came over the link, and reports whether it is to be acknowledged: the sender counts
+// on it that its lease is not taken as expired.
+func (g *Guard) LinkRenewal(from int, generation uint64, now time.Duration) bool {
+	p := g.peer(from)
+	if p == nil || p.inForce && generation <= p.gone {
+		return false
+	}
+	p.changed = now
+	return true
+}
+
+// LinkAck takes the acknowledgement of the own renewal of generation that was sent at begun.
+func (g *Guard) LinkAck(from int, generation uint64, begun time.Duration) {
+	if p := g.peer(from); p != nil && generation == g.slot.Generation && g.leased() {
+		p.acked = max(p.acked, begun)
+	}
+}
+
+// OwnSlot takes a good read of the own slot: two machines that run as one node see each other there.
+func (g *Guard) OwnSlot(s lease.Slot, now time.Duration) {
+	if s.Instance == g.slot.Instance {
+		return
+	}
+	switch {
+	case g.phase == Out && s.Newer(g.slot):
+		g.slot.Generation, g.slot.Counter, g.watched = s.Generation, s.Counter, now
+	case g.phase != Out && g.phase != Killing && s.Generation >= g.slot.Generation:
+		g.watched = now
+		g.enter(Killing, "another machine runs as this node: it writes the same slot")
+	}
+}

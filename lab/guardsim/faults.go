@@ -1,0 +1,103 @@
+package guardsim
+
+import "time"
+
+// fault is one thing that goes wrong, for a while.
+type fault struct {
+	begins, ends time.Duration
+	what         string
+	begin, end   func()
+	begun, ended bool
+}
+
+// schedule draws the faults.
+func (w *world) schedule() {
+	for range w.Faults {
+		n := w.nodes[w.rand.IntN(nodes)]
+		begins := w.between(5*time.Second, 15*time.Second)
+		f := fault{begins: begins, ends: min(begins+w.between(tick, 12*time.Second), healed)}
+		w.draw(&f, n, nodes-1-(n.id-1))
+		w.faults = append(w.faults, f)
+	}
+}
+
+// draw chooses what goes wrong at n; other is the index of the other node.
+func (w *world) draw(f *fault, n *node, other int) {
+	self := n.id - 1
+	link := func(both, cut bool) func() {
+		return func() {
+			w.cut[self][other] = cut
+			if both {
+				w.cut[other][self] = cut
+			}
+		}
+	}
+	kinds := 10
+	if w.NoHang {
+		kinds--
+	}
+	switch w.rand.IntN(kinds) {
+	case 0, 1:
+		f.what, f.begin, f.end = "link cut", link(true, true), link(true, false)
+	case 2:
+		f.what, f.begin, f.end = "link cut in one direction", link(false, true), link(false, false)
+	case 3:
+		f.what = "storage cut"
+		f.begin, f.end = func() { n.diskCut = true }, func() { n.diskCut = false }
+	case 4:
+		f.what = "crash"
+		f.begin, f.end = n.crash, n.boot
+	case 5:
+		f.what = "a gateway lost"
+		f.begin, f.end = func() { n.reached-- }, func() { n.reached++ }
+	case 6:
+		f.what = "guard killed"
+		f.begin, f.end = n.killGuard, func() {}
+	case 7:
+		f.what = "storage and link cut"
+		cut, heal := link(true, true), link(true, false)
+		f.begin, f.end = func() { n.diskCut = true; cut() }, func() { n.diskCut = false; heal() }
+	case 8:
+		f.what, f.begin, f.end = "flapping link", w.flap(n), func() { w.flapping = nil; link(true, false)() }
+	case 9:
+		f.what = "hang"
+		f.begin, f.end = func() { n.hung = true }, func() { n.hung = false }
+	}
+	f.what += " at node " + string(rune('0'+n.id))
+}
+
+// strike begins and ends what is due.
+func (w *world) strike() {
+	if w.flapping != nil {
+		w.flapping()
+	}
+	for i := range w.faults {
+		f := &w.faults[i]
+		if !f.begun && w.now >= f.begins {
+			f.begun = true
+			w.log("%s, for %s", f.what, f.ends-f.begins)
+			f.begin()
+		}
+		if f.begun && !f.ended && w.now >= f.ends {
+			f.ended = true
+			w.log("over: %s", f.what)
+			f.end()
+		}
+	}
+}
+
+// flap makes the link go up and down, and the addresses that n reaches come and go, every second or so.
+func (w *world) flap(n *node) func() {
+	return func() {
+		next := w.now
+		w.flapping = func() {
+			if w.now < next {
+				return
+			}
+			next = w.now + w.between(100*time.Millisecond, 3*time.Second)
+			w.cut[0][1] = !w.cut[0][1]
+			w.cut[1][0] = w.cut[0][1] != w.chance(0.2)
+			n.reached = w.rand.IntN(3)
+		}
+	}
+}

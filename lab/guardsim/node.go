@@ -1,0 +1,267 @@
+package guardsim
+
+import (
+	"time"
+
+	"github.com/vmferry/vmferry/hbplugin/guard/lease"
+	"github.com/vmferry/vmferry/hbplugin/guard/protocol"
+)
+
+// node is one machine: what its guard's executor does, in the order in which a tick brings it, and its manager.
+type node struct {
+	*world
+	id      int
+	guard   *protocol.Guard // nil: not running
+	up      bool
+	hung    bool
+	diskCut bool
+	reached int
+	boots   byte
+	yielded bool    // it surrendered to a claim, and has not taken its lease again
+	rate    float64 // of its clock
+
+	copies  [guests]bool
+	renewal *pending
+	claims  map[int]*pending
+	renew   time.Duration // when the next renewal is due, true time, as all below
+	poll    time.Duration
+	gone    time.Duration // when the guests that are being killed are gone; 0: none is
+	revoke  time.Duration // when the revocation under way ends; 0: none is
+	restart time.Duration // when systemd starts the guard again
+
+	deadline time.Duration // when the second process has killed the guests, by the node's clock
+	manager  manager
+	orders   protocol.Orders
+}
+
+// pending is a write whose end the node waits for.
+type pending struct {
+	*write
+	begun time.Duration // by the node's clock
+	slot  lease.Slot
+	claim lease.Claim
+}
+
+func newNode(w *world, id int) *node {
+	n := &node{world: w, id: id, reached: 2, claims: map[int]*pending{}}
+	n.rate = 1 + (2*w.rand.Float64()-1)*w.Times.Drift
+	n.boot()
+	return n
+}
+
+// clock is CLOCK_BOOTTIME of the node. It begins far from 0: no moment may pass for "never".
+func (n *node) clock() time.Duration {
+	return time.Hour + time.Duration(float64(n.now)*n.rate)
+}
+
+func (n *node) other() *node { return n.nodes[nodes-n.id] }
+
+func (n *node) crash() {
+	n.up, n.yielded, n.guard, n.copies, n.orders = false, false, nil, [guests]bool{}, protocol.Orders{}
+	n.manager.starts, n.gone, n.revoke, n.renewal, n.claims = [guests]time.Duration{}, 0, 0, nil, map[int]*pending{}
+}
+
+func (n *node) boot() {
+	if n.up {
+		return
+	}
+	n.up, n.boots, n.deadline = true, n.boots+1, 0
+	n.manager.restart(n.now)
+	n.restart = n.now
+}
+
+// killGuard is kill -9 of the guard: its second process kills the guests when the lease has run out, at the latest when
+// the guard is back.
+func (n *node) killGuard() {
+	if n.up && !n.hung && n.guard != nil {
+		now := n.clock()
+		n.deadline = now - n.guard.Age(now) + n.Times.SelfKill + n.between(0, n.Times.Kill-3*tick)
+		n.guard, n.restart, n.orders = nil, n.now+n.between(tick, 2*time.Second), protocol.Orders{}
+	}
+}
+
+// live is one tick of the node.
+func (n *node) live() {
+	if !n.up || n.hung {
+		return
+	}
+	if n.chance(0.1) { // it was not scheduled
+		return
+	}
+	if n.guard == nil && !n.startGuard() {
+		if n.clock() >= n.deadline {
+			n.killGuests()
+		}
+		return
+	}
+	now := n.clock()
+	n.finishWrites(now)
+	n.look(now)
+	n.link(now)
+	n.guard.Measured(protocol.Here{Reached: n.reached, Guests: n.count(), Members: 1})
+	n.manage(now)
+	before, _ := n.guard.Phase()
+	n.orders = n.guard.Step(now)
+	n.noteChange(before)
+	n.act(now)
+	n.beginWrites(now)
+}
+
+// startGuard begins the guard where it is due and its slot and claims can be read.
+func (n *node) startGuard() bool {
+	if n.now < n.restart {
+		return false
+	}
+	own, good := n.disk.slot(n, n.id)
+	claim, fine := n.disk.claim(n, n.id, n.other().id)
+	if !good || !fine {
+		return false
+	}
+	n.guard = protocol.New(own, lease.Instance{byte(n.id), n.boots}, []lease.Claim{claim}, n.Times, n.Policy, n.clock())
+	return true
+}
+
+func (n *node) noteChange(before protocol.Phase) {
+	after, why := n.guard.Phase()
+	if after == before {
+		return
+	}
+	n.log("node %d: %v: %s", n.id, after, why)
+	if after == protocol.Held {
+		n.yielded = false
+		n.access[n.id] = n.slot().Generation
+	}
+	if after == protocol.Moving {
+		n.result.Surrenders++
+		if n.yielded = true; n.other().yielded {
+			n.broken("both nodes surrender to a claim")
+		}
+	}
+}
+
+func (n *node) phase() protocol.Phase {
+	if n.guard == nil {
+		return protocol.Out
+	}
+	phase, _ := n.guard.Phase()
+	return phase
+}
+
+// killGuests kills the guests and the starts that are under way: libvirt's daemon is killed first.
+func (n *node) killGuests() { n.copies, n.manager.starts = [guests]bool{}, [guests]time.Duration{} }
+
+func (n *node) count() (running int) {
+	for _, here := range n.copies {
+		if here {
+			running++
+		}
+	}
+	return running
+}
+
+// finishWrites takes the ends of the writes that are due.
+func (n *node) finishWrites(now time.Duration) {
+	if p := n.renewal; p != nil && p.ends <= n.now {
+		if n.renewal = nil; p.good {
+			n.guard.Renewed(p.slot, p.begun, now)
+		}
+	}
+	for target, p := range n.claims {
+		if p.ends <= n.now {
+			if delete(n.claims, target); p.good {
+				n.guard.ClaimWritten(p.claim)
+			}
+		}
+	}
+}
+
+// beginWrites starts what is due: one renewal at a time, one claim at a time.
+func (n *node) beginWrites(now time.Duration) {
+	if n.renewal == nil && n.now >= n.renew {
+		n.renew = n.now + n.Times.Renew
+		if slot, ok := n.guard.Renewal(now); ok {
+			n.renewal = &pending{write: n.disk.submit(n, lease.SlotOffset(n.id), slot), begun: now, slot: slot}
+		}
+	}
+	for _, c := range n.orders.Claims {
+		if n.claims[c.Target] == nil {
+			n.claims[c.Target] = &pending{write: n.disk.submit(n, lease.ClaimOffset(n.id, c.Target), c), claim: c}
+		}
+	}
+}
+
+// look reads the other's slot and claim, and the own slot.
+func (n *node) look(now time.Duration) {
+	if n.now < n.poll {
+		return
+	}
+	n.poll = n.now + n.Times.Poll
+	if own, ok := n.disk.slot(n, n.id); ok {
+		n.guard.OwnSlot(own, now)
+	}
+	if slot, ok := n.disk.slot(n, n.other().id); ok {
+		n.guard.Slot(slot, now, now)
+	}
+	if claim, ok := n.disk.claim(n, n.other().id, n.id); ok {
+		n.guard.Claim(claim)
+	}
+}
+
+// link sends a renewal to the other node, and takes its answer.
+func (n *node) link(now time.Duration) {
+	to := n.other()
+	if n.now < n.renew || n.cut[n.id-1][to.id-1] || to.guard == nil || to.hung {
+		return
+	}
+	slot := n.slot()
+	if slot.State != lease.Surrendered && to.guard.LinkRenewal(n.id, slot.Generation, to.clock()) &&
+		!n.cut[to.id-1][n.id-1] {
+		n.guard.LinkAck(to.id, slot.Generation, now)
+	}
+}
+
+// slot is what the guard would write now, without writing it.
+func (n *node) slot() lease.Slot {
+	copied := *n.guard
+	slot, _ := copied.Renewal(n.clock())
+	return slot
+}
+
+// act carries the orders out.
+func (n *node) act(now time.Duration) {
+	o := n.orders
+	switch {
+	case !o.Kill:
+		n.gone = 0
+	case n.gone == 0:
+		n.gone = n.now + n.between(0, n.Times.Kill-3*tick)
+	case n.now >= n.gone:
+		n.killGuests()
+		n.guard.Emptied()
+	}
+	if to := n.other(); o.MoveTo == to.id && !n.cut[n.id-1][to.id-1] && !n.cut[to.id-1][n.id-1] && to.orders.Run &&
+		!to.hung && n.chance(0.2) {
+		for guest, here := range n.copies {
+			if here {
+				n.copies[guest], to.copies[guest] = false, true
+				break
+			}
+		}
+	}
+	for _, r := range o.Revoke {
+		if n.revoke == 0 {
+			n.revoke = n.now + n.between(tick, n.Times.Revoke)
+		}
+		if n.now >= n.revoke && !n.diskCut {
+			n.revoke = 0
+			if n.access[r.Node] <= r.Generation {
+				n.access[r.Node] = 0
+			}
+			n.guard.Revoked(r.Node, r.Generation)
+		}
+	}
+	if o.Rejoin {
+		n.manager.restart(n.now)
+		n.guard.Rejoined()
+	}
+}

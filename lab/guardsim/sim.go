@@ -1,0 +1,218 @@
+package guardsim
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/vmferry/vmferry/hbplugin/guard/lease"
+	"github.com/vmferry/vmferry/hbplugin/guard/protocol"
+	"github.com/vmferry/vmferry/hbplugin/guard/timing"
+)
+
+const (
+	tick   = 50 * time.Millisecond
+	healed = 25 * time.Second // no fault lasts longer
+	end    = 60 * time.Second // every guest runs again by then
+	guests = 3
+	nodes  = 2
+)
+
+// Times are the guard's times in the simulation: clocks drift ten times more than real ones.
+var Times = timing.Times{
+	Renew: 500 * time.Millisecond, SelfKill: 3 * time.Second, Kill: time.Second, Poll: 100 * time.Millisecond,
+	Margin: 300 * time.Millisecond, Move: 2 * time.Second, Revoke: time.Second, Drift: 0.01,
+}
+
+// Options change what is simulated.
+type Options struct {
+	Seed   uint64
+	Faults int
+	Policy protocol.Policy
+	NoHang bool                          // no node hangs: without revocation nothing protects from that
+	Times  timing.Times                  // the guard's; the zero value is Times
+	Log    func(format string, a ...any) // what happens, line by line; nil: nobody is told
+}
+
+// Result is what one schedule came to.
+type Result struct {
+	Broken     []string // what must never be; empty where all held
+	Surrenders int      // to a claim
+	Expired    int      // fence calls that an expired lease answered
+	Opened     int      // generations after the first
+}
+
+// world is the whole simulation.
+type world struct {
+	Options
+	rand   *rand.Rand
+	now    time.Duration
+	disk   disk
+	nodes  []*node
+	cut    [nodes][nodes]bool // what the first sends does not reach the second
+	access [nodes + 1]uint64  // the generation whose writes reach the disks; 0: none
+	faults []fault
+
+	flapping func()        // nil: the link does not flap
+	slow     float64       // the share of slow writes
+	detect   time.Duration // until a node that is not heard is no member, at least; at most three times that
+	oneWay   bool          // a node can be a member that does not see the other as one
+	result   Result
+}
+
+// Run plays one schedule.
+func Run(o Options) Result {
+	if o.Times == (timing.Times{}) {
+		o.Times = Times
+	}
+	w := &world{Options: o, rand: rand.New(rand.NewPCG(o.Seed, 7))}
+	w.disk.world = w
+	w.oneWay = w.chance(0.5)
+	w.slow = [...]float64{0.01, 0.1}[w.rand.IntN(2)]
+	w.detect = [...]time.Duration{100 * time.Millisecond, time.Second}[w.rand.IntN(2)]
+	for id := 1; id <= nodes; id++ {
+		w.nodes = append(w.nodes, newNode(w, id))
+	}
+	w.schedule()
+	for w.now = 0; w.now < end && len(w.result.Broken) == 0; w.now += tick {
+		w.strike()
+		w.disk.land()
+		for _, i := range w.rand.Perm(nodes) {
+			w.nodes[i].live()
+			w.check()
+		}
+	}
+	if len(w.result.Broken) == 0 {
+		w.finish()
+	}
+	return w.result
+}
+
+func (w *world) log(format string, a ...any) {
+	if w.Log != nil {
+		w.Log("%7.3f  "+format, append([]any{w.now.Seconds()}, a...)...)
+	}
+}
+
+func (w *world) broken(format string, a ...any) {
+	w.log("BROKEN: "+format, a...)
+	w.result.Broken = append(w.result.Broken, fmt.Sprintf(format, a...))
+}
+
+// between is a random time from low to high, whole ticks not needed.
+func (w *world) between(low, high time.Duration) time.Duration {
+	return low + time.Duration(w.rand.Int64N(int64(high-low)+1))
+}
+
+func (w *world) chance(p float64) bool { return w.rand.Float64() < p }
+
+// check looks whether two copies of a guest could write now.
+func (w *world) check() {
+	for guest := range guests {
+		var writers []int
+		for _, n := range w.nodes {
+			if n.copies[guest] && !n.hung && n.up && w.access[n.id] != 0 {
+				writers = append(writers, n.id)
+			}
+		}
+		if len(writers) > 1 {
+			w.broken("guest %d can write on nodes %v", guest, writers)
+		}
+	}
+}
+
+// finish looks whether every guest runs, once, after all faults are over.
+func (w *world) finish() {
+	for guest := range guests {
+		running := slices.DeleteFunc(slices.Clone(w.nodes), func(n *node) bool {
+			return !n.copies[guest] || w.access[n.id] == 0
+		})
+		if len(running) != 1 {
+			w.broken("guest %d runs on %d nodes %s after the last fault", guest, len(running), end-healed)
+		}
+	}
+}
+
+// disk is the shared lease device.
+type disk struct {
+	world  *world
+	blocks map[int64]any // slots and claims by offset
+	writes []*write
+}
+
+// write is one that is under way.
+type write struct {
+	offset int64
+	value  any
+	lands  time.Duration // when the disk has it; 0: never
+	torn   time.Duration // from then until it lands the block has a wrong checksum
+	ends   time.Duration // when the writer is told
+	good   bool
+}
+
+func (d *disk) land() {
+	if d.blocks == nil {
+		d.blocks = map[int64]any{}
+	}
+	d.writes = slices.DeleteFunc(d.writes, func(w *write) bool {
+		if w.lands != 0 && w.lands <= d.world.now {
+			d.blocks[w.offset] = w.value
+			return true
+		}
+		return w.lands == 0
+	})
+}
+
+// submit begins a write of a node.
+func (d *disk) submit(n *node, offset int64, value any) *write {
+	w := d.world
+	op := &write{offset: offset, value: value, good: true}
+	switch {
+	case n.diskCut && w.chance(0.3): // it hangs, fails, and lands all the same
+		op.ends, op.good = w.now+w.between(tick, 6*time.Second), false
+		op.lands = op.ends + w.between(0, 8*time.Second)
+	case n.diskCut:
+		op.ends, op.good = w.now+w.between(tick, 6*time.Second), false
+	case w.chance(w.slow):
+		op.lands = w.now + w.between(tick, 4*time.Second)
+		op.ends = op.lands + w.between(0, time.Second)
+	default:
+		op.lands = w.now + w.between(1, tick)
+		op.ends = op.lands + w.between(0, tick)
+	}
+	if op.lands != 0 {
+		op.torn = op.lands - w.between(0, tick)
+		d.writes = append(d.writes, op)
+	}
+	return op
+}
+
+// read is what a node reads; ok is false where the read fails or the block is torn.
+func (d *disk) read(n *node, offset int64) (value any, ok bool) {
+	if n.diskCut || d.world.chance(0.01) {
+		return nil, false
+	}
+	for _, w := range d.writes {
+		if w.offset == offset && w.torn <= d.world.now && d.world.now < w.lands {
+			return nil, false
+		}
+	}
+	return d.blocks[offset], true
+}
+
+func (d *disk) slot(n *node, id int) (lease.Slot, bool) {
+	v, ok := d.read(n, lease.SlotOffset(id))
+	if s, is := v.(lease.Slot); is {
+		return s, ok
+	}
+	return lease.Slot{Node: id}, ok
+}
+
+func (d *disk) claim(n *node, from, target int) (lease.Claim, bool) {
+	v, ok := d.read(n, lease.ClaimOffset(from, target))
+	if c, is := v.(lease.Claim); is {
+		return c, ok
+	}
+	return lease.Claim{From: from, Target: target}, ok
+}
