@@ -43,9 +43,9 @@ DEPS_LAB   := systemd-container mmdebstrap util-linux xz-utils zstd
 DEPS_XEN   := openssh-client e2fsprogs
 DEPS_BENCH := irtt fping sockperf
 # Those of make test; what make unit does not find of them, its tests do without.
-DEPS_TEST  := libvirt0 dbus-daemon libxml2-utils mandoc cpio qemu-utils
+DEPS_TEST  := libvirt0 dbus-daemon libxml2-utils mandoc cpio qemu-utils spin
 
-.PHONY: all build blackout stage install install-blackout demo demo-xen bench test test-all lint unit fuzz fuzz-short lab-test test-xen clean help deps-build deps-lab deps-xen deps-bench deps-test FORCE
+.PHONY: all build blackout stage install install-blackout demo demo-xen bench test test-all lint unit sim model fuzz fuzz-short lab-test test-xen clean help deps-build deps-lab deps-xen deps-bench deps-test FORCE
 
 all: build
 
@@ -118,9 +118,9 @@ demo-xen: deps-lab deps-xen stage ## the same on Xen, with ocf:heartbeat:Xen as 
 bench: deps-lab deps-bench stage ## measure against the peers: build/bench/report.json; BENCH=idle-pause,plan-10k for a part, N=30 for that many turns
 	$(BIN)/vmferry-lab bench --out build/bench --only '$(BENCH)' -n '$(N)'
 
-test: deps-lab deps-xen deps-test stage lint unit fuzz-short lab-test ## lint, unit and script tests, short fuzzing, a lab run on QEMU and a short one on Xen (under 30 minutes); SHARE=2/6 for another share of it
+test: deps-lab deps-xen deps-test stage lint unit sim fuzz-short lab-test ## lint, unit and script tests, short fuzzing, a lab run on QEMU and a short one on Xen (under 30 minutes); SHARE=2/6 for another share of it
 
-test-all: deps-lab deps-xen deps-test stage lint unit fuzz-short ## all tests: make test with the whole kill matrix, all outages, all suites and all of Xen (under 80 minutes)
+test-all: deps-lab deps-xen deps-test stage lint unit sim fuzz-short ## all tests: make test with the whole kill matrix, all outages, all suites and all of Xen (under 80 minutes)
 	$(MAKE) --no-print-directory lab-test SHARE=all XEN=all
 
 lint: deps-build ## gofmt, man pages, go vet, staticcheck, and govulncheck (GOVULNDB=file:///path for an offline database)
@@ -132,6 +132,12 @@ lint: deps-build ## gofmt, man pages, go vet, staticcheck, and govulncheck (GOVU
 
 unit: deps-build ## the tests that need neither root nor a lab
 	$(GO) test -race -tags $(TAGS) -skip "^TestLab" ./...
+
+sim: deps-build ## 100,000 random schedules of faults on the guard's protocol; SEED=N plays one, line by line
+	$(GO) test -count=1 ./lab/guardsim $(if $(SEED),-v -run TestSchedules -seed $(SEED),-schedules 100000)
+
+model: deps-test ## check the model of the guard's protocol for two faults, too
+	$(GO) test -count=1 -v -timeout 60m ./hbplugin/guard/model -two-faults
 
 fuzz: deps-build ## run each fuzz target for a minute; FUZZTIME=10m for longer, FUZZ=FuzzParseStat for one
 	$(GO) run ./lab/fuzz -for $(FUZZTIME) -only '$(FUZZ)' -go '$(GO)' -tags $(TAGS)

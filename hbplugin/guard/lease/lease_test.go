@@ -175,13 +175,6 @@ func TestBound(t *testing.T) {
 }
 
 func FuzzDecode(f *testing.F) {
-	block := make([]byte, BlockSize)
-	aSlot.Encode(block)
-	f.Add(bytes.Clone(block[:sector]), uint8(0))
-	aClaim.Encode(block)
-	f.Add(bytes.Clone(block[:sector]), uint8(1))
-	_ = aHeader.Encode(block)
-	f.Add(bytes.Clone(block[:sector]), uint8(2))
 	f.Fuzz(func(t *testing.T, b []byte, which uint8) {
 		block := make([]byte, BlockSize)
 		copy(block, b)

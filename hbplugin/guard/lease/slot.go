@@ -15,6 +15,7 @@ const (
 	Moving // it surrenders: it moves its guests away or kills them
 )
 
+// String is the state in a word.
 func (s State) String() string {
 	switch s {
 	case Surrendered:

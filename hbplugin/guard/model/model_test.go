@@ -88,10 +88,10 @@ func TestOneFault(t *testing.T) {
 		definitions []string
 		broken      bool
 	}{
-		"no revocation, no hang":                      {[]string{"-DREVOKE=0", "-DNOHANG", "-DDRIFT=0"}, false},
-		"revocation, hangs":                           {[]string{"-DDRIFT=0"}, false},
-		"no revocation, hangs":                        {[]string{"-DREVOKE=0", "-DDRIFT=0"}, true},
-		"expiry without a read":                       {[]string{"-DREVOKE=0", "-DNOHANG", "-DDRIFT=0", "-DREADNOW=0"}, true},
+		"no revocation, no hang": {[]string{"-DREVOKE=0", "-DNOHANG", "-DDRIFT=0"}, false},
+		"revocation, hangs":      {[]string{"-DDRIFT=0"}, false},
+		"no revocation, hangs":   {[]string{"-DREVOKE=0", "-DDRIFT=0"}, true},
+		"expiry without a read":  {[]string{"-DREVOKE=0", "-DNOHANG", "-DDRIFT=0", "-DREADNOW=0"}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -20,6 +20,7 @@ const (
 	Killing              // all guests are killed
 )
 
+// String is the phase in a word.
 func (p Phase) String() string {
 	return [...]string{"out", "opening", "held", "moving", "killing"}[p]
 }
