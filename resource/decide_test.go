@@ -64,7 +64,7 @@ func TestDecideStop(t *testing.T) {
 	} {
 		var got []string
 		b, last := newBudget(90*time.Second), time.Duration(0)
-		for _, s := range decideStop(b, c.saves, c.arrival) {
+		for _, s := range decideStop(b, ladder.Default.ForStop(), c.saves, c.arrival) {
 			got = append(got, s.name)
 			if s.end <= last || s.end > b.end {
 				t.Errorf("%s ends after %v, and the step before it after %v", s.name, s.end, last)
@@ -77,10 +77,19 @@ func TestDecideStop(t *testing.T) {
 	}
 }
 
+// A rung that the guest's ladder does not have is not taken.
+func TestStopKeepsToTheLadder(t *testing.T) {
+	for _, s := range decideStop(newBudget(90*time.Second), ladder.Rungs{ladder.Live, ladder.Destroy}, false, false) {
+		if s.rung != ladder.Destroy {
+			t.Errorf("a stop takes %s, which is not on the ladder", s.rung)
+		}
+	}
+}
+
 // Each rung that ends the guest has its step in a stop, in the ladder's order.
 func TestStopTakesEachRung(t *testing.T) {
 	var got ladder.Rungs
-	for _, s := range decideStop(newBudget(90*time.Second), true, false) {
+	for _, s := range decideStop(newBudget(90*time.Second), ladder.All(), true, false) {
 		got = append(got, s.rung)
 	}
 	got = slices.Compact(got) // the last in two ways

@@ -61,7 +61,7 @@ func (s *stopper) stop(ctx context.Context) error {
 	s.saveConfig(ctx, o)
 	why := newEvacuation(ctx, s.run)
 	arrival := isArrival(s.guest.Driver(), o, s.isNoted())
-	for _, step := range decideStop(s.budget, why.saves(ctx), arrival) {
+	for _, step := range decideStop(s.budget, s.Params.Ladder.ForStop(), why.saves(ctx), arrival) {
 		if !s.try(ctx, step) {
 			continue
 		}
@@ -104,9 +104,10 @@ type stopStep struct {
 	do   func(*stopper, context.Context) error // nil is the proof that the guest is gone
 }
 
-// decideStop is what a stop tries, in order: how the agent takes each rung that ends the guest. Of a guest that has
-// only arrived in part libvirt could end nothing before its source does.
-func decideStop(b budget, saves, arrival bool) []stopStep {
+// decideStop is what a stop tries, in order: how the agent takes each rung of the guest's ladder that ends it. A save is
+// also made where another parameter than the ladder wants it. Of a guest that has only arrived in part libvirt could end
+// nothing before its source does.
+func decideStop(b budget, may ladder.Rungs, saves, arrival bool) []stopStep {
 	all := []stopStep{
 		{"save", ladder.Save, b.save, func(s *stopper, ctx context.Context) error { return s.saver.save(ctx) }},
 		{"shutdown", ladder.Shutdown, b.graceful, (*stopper).shutdown},
@@ -116,7 +117,12 @@ func decideStop(b budget, saves, arrival bool) []stopStep {
 	if arrival {
 		return all[len(all)-1:]
 	}
-	return slices.DeleteFunc(all, func(s stopStep) bool { return s.rung.Saves() && !saves })
+	return slices.DeleteFunc(all, func(s stopStep) bool {
+		if s.rung.Saves() {
+			return !saves
+		}
+		return !slices.Contains(may, s.rung)
+	})
 }
 
 // try makes one step of the stop and reports whether the guest is proven to be gone.
