@@ -107,7 +107,7 @@ func testXenCommands(t *testing.T, b bench) {
 	if out, code := b.try(t, "shell", "node1", "false"); code != 1 {
 		t.Errorf("exit code %d\n%s", code, out)
 	}
-	if out, code := b.try(t, "shell", "node3", "true"); code != 1 || !strings.Contains(out, "no such node") {
+	if out, code := b.try(t, "shell", "node3", "true"); code != 1 || !strings.Contains(out, "unknown node") {
 		t.Errorf("exit code %d\n%s", code, out)
 	}
 	const n = 10
