@@ -1,6 +1,7 @@
 package resource
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -122,6 +123,26 @@ func TestDecideShutdown(t *testing.T) {
 		"libvirt has lost it, its process is": {shutdownFacts{Observation: observe.Observation{State: observe.Running, Libvirt: observe.Absent}, due: true}, shutdownGiveUp},
 	} {
 		if got := decideShutdown(c.f); got != c.want {
+			t.Errorf("%s: %v, want %v", name, got, c.want)
+		}
+	}
+}
+
+// The reason that is logged is the true one: a libvirt that does not answer says nothing of the guest.
+func TestUnsavable(t *testing.T) {
+	runs := observe.Observation{State: observe.Running, Libvirt: "running/booted", Status: libvirt.Status{State: libvirt.Running}}
+	lost := observe.Observation{State: observe.Running, Libvirt: observe.Absent, Proc: observe.ProcUnasked}
+	for name, c := range map[string]struct {
+		o    observe.Observation
+		want error
+	}{
+		"runs":                    {runs, nil},
+		"paused by a person":      {pausedAs(observe.Running, observe.PausedUser), nil},
+		"has an I/O error":        {pausedAs(observe.Stalled, "paused/ioerror"), errNotAlive},
+		"libvirt does not answer": {unreachable(observe.Running), errNoLibvirt},
+		"libvirt has lost it":     {lost, errLost},
+	} {
+		if got := unsavable(c.o); !errors.Is(got, c.want) {
 			t.Errorf("%s: %v, want %v", name, got, c.want)
 		}
 	}

@@ -39,6 +39,7 @@ func ExposedSaves(dir, uri, config string) error {
 
 var (
 	errNotAlive = errors.New("the guest is paused, suspended or crashed")
+	errLost     = errors.New("libvirt does not have the guest")
 	errTimeUp   = errors.New("timed out")
 )
 
@@ -67,12 +68,13 @@ func (s *saver) files() savedstate.Files {
 func (s *saver) save(ctx context.Context) error {
 	var err error
 	s.saving = true
-	switch o := s.guest.Look(ctx); {
+	o := s.guest.Look(ctx)
+	switch why := unsavable(o); {
 	case o.Libvirt == observe.PausedSave: // by an agent that was killed
 		s.log.Info("waiting for the end of a saving of the guest that is under way")
-	case !o.IsExecuting() && o.Libvirt != observe.PausedUser:
+	case why != nil:
 		s.saving = false
-		return errNotAlive
+		return why
 	default:
 		if err := timely.DoBriefly(ctx, s.files().Prepare); err != nil {
 			s.saving = false
@@ -93,6 +95,19 @@ func (s *saver) save(ctx context.Context) error {
 	}
 	s.abort(context.WithoutCancel(ctx))
 	return err
+}
+
+// unsavable is why libvirt cannot save the guest as it is; nil where it may.
+func unsavable(o observe.Observation) error {
+	switch {
+	case o.LibvirtErr != nil:
+		return fmt.Errorf("%w: %w", errNoLibvirt, o.LibvirtErr)
+	case o.Libvirt == observe.Absent:
+		return errLost
+	case !o.IsExecuting() && o.Libvirt != observe.PausedUser:
+		return errNotAlive
+	}
+	return nil
 }
 
 func (s *saver) callSave(ctx context.Context) error {

@@ -308,7 +308,7 @@ func undrain(ctx context.Context, c *call, args []string) error {
 func (c *call) notOurs(m inventory.Manager, node string) error {
 	if daemons, err := c.forShutdown().Exists(); err == nil && daemons {
 		return errors.New("vmferryd has put this node into standby for a shutdown, and takes that back itself when " +
-			"the shutdown is called off: type shutdown -c, or see systemctl status vmferryd")
+			"the shutdown is cancelled: see systemctl status vmferryd")
 	}
 	if m.Pacemaker() != nil {
 		return fmt.Errorf("somebody else has put this node into standby: to take that back, type %s, and the same "+

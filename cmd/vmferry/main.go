@@ -103,7 +103,7 @@ migrate:
   --budget D         longest blackout that clients may see
   --disks MODE       for disks that are not on shared storage: shared (copy none),
                      copy, auto (those that the target does not see)
-  --deadline D       give up after this time, and leave the guest where it is
+  --deadline D       abort after this time; through Pacemaker: stop waiting
   --watch TARGETS    probe udp://HOST:PORT,tcp://HOST:PORT meanwhile
   --lifetime D       through Pacemaker: how long it prefers NODE (default 1h)
 

@@ -81,7 +81,7 @@ func planTable(w io.Writer, r plan.Report) error {
 		return say(w, "no guest is on node "+r.Node+"\n")
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "START\tGUEST\tTO\tHOW\tSECONDS\tSENDS\tBLACKOUT\tBUDGET")
+	fmt.Fprintln(t, "START\tGUEST\tTO\tMETHOD\tSECONDS\tSENDS\tBLACKOUT\tBUDGET")
 	for _, s := range r.Steps {
 		fmt.Fprintln(t, strings.Join(planCells(s), "\t"))
 	}

@@ -168,7 +168,7 @@ var columns = []struct {
 	{"GUEST", func(r record.Record) string { return r.Guest }},
 	{"TO", func(r record.Record) string { return cmp.Or(r.To, none) }},
 	{"OUTCOME", func(r record.Record) string { return string(r.Outcome) }},
-	{"LADDER", ladder},
+	{"METHOD", ladder},
 	{"SECONDS", func(r record.Record) string { return fmt.Sprintf("%.1f", r.DurationMS/1000) }},
 	{"PAUSE", func(r record.Record) string { return ms(r.PauseMS) }},
 	{"BLACKOUT", func(r record.Record) string {

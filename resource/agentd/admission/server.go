@@ -224,7 +224,7 @@ func (t *stream) guard(ctx context.Context, turn *drain.Turn, log logrus.FieldLo
 	if err != nil {
 		why = err.Error()
 	}
-	log.WithError(err).Warn("took a guest's turn to move back")
+	log.WithError(err).Warn("aborting the migration: it takes longer than predicted")
 	if t.send(message{Schema: wire.Schema, Word: wordGiveUp, Why: why}) == nil {
 		<-ctx.Done()
 	}
