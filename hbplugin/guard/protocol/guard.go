@@ -121,6 +121,9 @@ func (g *Guard) Resume(previous lease.Slot, good, now time.Duration) bool {
 // Phase is what the node does now, and why.
 func (g *Guard) Phase() (Phase, string) { return g.phase, g.why }
 
+// Generation is that of the own slot.
+func (g *Guard) Generation() uint64 { return g.slot.Generation }
+
 // Age is how old the lease is. It says nothing in Out and Killing.
 func (g *Guard) Age(now time.Duration) time.Duration { return now - max(g.good, g.acked()) }
 
