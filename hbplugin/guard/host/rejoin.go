@@ -31,7 +31,7 @@ func Rejoin(ctx context.Context, m Manager, run command.Runner, heard func() boo
 	units := []string(m)
 	stop, cancel := context.WithTimeout(ctx, stopTime)
 	defer cancel()
-	_, _ = run(stop, "systemctl", append([]string{"stop"}, reversed(units)...)...) // may end with its time
+	_, _ = run(stop, "systemctl", append([]string{"stop"}, reversed(units)...)...)          // may end with its time
 	_, _ = run(ctx, "systemctl", append([]string{"kill", "--signal=SIGKILL"}, units...)...) // fails where nothing is left
 	for slices.Equal(m, Heartbeat) && !heard() {
 		if err := wait.For(ctx, time.Second); err != nil {
