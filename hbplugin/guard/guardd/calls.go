@@ -2,10 +2,12 @@ package guardd
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/vmferry/vmferry/hbplugin/guard/protocol"
+	"github.com/vmferry/vmferry/migrate/wait"
 )
 
 // Fence waits for the proof that a node runs no guest, until the deadline of ctx, which must have one. Its error is
@@ -17,7 +19,7 @@ func (d *Daemon) Fence(ctx context.Context, node string) (evidence string, err e
 	}
 	until, ok := ctx.Deadline()
 	if !ok {
-		return "", fmt.Errorf("a fence call needs a deadline")
+		return "", errors.New("a fence call needs a deadline")
 	}
 	d.readMembers(ctx)
 	answer := make(chan protocol.Verdict, 1)
@@ -42,22 +44,17 @@ func (d *Daemon) Fence(ctx context.Context, node string) (evidence string, err e
 // OpenLease takes the lease, in a new generation, and returns once guests may run. It waits for what it can wait for,
 // until ctx ends: the error then is what was missing.
 func (d *Daemon) OpenLease(ctx context.Context) error {
-	problem := fmt.Errorf("the guard does not answer")
+	problem := errors.New("the guard does not answer")
 	for {
-		var phase protocol.Phase
 		asked := d.ask(ctx, func(now time.Duration) {
-			problem = d.guard.Open(now)
-			var why string
-			if phase, why = d.guard.Phase(); problem == nil && phase != protocol.Held {
-				problem = fmt.Errorf("the lease is not held yet: %s", why)
+			if problem = d.guard.Open(now); problem == nil {
+				problem = d.mayRun()
 			}
 		})
 		if asked && problem == nil {
 			return nil
 		}
-		select {
-		case <-time.After(step):
-		case <-ctx.Done():
+		if wait.For(ctx, step) != nil {
 			return problem
 		}
 	}
@@ -65,13 +62,8 @@ func (d *Daemon) OpenLease(ctx context.Context) error {
 
 // MayRun reports whether guests may run and be started here; its error says why not.
 func (d *Daemon) MayRun(ctx context.Context) error {
-	problem := fmt.Errorf("the guard does not answer")
-	d.ask(ctx, func(time.Duration) {
-		if problem = nil; !d.orders.Run {
-			_, why := d.guard.Phase()
-			problem = fmt.Errorf("this node does not hold its lease: %s", why)
-		}
-	})
+	problem := errors.New("the guard does not answer")
+	d.ask(ctx, func(time.Duration) { problem = d.mayRun() })
 	return problem
 }
 
@@ -84,9 +76,7 @@ func (d *Daemon) Surrender(ctx context.Context) error {
 		if d.ask(ctx, func(time.Duration) { d.guard.Close(); phase, why = d.guard.Phase() }) && phase == protocol.Out {
 			return nil
 		}
-		select {
-		case <-time.After(step):
-		case <-ctx.Done():
+		if wait.For(ctx, step) != nil {
 			return fmt.Errorf("the surrender is not on the lease device yet: %s", why)
 		}
 	}

@@ -2,6 +2,7 @@ package guardd
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -31,7 +32,7 @@ type Node struct {
 	Move func(ctx context.Context, to string) error
 	// Revoke ends the access of a node to the disks and returns nil with the proof; nil: there is no such driver.
 	Revoke func(ctx context.Context, node string, generation uint64) error
-	// Admit opens this node's own access to the disks, for a generation; nil: it is never closed.
+	// Admit opens this node's own access to the disks, for a generation, before a guest may run; nil: it is never closed.
 	Admit func(ctx context.Context, generation uint64) error
 	// Measure is what a claim freezes.
 	Measure func() protocol.Here
@@ -41,9 +42,9 @@ type Node struct {
 	Rejoin func(ctx context.Context) error
 	// Feed feeds the hardware watchdog; nil: there is none.
 	Feed func() error
-	// Leased takes until when guests may run without a further word of this guard, for the process that kills them when
-	// it is silent.
-	Leased func(until time.Duration)
+	// Leased takes until when guests may run without a further word of this guard, and in which generation, for the
+	// process that kills them when it is silent, and for the guard after this one.
+	Leased func(until time.Duration, generation uint64)
 }
 
 // Config is the guard of one node.
@@ -86,7 +87,10 @@ type Daemon struct {
 	rejoin chan struct{}
 	links  *linked
 	fed    time.Duration
-	held   bool // the phase was Held at the last step
+	phase  protocol.Phase // at the last step
+
+	admit    chan uint64
+	admitted uint64 // the generation for which the access is open; the loop's alone
 }
 
 type move struct {
@@ -103,6 +107,7 @@ func New(c Config) *Daemon {
 		Config: c, events: make(chan func(time.Duration), 64), calls: map[int]chan protocol.Verdict{},
 		claims: make(chan []lease.Claim, 1), kill: make(chan protocol.Phase, 1),
 		move: make(chan move, 1), revoke: make(chan protocol.Revocation, lease.MaxNodes), rejoin: make(chan struct{}, 1),
+		admit: make(chan uint64, 1),
 	}
 	d.links = d.newLinked()
 	return d
@@ -128,7 +133,7 @@ func (d *Daemon) Run(ctx context.Context, ready func()) error {
 		return err
 	}
 	for _, worker := range []func(context.Context){d.renewer, d.reader, d.claimer, d.killer, d.mover, d.revoker, d.rejoiner,
-		d.members} {
+		d.admitter, d.members} {
 		go worker(ctx)
 	}
 	if d.Link != nil {
@@ -209,10 +214,9 @@ func (d *Daemon) loop(ctx context.Context) {
 // step has the protocol decide, and hands out the orders. Nothing here waits.
 func (d *Daemon) step(now time.Duration) {
 	d.guard.Measured(d.Node.Measure())
-	before := d.orders
 	d.orders = d.guard.Step(now)
 	o := d.orders
-	d.report(before)
+	d.report()
 	d.lease(now)
 	phase, _ := d.guard.Phase()
 	latest(d.kill, phase)
@@ -243,7 +247,7 @@ func (d *Daemon) step(now time.Duration) {
 // lease tells the second process until when guests may run, and feeds the watchdog.
 func (d *Daemon) lease(now time.Duration) {
 	if phase, _ := d.guard.Phase(); phase == protocol.Held || phase == protocol.Moving {
-		d.Node.Leased(now - d.guard.Age(now) + d.Header.Times.SelfKill)
+		d.Node.Leased(now-d.guard.Age(now)+d.Header.Times.SelfKill, d.guard.Generation())
 	}
 	if d.Node.Feed == nil || !d.orders.Watchdog || now-d.fed < time.Second {
 		return
@@ -254,17 +258,29 @@ func (d *Daemon) lease(now time.Duration) {
 	}
 }
 
-// report logs a change of phase, and begins what comes with it.
-func (d *Daemon) report(before protocol.Orders) {
+// report logs a change of phase.
+func (d *Daemon) report() {
 	phase, why := d.guard.Phase()
-	if held := phase == protocol.Held; held != d.held {
-		d.held = held
-		d.Log.WithField("phase", phase.String()).Warn(why)
+	if phase == d.phase {
 		return
 	}
-	if before.Kill != d.orders.Kill || before.MoveTo != d.orders.MoveTo {
-		d.Log.WithField("phase", phase.String()).Warn(why)
+	d.phase = phase
+	d.Log.WithField("phase", phase.String()).Warn(why)
+	if phase == protocol.Held {
+		latest(d.admit, d.guard.Generation())
 	}
+}
+
+// mayRun says why guests may not run and be started here, or nil.
+func (d *Daemon) mayRun() error {
+	_, why := d.guard.Phase()
+	switch {
+	case !d.orders.Run:
+		return fmt.Errorf("this node does not hold its lease: %s", why)
+	case d.Node.Admit != nil && d.admitted != d.guard.Generation():
+		return errors.New("this node's access to the disks is not open yet")
+	}
+	return nil
 }
 
 // latest puts v in place of what the channel holds, whose capacity is 1.

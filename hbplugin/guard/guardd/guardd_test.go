@@ -131,7 +131,7 @@ func (w *world) start(id int, change func(*Config)) *node {
 		ID:     id, Instance: lease.Instance{byte(id)}, Log: log, Now: w.now, Link: n,
 		Open: func() (Blocks, error) { return view{w.disk, id}, nil },
 		Node: Node{
-			Prove: n.prove, Move: n.move, Measure: n.measure, Members: n.members, Leased: func(d time.Duration) { n.until = d },
+			Prove: n.prove, Move: n.move, Measure: n.measure, Members: n.members, Leased: func(d time.Duration, _ uint64) { n.until = d },
 			Rejoin: func(context.Context) error { w.mu.Lock(); n.joined++; w.mu.Unlock(); return nil },
 		},
 	}
@@ -390,6 +390,29 @@ func TestResume(t *testing.T) {
 		}
 		again.end()
 		b.end()
+	})
+}
+
+// Guests may run once the access to the disks is open, and not before.
+func TestAdmit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		fails, admitted := 3, uint64(0)
+		a := w.start(1, func(c *Config) {
+			c.Node.Admit = func(_ context.Context, generation uint64) error {
+				if fails--; fails >= 0 {
+					return errors.New("no route to the storage")
+				}
+				admitted = generation
+				return nil
+			}
+		})
+		begun := time.Now()
+		a.open(1)
+		if admitted != 1 || !a.mayRun() || time.Since(begun) < 3*time.Second {
+			t.Errorf("admitted in generation %d after %s", admitted, time.Since(begun))
+		}
+		a.end()
 	})
 }
 

@@ -168,6 +168,35 @@ func (d *Daemon) rejoiner(ctx context.Context) {
 	}
 }
 
+// admitter opens this node's access to the disks for each generation that is held.
+func (d *Daemon) admitter(ctx context.Context) {
+	for {
+		select {
+		case generation := <-d.admit:
+			if d.Node.Admit == nil {
+				continue
+			}
+			bounded, cancel := context.WithTimeout(ctx, 10*d.Header.Times.Revoke)
+			err := d.Node.Admit(bounded, generation)
+			cancel()
+			if err == nil {
+				d.do(ctx, func(time.Duration) { d.admitted = generation })
+				continue
+			}
+			d.Log.WithError(err).Error("open this node's access to the disks")
+			if wait.For(ctx, time.Second) == nil {
+				d.do(ctx, func(time.Duration) {
+					if d.phase == protocol.Held && d.guard.Generation() == generation {
+						latest(d.admit, generation)
+					}
+				})
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
 // membersEvery is how often the cluster manager is asked for its members.
 const membersEvery = 500 * time.Millisecond
 
