@@ -31,6 +31,13 @@ func (k *Killer) Watch(ctx context.Context, every time.Duration) {
 	}
 }
 
+// Known is how many guests were seen at the last look.
+func (k *Killer) Known() int {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return len(k.known)
+}
+
 // look takes the list of guests, and their sockets.
 func (k *Killer) look(ctx context.Context) error {
 	found, err := k.List(ctx)
