@@ -17,10 +17,15 @@ import (
 
 // Blocks are the lease device, as one worker has it. Its calls can hang without end.
 type Blocks interface {
+	// Slot reads the slot of a node.
 	Slot(node int) (lease.Slot, error)
+	// WriteSlot writes this node's own slot.
 	WriteSlot(lease.Slot) error
+	// Claim reads the claim of one node against another.
 	Claim(from, target int) (lease.Claim, error)
+	// WriteClaim writes a claim of this node.
 	WriteClaim(lease.Claim) error
+	// Close gives the device back.
 	Close() error
 }
 
