@@ -29,7 +29,8 @@ type node struct {
 	revoke  time.Duration // when the revocation under way ends; 0: none is
 	restart time.Duration // when systemd starts the guard again
 
-	deadline time.Duration // when the second process has killed the guests, by the node's clock
+	good     time.Duration // of the guard that was killed: its last good renewal, by the node's clock
+	deadline time.Duration // when the second process has killed the guests, by the node's clock; 0: it has nothing to do
 	manager  manager
 	orders   protocol.Orders
 }
@@ -70,12 +71,13 @@ func (n *node) boot() {
 	n.restart = n.now
 }
 
-// killGuard is kill -9 of the guard: its second process kills the guests when the lease has run out, at the latest when
-// the guard is back.
+// killGuard is kill -9 of the guard: its second process kills the guests when the lease has run out. A guard that is back
+// before takes the lease over.
 func (n *node) killGuard() {
 	if n.up && !n.hung && n.guard != nil {
 		now := n.clock()
-		n.deadline = now - n.guard.Age(now) + n.Times.SelfKill + n.between(0, n.Times.Kill-3*tick)
+		n.good = now - n.guard.Age(now)
+		n.deadline = n.good + n.Times.SelfKill + n.between(0, n.Times.Kill-3*tick)
 		n.guard, n.restart, n.orders = nil, n.now+n.between(tick, 2*time.Second), protocol.Orders{}
 	}
 }
@@ -89,7 +91,7 @@ func (n *node) live() {
 		return
 	}
 	if n.guard == nil && !n.startGuard() {
-		if n.clock() >= n.deadline {
+		if n.deadline != 0 && n.clock() >= n.deadline {
 			n.killGuests()
 		}
 		return
@@ -117,7 +119,12 @@ func (n *node) startGuard() bool {
 	if !good || !fine {
 		return false
 	}
-	n.guard = protocol.New(own, lease.Instance{byte(n.id), n.boots}, []lease.Claim{claim}, n.Times, n.Policy, n.clock())
+	now := n.clock()
+	n.guard = protocol.New(own, lease.Instance{byte(n.id), n.boots}, []lease.Claim{claim}, n.Times, n.Policy, now)
+	if n.deadline != 0 && now < n.deadline {
+		n.guard.Resume(own, n.good, now)
+	}
+	n.deadline = 0
 	return true
 }
 

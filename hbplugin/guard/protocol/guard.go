@@ -104,8 +104,25 @@ func New(own lease.Slot, instance lease.Instance, mine []lease.Claim, times timi
 	return g
 }
 
+// Resume takes over the lease of a guard that ended without giving it back, on the same boot of the same machine: the
+// guests go on. good is when its last good write began. It reports whether the lease was held and is not too old; if
+// not, the guests are killed. It is called before anything else.
+func (g *Guard) Resume(previous lease.Slot, good, now time.Duration) bool {
+	if previous.State != lease.Held || previous.Instance != g.slot.Instance || previous.Generation != g.slot.Generation ||
+		now-good >= g.times.SelfKill {
+		return false
+	}
+	g.good, g.opened = good, good
+	g.enter(Held, "the lease of the guard before this one is held")
+	g.rejoin = false
+	return true
+}
+
 // Phase is what the node does now, and why.
 func (g *Guard) Phase() (Phase, string) { return g.phase, g.why }
+
+// Generation is that of the own slot.
+func (g *Guard) Generation() uint64 { return g.slot.Generation }
 
 // Age is how old the lease is. It says nothing in Out and Killing.
 func (g *Guard) Age(now time.Duration) time.Duration { return now - max(g.good, g.acked()) }

@@ -200,6 +200,36 @@ func TestRestart(t *testing.T) {
 	n.is(Out)
 }
 
+// A guard that is back before the lease is too old goes on.
+func TestResume(t *testing.T) {
+	for name, test := range map[string]struct {
+		change func(own *lease.Slot)
+		age    time.Duration
+		want   Phase
+	}{
+		"in time":          {func(*lease.Slot) {}, 2 * second, Held},
+		"too late":         {func(*lease.Slot) {}, 3 * second, Killing},
+		"after a reboot":   {func(own *lease.Slot) { own.Instance = machine(7) }, second, Killing},
+		"in a surrender":   {func(own *lease.Slot) { own.State = lease.Moving }, second, Killing},
+		"it had none held": {func(own *lease.Slot) { own.State = lease.Surrendered }, second, Out},
+	} {
+		own := lease.Slot{Node: 1, Instance: machine(1), Generation: 6, Counter: 40, State: lease.Held}
+		test.change(&own)
+		n := &node{T: t, now: time.Hour}
+		n.Guard = New(own, machine(1), []lease.Claim{{From: 1, Target: 2}}, timing.Default, Policy{}, n.now)
+		resumed := n.Resume(own, n.now-test.age, n.now)
+		if phase, _ := n.Phase(); phase != test.want || resumed != (phase == Held) {
+			t.Errorf("%s: %v, resumed %v, want %v", name, phase, resumed, test.want)
+		}
+		if test.want == Held {
+			if s := n.renew(); s.Generation != 6 || s.Counter != 41 || s.State != lease.Held {
+				t.Errorf("%s: slot %+v", name, s)
+			}
+			n.is(Held)
+		}
+	}
+}
+
 // Two nodes that take their leases at the same time, each alone, see each other when they look again.
 func TestOpenAtTheSameTime(t *testing.T) {
 	n := newNode(t, 1, Policy{}, 2)

@@ -1,0 +1,142 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+	"github.com/sirupsen/logrus"
+
+	"github.com/vmferry/vmferry/hbplugin/guard/control"
+	"github.com/vmferry/vmferry/hbplugin/guard/device"
+	"github.com/vmferry/vmferry/hbplugin/guard/guardd"
+	"github.com/vmferry/vmferry/hbplugin/guard/host"
+	"github.com/vmferry/vmferry/hbplugin/guard/lease"
+	"github.com/vmferry/vmferry/hbplugin/guard/protocol"
+	"github.com/vmferry/vmferry/hbplugin/guard/reach"
+	"github.com/vmferry/vmferry/hbplugin/guard/second"
+	"github.com/vmferry/vmferry/hbplugin/guard/surrender"
+	"github.com/vmferry/vmferry/resource/command"
+	"github.com/vmferry/vmferry/resource/hostproc"
+	"github.com/vmferry/vmferry/resource/hostproc/local"
+	"github.com/vmferry/vmferry/resource/notes"
+)
+
+// watchEvery is how often the guests and their sockets are looked at.
+const watchEvery = 200 * time.Millisecond
+
+// killer ends the guests of the cluster on this node.
+func killer() *surrender.Killer {
+	store := notes.Open(notes.DefaultRunDir, notes.DefaultStateDir)
+	return &surrender.Killer{
+		List: host.Guests(store, local.List),
+		Kill: func(ctx context.Context, p hostproc.Process) error { return hostproc.Host{}.Kill(ctx, p, 0) },
+	}
+}
+
+// guard is the guard itself.
+func guard(ctx context.Context, o options, log *logrus.Logger) error {
+	prepare(log)
+	me, err := identify(ctx, o.config)
+	if err != nil {
+		return err
+	}
+	page, err := second.OpenPage(second.PagePath, second.Guard)
+	if errors.Is(err, second.ErrBusy) {
+		return misconfigured{errors.New("another vmferry-guard runs on this node")}
+	}
+	if err != nil {
+		return err
+	}
+	c := guardd.Config{
+		Header: me.header, ID: me.id, Instance: me.instance, Log: log,
+		Policy: protocol.Policy{Revoke: len(me.settings.Revoke) > 0, TrustExpiry: me.settings.TrustExpiry},
+		Open:   func() (guardd.Blocks, error) { return device.Open(me.settings.Device, true) },
+		Node:   me.node(ctx, page, log),
+	}
+	if page.Until() != 0 {
+		good, generation := page.Good()
+		c.Good, c.Previous = good, lease.Slot{Node: me.id, Instance: me.instance, Generation: generation, State: lease.Held}
+	}
+	if len(me.settings.Link) > 0 {
+		udp, err := guardd.NewUDP(me.links())
+		if err != nil {
+			return err
+		}
+		c.Link = udp
+	}
+	go keepSecond(ctx, log)
+	return serve(ctx, guardd.New(c), log)
+}
+
+// node is what the guard works with.
+func (me *identity) node(ctx context.Context, page *second.Page, log logrus.FieldLogger) guardd.Node {
+	k, pinger, run := killer(), reach.NewPinger(me.settings.Ping), command.Execute(os.Environ())
+	go k.Watch(ctx, watchEvery)
+	go func() {
+		if err := pinger.Run(ctx); err != nil {
+			log.WithError(err).Error("the ping list is not measured")
+		}
+	}()
+	var members atomic.Int64
+	n := guardd.Node{
+		Prove: func(ctx context.Context) error {
+			err := k.Prove(ctx)
+			if err == nil {
+				page.Released()
+			}
+			return err
+		},
+		Move: func(ctx context.Context, to string) error { return runMove(ctx, to) },
+		Members: func(ctx context.Context) ([]string, error) {
+			names, err := me.members(ctx)
+			members.Store(int64(len(names)))
+			return names, err
+		},
+		Rejoin: func(ctx context.Context) error {
+			return host.Rejoin(ctx, me.manager(), run, func() bool { return members.Load() > 1 })
+		},
+		Measure: func() protocol.Here {
+			return protocol.Here{Reached: pinger.Reached(), Guests: k.Known(), Members: int(members.Load())}
+		},
+		Leased: func(until time.Duration, generation uint64) {
+			page.Leased(until, until-me.header.Times.SelfKill, generation)
+		},
+	}
+	if program := host.Access(me.settings.Revoke); len(program) > 0 {
+		n.Revoke = func(ctx context.Context, node string, generation uint64) error {
+			return program.Run(ctx, run, node, generation)
+		}
+	}
+	if program := host.Access(me.settings.Admit); len(program) > 0 {
+		n.Admit = func(ctx context.Context, generation uint64) error {
+			return program.Run(ctx, run, me.name(), generation)
+		}
+	}
+	return n
+}
+
+// serve runs the daemon and its control socket.
+func serve(ctx context.Context, d *guardd.Daemon, log logrus.FieldLogger) error {
+	if err := os.Remove(control.Socket); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: control.Socket})
+	if err != nil {
+		return fmt.Errorf("listen for fence calls: %w", err)
+	}
+	if err := os.Chmod(control.Socket, 0o600); err != nil { // the directory is root's alone, too
+		return err
+	}
+	return d.Run(ctx, func() {
+		go control.Serve(ctx, listener, d.Answer)
+		if _, err := daemon.SdNotify(false, daemon.SdNotifyReady); err != nil {
+			log.WithError(err).Warn("tell systemd that the guard is ready")
+		}
+	})
+}

@@ -1,0 +1,152 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"time"
+
+	"github.com/vmferry/vmferry/hbplugin/config"
+	"github.com/vmferry/vmferry/hbplugin/guard/device"
+	"github.com/vmferry/vmferry/hbplugin/guard/host"
+	"github.com/vmferry/vmferry/hbplugin/guard/lease"
+	"github.com/vmferry/vmferry/hbplugin/guard/settings"
+	"github.com/vmferry/vmferry/hbplugin/inventory"
+	"github.com/vmferry/vmferry/hbplugin/managers"
+	"github.com/vmferry/vmferry/resource/elsewhere"
+)
+
+// readTime bounds the first read of the lease device.
+const readTime = 30 * time.Second
+
+// identity is which node of which cluster this is, and how it is set up.
+type identity struct {
+	settings settings.Settings
+	general  config.Config
+	header   lease.Header
+	id       int
+	instance lease.Instance
+}
+
+// identify reads the settings and the lease device.
+func identify(ctx context.Context, path string) (*identity, error) {
+	me := new(identity)
+	var err error
+	if me.settings, err = settings.Load(path); err != nil {
+		return nil, misconfigured{err}
+	}
+	if me.general, err = config.LoadKnown(config.Path); err != nil {
+		return nil, misconfigured{err}
+	}
+	if me.header, err = readHeader(ctx, me.settings.Device); err != nil {
+		return nil, err
+	}
+	node := me.settings.Node
+	if node == "" {
+		all := inventory.Managers(ctx, managers.Configured(me.general))
+		if node, err = inventory.NodeName(ctx, me.general.Node, all); err != nil {
+			return nil, err
+		}
+	}
+	if err := me.settings.Check(me.header, node); err != nil {
+		return nil, misconfigured{err}
+	}
+	me.id = me.header.ID(node)
+	me.instance, err = bootInstance()
+	return me, err
+}
+
+func (me *identity) name() string { return me.header.Nodes[me.id-1] }
+
+// readHeader reads the header of the lease device, in bounded time.
+func readHeader(ctx context.Context, path string) (lease.Header, error) {
+	type read struct {
+		header lease.Header
+		err    error
+	}
+	done := make(chan read, 1)
+	go func() {
+		d, err := device.Open(path, false)
+		if err != nil {
+			done <- read{err: err}
+			return
+		}
+		h, err := d.Header()
+		_ = d.Close()
+		done <- read{h, err}
+	}()
+	select {
+	case r := <-done:
+		if errors.Is(r.err, lease.ErrEmpty) || errors.Is(r.err, lease.ErrForeign) {
+			return r.header, misconfigured{fmt.Errorf("%s: %w: type vmferry guard init", path, r.err)}
+		}
+		if r.err != nil {
+			return r.header, fmt.Errorf("lease device %s: %w", path, r.err)
+		}
+		return r.header, nil
+	case <-time.After(readTime):
+		return lease.Header{}, fmt.Errorf("lease device %s: no answer within %s", path, readTime)
+	case <-ctx.Done():
+		return lease.Header{}, ctx.Err()
+	}
+}
+
+// bootInstance tells this machine in this boot from every other: two machines may have been cloned, but no two boots have
+// one boot_id.
+func bootInstance() (i lease.Instance, err error) {
+	machine, err := os.ReadFile("/etc/machine-id")
+	if err != nil {
+		return i, err
+	}
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return i, err
+	}
+	sum := sha256.Sum256(append(bytes.TrimSpace(machine), bytes.TrimSpace(boot)...))
+	copy(i[:], sum[:])
+	return i, nil
+}
+
+// links are where this node's guard listens, and where the others do.
+func (me *identity) links() (own netip.AddrPort, others map[int]netip.AddrPort) {
+	others = map[int]netip.AddrPort{}
+	for name, at := range me.settings.Link {
+		if id := me.header.ID(name); id != me.id {
+			others[id] = at
+		} else {
+			own = at
+		}
+	}
+	return own, others
+}
+
+// members are the nodes that the cluster manager sees, with this one.
+func (me *identity) members(ctx context.Context) ([]string, error) {
+	names := []string{me.name()}
+	var errs []error
+	for _, m := range managers.Configured(me.general) {
+		peers, err := m.Peers(ctx)
+		errs = append(errs, err)
+		for _, p := range peers {
+			if p.State == elsewhere.PeerUp {
+				names = append(names, p.Name)
+			}
+		}
+		if err == nil {
+			return names, nil
+		}
+	}
+	return names, errors.Join(errs...)
+}
+
+// manager is the cluster manager that is restarted after a surrender.
+func (me *identity) manager() host.Manager {
+	if me.general.Manager == config.Heartbeat {
+		return host.Heartbeat
+	}
+	return host.Pacemaker
+}

@@ -1,0 +1,63 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/vmferry/vmferry/hbplugin/config"
+	"github.com/vmferry/vmferry/hbplugin/guard/evacuate"
+	"github.com/vmferry/vmferry/hbplugin/inventory"
+	"github.com/vmferry/vmferry/hbplugin/managers"
+	"github.com/vmferry/vmferry/migrate"
+	"github.com/vmferry/vmferry/migrate/endpoint"
+	"github.com/vmferry/vmferry/migrate/libvirt/client"
+	"github.com/vmferry/vmferry/migrate/recorded"
+	"github.com/vmferry/vmferry/migrate/relay"
+	"github.com/vmferry/vmferry/resource/command"
+	"github.com/vmferry/vmferry/resource/hostproc/local"
+	"github.com/vmferry/vmferry/resource/notes"
+	"github.com/vmferry/vmferry/resource/param"
+)
+
+// runMove migrates the guests in a process of its own: libvirt's library and its connections stay out of the guard.
+func runMove(ctx context.Context, to string) error {
+	grace := command.How{Grace: time.Second, Merge: true, Max: 4096}
+	out, _, err := grace.Run(ctx, "/proc/self/exe", "--move", to)
+	if err != nil {
+		return fmt.Errorf("%w: %s", err, out)
+	}
+	return nil
+}
+
+// asMover is that process.
+func asMover(ctx context.Context, o options, log *logrus.Logger) error {
+	general, err := config.LoadKnown(config.Path)
+	if err != nil {
+		return err
+	}
+	noted, err := notes.GuestsIn(general.GuestsDir).All()
+	if err != nil {
+		return err
+	}
+	moves := recorded.Moves{StateDir: notes.DefaultStateDir, Log: log}
+	move := func(ctx context.Context, m param.Move) error {
+		deps := migrate.Deps{Open: client.Opener(func(c *client.Conn) endpoint.Host { return c })}
+		local.SetDeps(&deps, local.Of(m.SourceURI))
+		if m.Relay {
+			deps.Relay = func(guest, domainXML string) (migrate.Relay, error) { return relay.Open(guest, domainXML, log) }
+		}
+		_, err := moves.Move(ctx, m.Request, deps, m.Watch)
+		return err
+	}
+	var errs []error
+	for _, m := range inventory.Managers(ctx, managers.Configured(general)) {
+		claims, err := managers.Ask(ctx, m.Claims)
+		errs = append(errs, err, evacuate.All(ctx, claims, noted, o.move, command.Execute(os.Environ()), move))
+	}
+	return errors.Join(errs...)
+}

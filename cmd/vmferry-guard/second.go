@@ -1,0 +1,56 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	"golang.org/x/sys/unix"
+
+	"github.com/vmferry/vmferry/hbplugin/guard/guardd"
+	"github.com/vmferry/vmferry/hbplugin/guard/second"
+	"github.com/vmferry/vmferry/migrate/wait"
+)
+
+// asSecond is the second process.
+func asSecond(ctx context.Context, _ options, log *logrus.Logger) error {
+	prepare(log)
+	page, err := second.OpenPage(second.PagePath, second.Second)
+	if errors.Is(err, second.ErrBusy) {
+		return nil // there is one already
+	}
+	if err != nil {
+		return err
+	}
+	k := killer()
+	go k.Watch(ctx, watchEvery)
+	second.Watch(ctx, page, guardd.Now, k.Prove, log)
+	return nil
+}
+
+// keepSecond keeps a second process running, in a session of its own: what kills the guard's processes together must
+// name it too. It outlives the guard.
+func keepSecond(ctx context.Context, log logrus.FieldLogger) {
+	for ctx.Err() == nil {
+		cmd := exec.Command("/proc/self/exe", "--second")
+		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+		cmd.SysProcAttr = &unix.SysProcAttr{Setsid: true}
+		if err := cmd.Run(); err != nil {
+			log.WithError(err).Error("the guard's second process ended: it is started again")
+		}
+		_ = wait.For(ctx, time.Second) // one that another guard has left behind is still there
+	}
+}
+
+// prepare keeps this process from waiting for storage or for a processor when it has to kill.
+func prepare(log logrus.FieldLogger) {
+	if err := unix.Mlockall(unix.MCL_CURRENT | unix.MCL_FUTURE); err != nil {
+		log.WithError(err).Warn("cannot lock the memory: the guard may wait for swap; set LimitMEMLOCK=infinity in its unit")
+	}
+	if attr, err := unix.SchedGetAttr(0, 0); err == nil && attr.Policy != unix.SCHED_FIFO {
+		log.Warn("no real-time priority: a busy node may lose its lease; set CPUSchedulingPolicy=fifo in the unit")
+	}
+}

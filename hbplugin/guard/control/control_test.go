@@ -1,0 +1,93 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"net"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// serve answers at a socket of its own.
+func serve(t *testing.T, answer func(context.Context, Request) Reply) (socket string) {
+	t.Helper()
+	socket = filepath.Join(t.TempDir(), "guard.sock")
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: socket})
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() { Serve(ctx, l, answer); close(done) }()
+	t.Cleanup(func() { cancel(); <-done })
+	return socket
+}
+
+func call(t *testing.T, socket string, r Request) (Reply, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	return Call(ctx, socket, r)
+}
+
+func TestCall(t *testing.T) {
+	socket := serve(t, func(ctx context.Context, r Request) Reply {
+		until, ok := ctx.Deadline()
+		left := time.Until(until)
+		return Reply{OK: ok && left > 5*time.Second && left <= 10*time.Second, Why: string(r.Verb) + " " + r.Node,
+			Status: []byte(`{"a":1}`)}
+	})
+	reply, err := call(t, socket, Request{Verb: Fence, Node: "beta"})
+	if err != nil || !reply.OK || reply.Why != "fence beta" || string(reply.Status) != `{"a":1}` {
+		t.Errorf("%+v, %v", reply, err)
+	}
+}
+
+func TestNoGuard(t *testing.T) {
+	_, err := call(t, filepath.Join(t.TempDir(), "none.sock"), Request{Verb: Status})
+	if !errors.Is(err, ErrNoGuard) || !strings.Contains(err.Error(), "systemctl start vmferry-guard") {
+		t.Errorf("%v", err)
+	}
+	if _, err := Call(context.Background(), "", Request{}); err == nil {
+		t.Error("a call without a deadline")
+	}
+}
+
+// A caller that goes away ends the request.
+func TestCallerGone(t *testing.T) {
+	ended := make(chan struct{})
+	begun := make(chan struct{})
+	socket := serve(t, func(ctx context.Context, _ Request) Reply {
+		close(begun)
+		<-ctx.Done()
+		close(ended)
+		return Reply{}
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+	failed := make(chan error)
+	go func() { _, err := Call(ctx, socket, Request{Verb: Fence}); failed <- err }()
+	<-begun
+	cancel()
+	<-ended
+	if err := <-failed; !errors.Is(err, context.Canceled) {
+		t.Errorf("%v", err)
+	}
+}
+
+// What is no request gets no answer, and hurts nobody.
+func TestGarbage(t *testing.T) {
+	socket := serve(t, func(context.Context, Request) Reply { t.Error("it was asked"); return Reply{} })
+	for _, sent := range []string{"\n", "{\n", strings.Repeat("x", 2*maxLine)} {
+		conn, err := net.Dial("unix", socket)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = conn.Write([]byte(sent))
+		if n, err := conn.Read(make([]byte, 1)); err == nil {
+			t.Errorf("%.10q: %d bytes of answer", sent, n)
+		}
+		_ = conn.Close()
+	}
+}

@@ -1,0 +1,34 @@
+package control
+
+import "time"
+
+// StatusReport is what a guard says of its cluster.
+type StatusReport struct {
+	Schema  int          `json:"schema"` // 1
+	Cluster string       `json:"cluster"`
+	Node    string       `json:"node"` // this one
+	Phase   string       `json:"phase"`
+	Why     string       `json:"why"`
+	AgeMS   int64        `json:"lease_age_ms"` // 0 without a lease
+	Nodes   []NodeReport `json:"nodes"`
+}
+
+// NodeReport is one node, as its slot says.
+type NodeReport struct {
+	Name       string `json:"name"`
+	State      string `json:"state"` // held, moving or surrendered
+	Generation uint64 `json:"generation"`
+	Member     bool   `json:"member"` // the cluster manager sees it
+	Reached    int    `json:"reached"`
+	Guests     int    `json:"guests"`
+	SeenMS     int64  `json:"renewal_seen_ms"` // how long ago its last renewal was seen
+	Expired    bool   `json:"expired"`
+	Claim      string `json:"claim,omitempty"` // this node's claim against it
+	Claimed    string `json:"claimed,omitempty"`
+}
+
+// Held reports whether guests may run on the node.
+func (n NodeReport) Held() bool { return n.State != "surrendered" && !n.Expired }
+
+// MS is a time in whole milliseconds, as reports have it.
+func MS(d time.Duration) int64 { return d.Milliseconds() }

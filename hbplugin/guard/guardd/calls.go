@@ -1,0 +1,83 @@
+package guardd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/vmferry/vmferry/hbplugin/guard/protocol"
+	"github.com/vmferry/vmferry/migrate/wait"
+)
+
+// Fence waits for the proof that a node runs no guest, until the deadline of ctx, which must have one. Its error is
+// that there is none, and why.
+func (d *Daemon) Fence(ctx context.Context, node string) (evidence string, err error) {
+	id := d.Header.ID(node)
+	if id == 0 || id == d.ID {
+		return "", fmt.Errorf("node %q cannot be fenced from here: the lease device names %v", node, d.Header.Nodes)
+	}
+	until, ok := ctx.Deadline()
+	if !ok {
+		return "", errors.New("a fence call needs a deadline")
+	}
+	d.readMembers(ctx)
+	answer := make(chan protocol.Verdict, 1)
+	d.do(ctx, func(now time.Duration) {
+		if earlier := d.calls[id]; earlier != nil {
+			earlier <- protocol.Verdict{Target: id, Evidence: "a later call for the same node took its place"}
+		}
+		d.calls[id] = answer
+		d.guard.Fence(id, now, now+time.Until(until)-step)
+	})
+	select {
+	case v := <-answer:
+		if !v.Fenced {
+			return "", fmt.Errorf("node %s is not fenced: %s", node, v.Evidence)
+		}
+		return v.Evidence, nil
+	case <-ctx.Done():
+		return "", fmt.Errorf("node %s is not fenced: %w", node, ctx.Err())
+	}
+}
+
+// OpenLease takes the lease, in a new generation, and returns once guests may run. It waits for what it can wait for,
+// until ctx ends: the error then is what was missing.
+func (d *Daemon) OpenLease(ctx context.Context) error {
+	problem := errors.New("the guard does not answer")
+	for {
+		asked := d.ask(ctx, func(now time.Duration) {
+			if problem = d.guard.Open(now); problem == nil {
+				problem = d.mayRun()
+			}
+		})
+		if asked && problem == nil {
+			return nil
+		}
+		if wait.For(ctx, step) != nil {
+			return problem
+		}
+	}
+}
+
+// MayRun reports whether guests may run and be started here; its error says why not.
+func (d *Daemon) MayRun(ctx context.Context) error {
+	problem := errors.New("the guard does not answer")
+	d.ask(ctx, func(time.Duration) { problem = d.mayRun() })
+	return problem
+}
+
+// Surrender gives the lease back, for the orderly end of the node: guests that still run are killed. It returns once
+// the surrender is on the device, or with the error of ctx.
+func (d *Daemon) Surrender(ctx context.Context) error {
+	for {
+		var phase protocol.Phase
+		var why string
+		if d.ask(ctx, func(time.Duration) { d.guard.Close(); phase, why = d.guard.Phase() }) && phase == protocol.Out {
+			return nil
+		}
+		if wait.For(ctx, step) != nil {
+			return fmt.Errorf("the surrender is not on the lease device yet: %s", why)
+		}
+	}
+}

@@ -1,0 +1,331 @@
+package guardd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	"golang.org/x/sys/unix"
+
+	"github.com/vmferry/vmferry/hbplugin/guard/lease"
+	"github.com/vmferry/vmferry/hbplugin/guard/protocol"
+	"github.com/vmferry/vmferry/migrate/wait"
+)
+
+// Blocks are the lease device, as one worker has it. Its calls can hang without end.
+type Blocks interface {
+	// Slot reads the slot of a node.
+	Slot(node int) (lease.Slot, error)
+	// WriteSlot writes this node's own slot.
+	WriteSlot(lease.Slot) error
+	// Claim reads the claim of one node against another.
+	Claim(from, target int) (lease.Claim, error)
+	// WriteClaim writes a claim of this node.
+	WriteClaim(lease.Claim) error
+	// Close gives the device back.
+	Close() error
+}
+
+// Node is what the guard works with on its node. Each function is called by one goroutine at a time.
+type Node struct {
+	// Prove kills every guest and returns nil when nothing of one can write any more. It touches no storage.
+	Prove func(ctx context.Context) error
+	// Move moves the guests to another node, as many as it can until ctx ends.
+	Move func(ctx context.Context, to string) error
+	// Revoke ends the access of a node to the disks and returns nil with the proof; nil: there is no such driver.
+	Revoke func(ctx context.Context, node string, generation uint64) error
+	// Admit opens this node's own access to the disks, for a generation, before a guest may run; nil: it is never closed.
+	Admit func(ctx context.Context, generation uint64) error
+	// Measure is what a claim freezes.
+	Measure func() protocol.Here
+	// Members are the names of the nodes that the cluster manager sees.
+	Members func(ctx context.Context) ([]string, error)
+	// Rejoin restarts the cluster manager's daemons.
+	Rejoin func(ctx context.Context) error
+	// Feed feeds the hardware watchdog; nil: there is none.
+	Feed func() error
+	// Leased takes until when guests may run without a further word of this guard, and in which generation, for the
+	// process that kills them when it is silent, and for the guard after this one.
+	Leased func(until time.Duration, generation uint64)
+}
+
+// Config is the guard of one node.
+type Config struct {
+	Header   lease.Header
+	ID       int
+	Instance lease.Instance
+	Policy   protocol.Policy
+	Open     func() (Blocks, error) // opens the device once more
+	Node     Node
+	Link     Link // nil: there is no renewal over the link
+	Log      logrus.FieldLogger
+	Now      func() time.Duration // a clock that goes on while the machine is suspended; nil: [Now]
+
+	Previous lease.Slot    // of the guard before this one, where it ended without giving the lease back
+	Good     time.Duration // when its last good renewal began
+}
+
+// Now is CLOCK_BOOTTIME: it goes on while the machine is suspended.
+func Now() time.Duration {
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &now); err != nil {
+		panic(fmt.Sprintf("CLOCK_BOOTTIME: %v", err)) // Linux has had it since 2.6.39
+	}
+	return time.Duration(now.Nano())
+}
+
+// Daemon is a running guard. Its methods may be called from any goroutine once Run has begun.
+type Daemon struct {
+	Config
+	guard  *protocol.Guard
+	events chan func(now time.Duration)
+	orders protocol.Orders // the last ones; the loop's alone
+	calls  map[int]chan protocol.Verdict
+
+	claims chan []lease.Claim
+	kill   chan protocol.Phase // the latest alone
+	move   chan move
+	revoke chan protocol.Revocation
+	rejoin chan struct{}
+	links  *linked
+	fed    time.Duration
+	phase  protocol.Phase // at the last step
+
+	admit    chan uint64
+	admitted uint64 // the generation for which the access is open; the loop's alone
+}
+
+type move struct {
+	to    string
+	until time.Duration
+}
+
+// New is a guard that has not begun.
+func New(c Config) *Daemon {
+	if c.Now == nil {
+		c.Now = Now
+	}
+	d := &Daemon{
+		Config: c, events: make(chan func(time.Duration), 64), calls: map[int]chan protocol.Verdict{},
+		claims: make(chan []lease.Claim, 1), kill: make(chan protocol.Phase, 1),
+		move: make(chan move, 1), revoke: make(chan protocol.Revocation, lease.MaxNodes), rejoin: make(chan struct{}, 1),
+		admit: make(chan uint64, 1),
+	}
+	d.links = d.newLinked()
+	return d
+}
+
+// others are the numbers of the other nodes.
+func (d *Daemon) others() []int {
+	var ids []int
+	for i := range d.Header.Nodes {
+		if i+1 != d.ID {
+			ids = append(ids, i+1)
+		}
+	}
+	return ids
+}
+
+func (d *Daemon) name(id int) string { return d.Header.Nodes[id-1] }
+
+// Run guards the node until ctx ends, and leaves the lease as it is: the next guard resumes it, and the second process
+// kills the guests where none does. It returns an error where the device cannot be read at the start, within ctx.
+func (d *Daemon) Run(ctx context.Context, ready func()) error {
+	if err := d.begin(ctx); err != nil {
+		return err
+	}
+	for _, worker := range []func(context.Context){d.renewer, d.reader, d.claimer, d.killer, d.mover, d.revoker, d.rejoiner,
+		d.admitter, d.members} {
+		go worker(ctx)
+	}
+	if d.Link != nil {
+		go d.linkSender(ctx)
+		go d.linkReceiver(ctx)
+	}
+	ready()
+	d.loop(ctx)
+	return nil
+}
+
+// begin reads the own slot and claims, and makes the protocol's state.
+func (d *Daemon) begin(ctx context.Context) error {
+	type read struct {
+		own    lease.Slot
+		claims []lease.Claim
+		err    error
+	}
+	done := make(chan read, 1)
+	go func() {
+		var r read
+		r.own, r.claims, r.err = d.readOwn()
+		done <- r
+	}()
+	select {
+	case r := <-done:
+		if r.err != nil {
+			return r.err
+		}
+		now := d.Now()
+		d.guard = protocol.New(r.own, d.Instance, r.claims, d.Header.Times, d.Policy, now)
+		if d.guard.Resume(d.Previous, d.Good, now) {
+			d.Log.Info("the lease of the guard before this one is resumed")
+		}
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("read the lease device: %w", ctx.Err())
+	}
+}
+
+func (d *Daemon) readOwn() (own lease.Slot, claims []lease.Claim, err error) {
+	device, err := d.Open()
+	if err != nil {
+		return own, nil, err
+	}
+	defer device.Close()
+	if own, err = device.Slot(d.ID); err != nil {
+		return own, nil, fmt.Errorf("the slot of node %s: %w", d.name(d.ID), err)
+	}
+	for _, id := range d.others() {
+		c, err := device.Claim(d.ID, id)
+		if err != nil {
+			return own, nil, fmt.Errorf("the claim against node %s: %w", d.name(id), err)
+		}
+		claims = append(claims, c)
+	}
+	return own, claims, nil
+}
+
+// step is how often the loop looks at the clock.
+const step = 20 * time.Millisecond
+
+func (d *Daemon) loop(ctx context.Context) {
+	ticker := time.NewTicker(step)
+	defer ticker.Stop()
+	for {
+		select {
+		case event := <-d.events:
+			event(d.Now())
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
+		d.step(d.Now())
+	}
+}
+
+// step has the protocol decide, and hands out the orders. Nothing here waits.
+func (d *Daemon) step(now time.Duration) {
+	d.guard.Measured(d.Node.Measure())
+	d.orders = d.guard.Step(now)
+	o := d.orders
+	d.report()
+	d.lease(now)
+	phase, _ := d.guard.Phase()
+	latest(d.kill, phase)
+	if len(o.Claims) > 0 {
+		latest(d.claims, slices.Clone(o.Claims))
+	}
+	if o.MoveTo != 0 {
+		latest(d.move, move{d.name(o.MoveTo), o.Until})
+	}
+	for _, r := range o.Revoke {
+		select {
+		case d.revoke <- r:
+		default: // under way
+		}
+	}
+	if o.Rejoin {
+		latest(d.rejoin, struct{}{})
+	}
+	for _, v := range o.Verdicts {
+		d.Log.WithFields(logrus.Fields{"node": d.name(v.Target), "fenced": v.Fenced}).Warn("fence call: " + v.Evidence)
+		if answer := d.calls[v.Target]; answer != nil {
+			answer <- v
+			delete(d.calls, v.Target)
+		}
+	}
+}
+
+// lease tells the second process until when guests may run, and feeds the watchdog.
+func (d *Daemon) lease(now time.Duration) {
+	if phase, _ := d.guard.Phase(); phase == protocol.Held || phase == protocol.Moving {
+		d.Node.Leased(now-d.guard.Age(now)+d.Header.Times.SelfKill, d.guard.Generation())
+	}
+	if d.Node.Feed == nil || !d.orders.Watchdog || now-d.fed < time.Second {
+		return
+	}
+	d.fed = now
+	if err := d.Node.Feed(); err != nil {
+		d.Log.WithError(err).Error("feed the watchdog")
+	}
+}
+
+// report logs a change of phase.
+func (d *Daemon) report() {
+	phase, why := d.guard.Phase()
+	if phase == d.phase {
+		return
+	}
+	d.phase = phase
+	d.Log.WithField("phase", phase.String()).Warn(why)
+	if phase == protocol.Held {
+		latest(d.admit, d.guard.Generation())
+	}
+}
+
+// mayRun says why guests may not run and be started here, or nil.
+func (d *Daemon) mayRun() error {
+	_, why := d.guard.Phase()
+	switch {
+	case !d.orders.Run:
+		return fmt.Errorf("this node does not hold its lease: %s", why)
+	case d.Node.Admit != nil && d.admitted != d.guard.Generation():
+		return errors.New("this node's access to the disks is not open yet")
+	}
+	return nil
+}
+
+// latest puts v in place of what the channel holds, whose capacity is 1.
+func latest[T any](c chan T, v T) {
+	for {
+		select {
+		case c <- v:
+			return
+		default:
+		}
+		select {
+		case <-c:
+		default:
+		}
+	}
+}
+
+// do has the loop call f, in time.
+func (d *Daemon) do(ctx context.Context, f func(now time.Duration)) {
+	select {
+	case d.events <- f:
+	case <-ctx.Done():
+	}
+}
+
+// ask is do, and waits until f was called. It reports whether it was.
+func (d *Daemon) ask(ctx context.Context, f func(now time.Duration)) bool {
+	done := make(chan struct{})
+	d.do(ctx, func(now time.Duration) { f(now); close(done) })
+	select {
+	case <-done:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// every calls f again and again until ctx ends.
+func every(ctx context.Context, d time.Duration, f func()) {
+	for ; ctx.Err() == nil; _ = wait.For(ctx, d) {
+		f()
+	}
+}

@@ -1,0 +1,433 @@
+package guardd
+
+import (
+	"context"
+	"errors"
+	"io"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/vmferry/vmferry/hbplugin/guard/lease"
+	"github.com/vmferry/vmferry/hbplugin/guard/protocol"
+	"github.com/vmferry/vmferry/hbplugin/guard/timing"
+)
+
+// disk is the shared device.
+type disk struct {
+	mu     sync.Mutex
+	slots  map[int]lease.Slot
+	claims map[[2]int]lease.Claim
+	hangs  map[int]chan struct{} // the nodes whose writes and reads wait, and until when
+}
+
+// view is the disk as one node sees it.
+type view struct {
+	*disk
+	node int
+}
+
+func (v view) wait() {
+	v.mu.Lock()
+	hang := v.hangs[v.node]
+	v.mu.Unlock()
+	if hang != nil {
+		<-hang
+	}
+}
+
+func (v view) Slot(node int) (lease.Slot, error) {
+	v.wait()
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	s := v.slots[node]
+	s.Node = node
+	return s, nil
+}
+
+func (v view) WriteSlot(s lease.Slot) error {
+	v.wait()
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.slots[s.Node] = s
+	return nil
+}
+
+func (v view) Claim(from, target int) (lease.Claim, error) {
+	v.wait()
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	c := v.claims[[2]int{from, target}]
+	c.From, c.Target = from, target
+	return c, nil
+}
+
+func (v view) WriteClaim(c lease.Claim) error {
+	v.wait()
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.claims[[2]int{c.From, c.Target}] = c
+	return nil
+}
+
+func (v view) Close() error { return nil }
+
+// world is two nodes.
+type world struct {
+	*testing.T
+	disk  *disk
+	begun time.Time
+	nodes [3]*node
+	mu    sync.Mutex
+	cut   bool // the link, and the cluster's communication
+}
+
+// node is one of them, with what was done there.
+type node struct {
+	*world
+	*Daemon
+	id     int
+	end    context.CancelFunc
+	guests int
+	killed time.Duration // when Prove was called first
+	moved  string
+	joined int // how often the manager was restarted
+	closed []string
+	until  time.Duration
+	inbox  chan []byte
+}
+
+func newWorld(t *testing.T) *world {
+	return &world{T: t, begun: time.Now(), disk: &disk{slots: map[int]lease.Slot{}, claims: map[[2]int]lease.Claim{},
+		hangs: map[int]chan struct{}{}}}
+}
+
+func (w *world) now() time.Duration { return time.Hour + time.Since(w.begun) }
+
+func (w *world) isCut() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.cut
+}
+
+func (w *world) cutLink(cut bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.cut = cut
+}
+
+// start begins the guard of a node; change may change its configuration.
+func (w *world) start(id int, change func(*Config)) *node {
+	w.Helper()
+	n := &node{world: w, id: id, inbox: make(chan []byte, 16)}
+	log := logrus.New()
+	log.SetOutput(io.Discard)
+	c := Config{
+		Header: lease.Header{Cluster: "plant", Times: timing.Default, Nodes: []string{"alpha", "beta"}},
+		ID:     id, Instance: lease.Instance{byte(id)}, Log: log, Now: w.now, Link: n,
+		Open: func() (Blocks, error) { return view{w.disk, id}, nil },
+		Node: Node{
+			Prove: n.prove, Move: n.move, Measure: n.measure, Members: n.members, Leased: func(d time.Duration, _ uint64) { n.until = d },
+			Rejoin: func(context.Context) error { w.mu.Lock(); n.joined++; w.mu.Unlock(); return nil },
+		},
+	}
+	if change != nil {
+		change(&c)
+	}
+	n.Daemon = New(c)
+	w.nodes[id] = n
+	ctx, cancel := context.WithCancel(w.Context())
+	n.end = cancel
+	ready := make(chan struct{})
+	go func() {
+		if err := n.Run(ctx, func() { close(ready) }); err != nil {
+			w.Errorf("node %d: %v", id, err)
+		}
+	}()
+	<-ready
+	return n
+}
+
+func (n *node) prove(context.Context) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.killed == 0 && n.guests > 0 {
+		n.killed = n.now()
+	}
+	n.guests = 0
+	return nil
+}
+
+func (n *node) move(_ context.Context, to string) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.moved, n.guests = to, 0
+	return nil
+}
+
+func (n *node) measure() protocol.Here {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return protocol.Here{Guests: n.guests, Members: 1}
+}
+
+func (n *node) members(context.Context) ([]string, error) {
+	if n.isCut() {
+		return []string{n.name(n.id)}, nil
+	}
+	return []string{"alpha", "beta"}, nil
+}
+
+func (n *node) Send(to int, datagram []byte) error {
+	if other := n.nodes[to]; other != nil && !n.isCut() {
+		select {
+		case other.inbox <- datagram:
+		default:
+		}
+	}
+	return nil
+}
+
+func (n *node) Receive(ctx context.Context, buffer []byte) (int, error) {
+	select {
+	case b := <-n.inbox:
+		return copy(buffer, b), nil
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
+}
+
+// open takes the lease, which has to succeed, and starts that many guests.
+func (n *node) open(guests int) {
+	n.Helper()
+	ctx, cancel := context.WithTimeout(n.Context(), 10*time.Second)
+	defer cancel()
+	if err := n.OpenLease(ctx); err != nil {
+		n.Fatalf("node %d: %v", n.id, err)
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.guests = guests
+}
+
+func (n *node) mayRun() bool {
+	ctx, cancel := context.WithTimeout(n.Context(), time.Second)
+	defer cancel()
+	return n.MayRun(ctx) == nil
+}
+
+// fence is a fence call of at most a minute.
+func (n *node) fence(other string) (string, error) {
+	ctx, cancel := context.WithTimeout(n.Context(), time.Minute)
+	defer cancel()
+	return n.Fence(ctx, other)
+}
+
+func TestLife(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		a := w.start(1, nil)
+		if a.mayRun() {
+			t.Error("guests may run before the lease is taken")
+		}
+		a.open(1)
+		if !a.mayRun() {
+			t.Error("guests may not run though the lease is held")
+		}
+		time.Sleep(time.Minute)
+		if !a.mayRun() || w.now() >= a.until {
+			t.Errorf("after a minute: guests may run until %s, now is %s", a.until, w.now())
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		if err := a.Surrender(ctx); err != nil {
+			t.Error(err)
+		}
+		if s := w.disk.slots[1]; s.State != lease.Surrendered || s.Generation != 1 {
+			t.Errorf("slot %+v", s)
+		}
+		a.end()
+	})
+}
+
+// The link is cut: the node with fewer guests moves them to the other, surrenders, and restarts its manager.
+func TestSplit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		a, b := w.start(1, nil), w.start(2, nil)
+		a.open(1)
+		b.open(3)
+		time.Sleep(2 * time.Second)
+		w.cutLink(true)
+		begun := time.Now()
+		lost := make(chan error)
+		go func() { _, err := a.fence("beta"); lost <- err }()
+		evidence, err := b.fence("alpha")
+		if err != nil || !strings.Contains(evidence, "has surrendered generation 1") {
+			t.Errorf("the winner: %q, %v", evidence, err)
+		}
+		if took := time.Since(begun); took > 2*time.Second {
+			t.Errorf("it took %s", took)
+		}
+		if err := <-lost; err == nil || !strings.Contains(err.Error(), "does not hold its lease") {
+			t.Errorf("the loser: %v", err)
+		}
+		time.Sleep(time.Second)
+		if a.moved != "beta" || b.moved != "" || a.joined != 1 || b.joined != 0 || a.mayRun() || !b.mayRun() {
+			t.Errorf("moved %q and %q, rejoined %d and %d", a.moved, b.moved, a.joined, b.joined)
+		}
+		w.cutLink(false)
+		time.Sleep(time.Second)
+		a.open(1)
+		a.end()
+		b.end()
+	})
+}
+
+// The storage of one node hangs. The link renews its lease; when that is cut as well its guests are killed in time.
+func TestStorageHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		a, b := w.start(1, nil), w.start(2, nil)
+		a.open(1)
+		b.open(3)
+		time.Sleep(2 * time.Second)
+		hang := make(chan struct{})
+		w.disk.mu.Lock()
+		w.disk.hangs[1] = hang
+		w.disk.mu.Unlock()
+		time.Sleep(30 * time.Second)
+		if !a.mayRun() || a.killed != 0 {
+			t.Error("the link does not renew the lease")
+		}
+		w.cutLink(true)
+		cut := w.now()
+		time.Sleep(10 * time.Second)
+		if late := a.killed - cut; a.killed == 0 || late > timing.Default.SelfKill+2*step {
+			t.Errorf("the guests were killed %s after the cut", late)
+		}
+		if b.killed != 0 {
+			t.Error("the node that is well killed its guests")
+		}
+		close(hang)
+		a.end()
+		b.end()
+	})
+}
+
+// A node dies: its lease expires, and its access is revoked.
+func TestCrash(t *testing.T) {
+	for name, test := range map[string]struct {
+		policy protocol.Policy
+		revoke error
+		want   string
+		fenced bool
+	}{
+		"revoked":           {protocol.Policy{Revoke: true}, nil, "its access to the disks is revoked", true},
+		"not to be revoked": {protocol.Policy{Revoke: true}, errors.New("no route to the storage"), "nothing proves", false},
+		"trusted":           {protocol.Policy{TrustExpiry: true}, nil, "trust-expiry is set", true},
+		"no proof":          {protocol.Policy{}, nil, "nothing proves", false},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t)
+			var revoked []string
+			a := w.start(1, func(c *Config) {
+				c.Policy = test.policy
+				c.Node.Revoke = func(_ context.Context, node string, generation uint64) error {
+					revoked = append(revoked, node)
+					return test.revoke
+				}
+			})
+			b := w.start(2, nil)
+			a.open(1)
+			b.open(3)
+			time.Sleep(2 * time.Second)
+			b.end()
+			w.cutLink(true)
+			begun := time.Now()
+			evidence, err := a.fence("beta")
+			took := time.Since(begun)
+			if text := evidence + errorText(err); !strings.Contains(text, test.want) || (err == nil) != test.fenced {
+				t.Errorf("%s: %q", name, text)
+			}
+			if test.fenced && took > timing.Default.Expiry(0)+time.Second {
+				t.Errorf("%s: it took %s", name, took)
+			}
+			if (len(revoked) > 0) != test.policy.Revoke {
+				t.Errorf("%s: revoked %v", name, revoked)
+			}
+			a.end()
+		})
+	}
+}
+
+func errorText(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
+
+// A guard that is killed and comes back in time resumes its lease, and no guest is killed.
+func TestResume(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		a, b := w.start(1, nil), w.start(2, nil)
+		a.open(1)
+		b.open(3)
+		time.Sleep(2 * time.Second)
+		a.end()
+		good := a.until - timing.Default.SelfKill
+		time.Sleep(time.Second)
+		again := w.start(1, func(c *Config) { c.Previous, c.Good = w.disk.slots[1], good })
+		time.Sleep(5 * time.Second)
+		if !again.mayRun() || again.killed != 0 {
+			t.Error("the lease is not resumed")
+		}
+		again.end()
+		b.end()
+	})
+}
+
+// Guests may run once the access to the disks is open, and not before.
+func TestAdmit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		fails, admitted := 3, uint64(0)
+		a := w.start(1, func(c *Config) {
+			c.Node.Admit = func(_ context.Context, generation uint64) error {
+				if fails--; fails >= 0 {
+					return errors.New("no route to the storage")
+				}
+				admitted = generation
+				return nil
+			}
+		})
+		begun := time.Now()
+		a.open(1)
+		if admitted != 1 || !a.mayRun() || time.Since(begun) < 3*time.Second {
+			t.Errorf("admitted in generation %d after %s", admitted, time.Since(begun))
+		}
+		a.end()
+	})
+}
+
+func TestFenceRefuses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		a := w.start(1, nil)
+		for _, node := range []string{"gamma", "alpha", ""} {
+			if _, err := a.fence(node); err == nil || !strings.Contains(err.Error(), "cannot be fenced from here") {
+				t.Errorf("%q: %v", node, err)
+			}
+		}
+		if _, err := a.Fence(t.Context(), "beta"); err == nil {
+			t.Error("a fence call without a deadline")
+		}
+		a.end()
+	})
+}

@@ -1,0 +1,85 @@
+package guardd
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"time"
+
+	"github.com/vmferry/vmferry/hbplugin/guard/link"
+	"github.com/vmferry/vmferry/hbplugin/guard/protocol"
+)
+
+// Link carries datagrams between the guards.
+type Link interface {
+	// Send sends to a node, and does not wait.
+	Send(to int, datagram []byte) error
+	// Receive waits for the next datagram, of whomever. It returns an error once ctx has ended.
+	Receive(ctx context.Context, buffer []byte) (int, error)
+}
+
+// linked is the state of the renewals over the link; the loop's alone.
+type linked struct {
+	run      uint64
+	sequence uint64
+	sent     map[int]*link.Sent
+	received map[int]*link.Received
+}
+
+func (d *Daemon) newLinked() *linked {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // never fails, see crypto/rand
+	l := &linked{run: binary.NativeEndian.Uint64(b[:]), sent: map[int]*link.Sent{}, received: map[int]*link.Received{}}
+	for _, id := range d.others() {
+		l.sent[id], l.received[id] = new(link.Sent), new(link.Received)
+	}
+	return l
+}
+
+func (d *Daemon) key() []byte { return d.Header.Identity[:] }
+
+// linkSender sends a renewal to every other node, as often as the slot is written.
+func (d *Daemon) linkSender(ctx context.Context) {
+	every(ctx, d.Header.Times.Renew, func() {
+		d.do(ctx, func(now time.Duration) {
+			if phase, _ := d.guard.Phase(); phase != protocol.Held && phase != protocol.Moving {
+				return
+			}
+			d.links.sequence++
+			for _, id := range d.others() {
+				m := link.Message{Kind: link.Renewal, From: d.ID, To: id, Generation: d.guard.Generation(),
+					Sequence: d.links.sequence, Run: d.links.run}
+				d.links.sent[id].Add(m.Sequence, now, d.Header.Times.SelfKill)
+				_ = d.Link.Send(id, m.Seal(d.key())) // what does not arrive is not acknowledged
+			}
+		})
+	})
+}
+
+// linkReceiver takes renewals and acknowledgements.
+func (d *Daemon) linkReceiver(ctx context.Context) {
+	buffer := make([]byte, 2*link.Size)
+	for ctx.Err() == nil {
+		n, err := d.Link.Receive(ctx, buffer)
+		if err != nil {
+			continue
+		}
+		if m, err := link.Unseal(d.key(), buffer[:n]); err == nil && m.To == d.ID {
+			d.do(ctx, func(now time.Duration) { d.take(m, now) })
+		}
+	}
+}
+
+// take is one message of another node.
+func (d *Daemon) take(m link.Message, now time.Duration) {
+	switch {
+	case d.links.sent[m.From] == nil:
+	case m.Kind == link.Ack && m.Run == d.links.run:
+		if begun, ok := d.links.sent[m.From].Acknowledged(m.Sequence); ok {
+			d.guard.LinkAck(m.From, m.Generation, begun)
+		}
+	case m.Kind == link.Renewal && d.links.received[m.From].Fresh(m) && d.guard.LinkRenewal(m.From, m.Generation, now):
+		m.Kind, m.From, m.To = link.Ack, m.To, m.From
+		_ = d.Link.Send(m.To, m.Seal(d.key()))
+	}
+}

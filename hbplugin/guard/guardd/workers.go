@@ -1,0 +1,222 @@
+package guardd
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/vmferry/vmferry/hbplugin/guard/lease"
+	"github.com/vmferry/vmferry/hbplugin/guard/protocol"
+	"github.com/vmferry/vmferry/migrate/wait"
+)
+
+// opened opens the device again and again until that succeeds or ctx ends.
+func (d *Daemon) opened(ctx context.Context) Blocks {
+	for {
+		device, err := d.Open()
+		if err == nil {
+			return device
+		}
+		d.Log.WithError(err).Error("open the lease device")
+		if wait.For(ctx, d.Header.Times.Renew) != nil {
+			return nil
+		}
+	}
+}
+
+// renewer writes the own slot, one write at a time.
+func (d *Daemon) renewer(ctx context.Context) {
+	device := d.opened(ctx)
+	every(ctx, d.Header.Times.Renew, func() {
+		var slot lease.Slot
+		var due bool
+		var begun time.Duration
+		if !d.ask(ctx, func(now time.Duration) { begun = now; slot, due = d.guard.Renewal(now) }) || !due {
+			return
+		}
+		if err := device.WriteSlot(slot); err != nil {
+			d.Log.WithError(err).Error("renew the lease")
+			return
+		}
+		d.do(ctx, func(now time.Duration) { d.guard.Renewed(slot, begun, now) })
+	})
+}
+
+// reader reads every slot, and the claims against this node.
+func (d *Daemon) reader(ctx context.Context) {
+	device := d.opened(ctx)
+	every(ctx, d.Header.Times.Poll, func() {
+		if own, err := device.Slot(d.ID); err == nil {
+			d.do(ctx, func(now time.Duration) { d.guard.OwnSlot(own, now) })
+		}
+		for _, id := range d.others() {
+			begun := d.Now()
+			if slot, err := device.Slot(id); err == nil {
+				d.do(ctx, func(now time.Duration) { d.guard.Slot(slot, begun, now) })
+			}
+			if claim, err := device.Claim(id, d.ID); err == nil {
+				d.do(ctx, func(time.Duration) { d.guard.Claim(claim) })
+			}
+		}
+	})
+}
+
+// claimer writes the own claims that the loop has handed out last.
+func (d *Daemon) claimer(ctx context.Context) {
+	device := d.opened(ctx)
+	for {
+		select {
+		case claims := <-d.claims:
+			for _, c := range claims {
+				if err := device.WriteClaim(c); err != nil {
+					d.Log.WithError(err).WithField("node", d.name(c.Target)).Error("write the claim")
+					continue
+				}
+				d.do(ctx, func(time.Duration) { d.guard.ClaimWritten(c) })
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// outEvery is how often a node without a lease looks for guests, which nobody may start there.
+const outEvery = time.Second
+
+// killer kills for as long as that is ordered.
+func (d *Daemon) killer(ctx context.Context) {
+	phase := protocol.Held
+	every(ctx, step, func() {
+		select {
+		case phase = <-d.kill:
+		case <-ctx.Done():
+			return
+		}
+		switch phase {
+		case protocol.Killing:
+			if d.prove(ctx) {
+				d.do(ctx, func(time.Duration) { d.guard.Emptied() })
+			}
+		case protocol.Out:
+			d.prove(ctx)
+			_ = wait.For(ctx, outEvery)
+		}
+	})
+}
+
+// prove reports whether all guests are proven gone. It bounds one try, so that each failure is reported.
+func (d *Daemon) prove(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, 10*d.Header.Times.Kill)
+	defer cancel()
+	err := d.Node.Prove(ctx)
+	if err != nil {
+		d.Log.WithError(err).Error("kill the guests")
+	}
+	return err == nil
+}
+
+// mover moves the guests to the node whose claim has won.
+func (d *Daemon) mover(ctx context.Context) {
+	for {
+		select {
+		case m := <-d.move:
+			if left := m.until - d.Now(); left > 0 {
+				bounded, cancel := context.WithTimeout(ctx, left)
+				if err := d.Node.Move(bounded, m.to); err != nil {
+					d.Log.WithError(err).WithField("peer", m.to).Warn("migrate the guests before the surrender")
+				}
+				cancel()
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// revoker revokes the access of nodes whose lease has expired.
+func (d *Daemon) revoker(ctx context.Context) {
+	for {
+		select {
+		case r := <-d.revoke:
+			bounded, cancel := context.WithTimeout(ctx, d.Header.Times.Revoke)
+			err := d.Node.Revoke(bounded, d.name(r.Node), r.Generation)
+			cancel()
+			if err != nil {
+				d.Log.WithError(err).WithField("node", d.name(r.Node)).Error("revoke the access to the disks")
+				continue
+			}
+			d.do(ctx, func(time.Duration) { d.guard.Revoked(r.Node, r.Generation) })
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// rejoiner restarts the cluster manager after a surrender.
+func (d *Daemon) rejoiner(ctx context.Context) {
+	for {
+		select {
+		case <-d.rejoin:
+			if err := d.Node.Rejoin(ctx); err != nil {
+				d.Log.WithError(err).Error("restart the cluster manager after the surrender")
+				continue
+			}
+			d.do(ctx, func(time.Duration) { d.guard.Rejoined() })
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// admitter opens this node's access to the disks for each generation that is held.
+func (d *Daemon) admitter(ctx context.Context) {
+	for {
+		select {
+		case generation := <-d.admit:
+			if d.Node.Admit == nil {
+				continue
+			}
+			bounded, cancel := context.WithTimeout(ctx, 10*d.Header.Times.Revoke)
+			err := d.Node.Admit(bounded, generation)
+			cancel()
+			if err == nil {
+				d.do(ctx, func(time.Duration) { d.admitted = generation })
+				continue
+			}
+			d.Log.WithError(err).Error("open this node's access to the disks")
+			if wait.For(ctx, time.Second) == nil {
+				d.do(ctx, func(time.Duration) {
+					if d.phase == protocol.Held && d.guard.Generation() == generation {
+						latest(d.admit, generation)
+					}
+				})
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// membersEvery is how often the cluster manager is asked for its members.
+const membersEvery = 500 * time.Millisecond
+
+// members keeps what the cluster manager says. A manager that does not answer has no members: no guard calls a node
+// back that it does not see.
+func (d *Daemon) members(ctx context.Context) {
+	every(ctx, membersEvery, func() { d.readMembers(ctx) })
+}
+
+func (d *Daemon) readMembers(ctx context.Context) {
+	bounded, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	names, err := d.Node.Members(bounded)
+	if err != nil {
+		d.Log.WithError(err).Debug("the members of the cluster are unknown")
+		names = nil
+	}
+	d.do(ctx, func(time.Duration) {
+		for _, id := range d.others() {
+			d.guard.Member(id, slices.Contains(names, d.name(id)))
+		}
+	})
+}

@@ -1,0 +1,50 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+
+	"github.com/vmferry/vmferry/resource/hostproc"
+	"github.com/vmferry/vmferry/resource/notes"
+)
+
+// systemURI is looked at in any case: a guest may have begun to run before there is a note of where.
+const systemURI = "qemu:///system"
+
+// Guests lists what runs guests of the cluster: those of resources that the agent has ever noted on this node, since the
+// boot, which it does before a guest starts or arrives. Other guests, and other programs, are never in the list. list is
+// local.List.
+func Guests(store notes.Store, list func(ctx context.Context, uris ...string) ([]hostproc.Process, error),
+) func(ctx context.Context) ([]hostproc.Process, error) {
+	return func(ctx context.Context) ([]hostproc.Process, error) {
+		identities, err := store.Identities.All()
+		guests, guestsErr := store.Guests.All()
+		if err := errors.Join(err, guestsErr); err != nil {
+			return nil, err
+		}
+		uris := []string{systemURI}
+		for _, g := range guests {
+			if !slices.Contains(uris, g.URI) {
+				uris = append(uris, g.URI)
+			}
+			identities = append(identities, notes.Identity{Name: g.Guest, UUID: g.UUID})
+		}
+		if len(identities) == 0 {
+			return nil, nil
+		}
+		all, err := list(ctx, uris...)
+		return slices.DeleteFunc(all, func(p hostproc.Process) bool { return !isOneOf(identities, p) }), err
+	}
+}
+
+// isOneOf reports whether the process is of one of the guests: by UUID where both have one, else by name.
+func isOneOf(guests []notes.Identity, p hostproc.Process) bool {
+	return slices.ContainsFunc(guests, func(g notes.Identity) bool {
+		if g.UUID != "" && p.UUID != "" {
+			return strings.EqualFold(g.UUID, p.UUID)
+		}
+		return p.Name != "" && p.Name == g.Name
+	})
+}

@@ -1,0 +1,150 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/vmferry/vmferry/resource/hostproc"
+	"github.com/vmferry/vmferry/resource/notes"
+)
+
+const (
+	uuidA = "0a7c8f5e-1111-4222-8333-444455556666"
+	uuidB = "0b7c8f5e-1111-4222-8333-444455556666"
+)
+
+func TestGuests(t *testing.T) {
+	store := notes.Open(t.TempDir(), t.TempDir())
+	var asked []string
+	list := func(_ context.Context, uris ...string) ([]hostproc.Process, error) {
+		asked = uris
+		return []hostproc.Process{
+			{PID: 1, Name: "web", UUID: strings.ToUpper(uuidA)},
+			{PID: 2, Name: "web", UUID: uuidB}, // another guest of that name
+			{PID: 3, Name: "mail"},             // no UUID can be read
+			{PID: 4, Name: "private"},
+			{PID: 5},
+		}, nil
+	}
+	guests := Guests(store, list)
+	if all, err := guests(t.Context()); err != nil || len(all) != 0 || asked != nil {
+		t.Errorf("without a note: %v, %v, asked %v", all, err, asked)
+	}
+	save(t, store.Identities.Save("web", notes.Identity{Name: "web", UUID: uuidA, Config: "/a.xml"}))
+	save(t, store.Guests.Save("mail", notes.Guest{Guest: "mail", Resource: "mail", URI: "qemu+unix:///system"}))
+	all, err := guests(t.Context())
+	var pids []int
+	for _, p := range all {
+		pids = append(pids, p.PID)
+	}
+	if err != nil || !slices.Equal(pids, []int{1, 3}) {
+		t.Errorf("%v, %v", pids, err)
+	}
+	if want := []string{systemURI, "qemu+unix:///system"}; !slices.Equal(asked, want) {
+		t.Errorf("asked %v, want %v", asked, want)
+	}
+}
+
+func save(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// systemctl is a fake one that writes down what it is told. A stop may last for ever.
+type systemctl struct {
+	calls []string
+	hangs bool
+	fails string // the verb that fails
+}
+
+func (s *systemctl) run(ctx context.Context, name string, args ...string) (string, error) {
+	s.calls = append(s.calls, name+" "+strings.Join(args, " "))
+	if args[0] == "stop" && s.hangs {
+		<-ctx.Done()
+		return "", ctx.Err()
+	}
+	if args[0] == s.fails {
+		return "", errors.New(args[0] + " failed")
+	}
+	return "", nil
+}
+
+func TestRejoin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &systemctl{hangs: true}
+		begun := time.Now()
+		if err := Rejoin(t.Context(), Pacemaker, s.run, func() bool { return false }); err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(begun); took != stopTime {
+			t.Errorf("it took %s", took)
+		}
+		want := []string{
+			"systemctl stop pacemaker.service corosync.service",
+			"systemctl kill --signal=SIGKILL corosync.service pacemaker.service",
+			"systemctl reset-failed corosync.service pacemaker.service",
+			"systemctl start corosync.service pacemaker.service",
+		}
+		if !slices.Equal(s.calls, want) {
+			t.Errorf("calls %q, want %q", s.calls, want)
+		}
+	})
+}
+
+// Heartbeat is started again when another node is heard.
+func TestRejoinHeartbeat(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := new(systemctl)
+		begun := time.Now()
+		heard := func() bool { return time.Since(begun) > time.Minute }
+		if err := Rejoin(t.Context(), Heartbeat, s.run, heard); err != nil || time.Since(begun) < time.Minute {
+			t.Errorf("%v after %s", err, time.Since(begun))
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		s = new(systemctl)
+		err := Rejoin(ctx, Heartbeat, s.run, func() bool { return false })
+		if err == nil || slices.ContainsFunc(s.calls, func(c string) bool { return strings.Contains(c, "start") }) {
+			t.Errorf("%v, %q", err, s.calls)
+		}
+	})
+}
+
+func TestRejoinFails(t *testing.T) {
+	s := &systemctl{fails: "start"}
+	if err := Rejoin(t.Context(), Pacemaker, s.run, nil); err == nil || !strings.Contains(err.Error(), "start failed") {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestAccess(t *testing.T) {
+	var got []string
+	run := func(_ context.Context, name string, args ...string) (string, error) {
+		got = append([]string{name}, args...)
+		return "", nil
+	}
+	access := Access{"/sbin/revoke", "--node={node}", "{generation}", "{other}", "$(id)"}
+	if err := access.Run(t.Context(), run, "beta; rm", 7); err != nil {
+		t.Error(err)
+	}
+	if want := []string{"/sbin/revoke", "--node=beta; rm", "7", "{other}", "$(id)"}; !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+	fails := func(context.Context, string, ...string) (string, error) { return "", errors.New("exit status 1") }
+	if err := access.Run(t.Context(), fails, "beta", 7); err == nil || !strings.Contains(err.Error(), "/sbin/revoke for node beta") {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestArmWithoutADevice(t *testing.T) {
+	if _, _, err := Arm("/nonexistent/watchdog", 10*time.Second); err == nil {
+		t.Error("a watchdog that is not there is armed")
+	}
+}

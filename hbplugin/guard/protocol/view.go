@@ -1,0 +1,31 @@
+package protocol
+
+import (
+	"time"
+
+	"github.com/vmferry/vmferry/hbplugin/guard/lease"
+)
+
+// View is what a guard knows of another node.
+type View struct {
+	Node    int
+	Slot    lease.Slot
+	Seen    bool          // Slot was read once
+	Renewed time.Duration // how long ago a renewal was seen
+	Member  bool
+	Expired bool
+	Mine    lease.Claim // against it
+	Theirs  lease.Claim // against this node
+}
+
+// Views are the other nodes, as they are seen at now.
+func (g *Guard) Views(now time.Duration) (all []View) {
+	for _, p := range g.peers {
+		all = append(all, View{Node: p.id, Slot: p.slot, Seen: p.seen, Renewed: now - p.changed, Member: p.member,
+			Expired: g.expired(p), Mine: p.mine, Theirs: p.theirs})
+	}
+	return all
+}
+
+// Own is this node's slot, as it was handed out last.
+func (g *Guard) Own() lease.Slot { return g.slot }

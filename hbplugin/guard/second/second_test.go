@@ -1,0 +1,103 @@
+package second
+
+import (
+	"context"
+	"errors"
+	"io"
+	"path/filepath"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/sirupsen/logrus"
+)
+
+func TestPage(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "page")
+	guard, err := OpenPage(path, Guard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := OpenPage(path, Guard); !errors.Is(err, ErrBusy) {
+		t.Errorf("a second guard: %v", err)
+	}
+	other, err := OpenPage(path, Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if other.Until() != 0 {
+		t.Errorf("a new page says %s", other.Until())
+	}
+	guard.Leased(5*time.Second, 2*time.Second, 7)
+	if good, generation := other.Good(); other.Until() != 5*time.Second || good != 2*time.Second || generation != 7 {
+		t.Errorf("%s, %s, %d", other.Until(), good, generation)
+	}
+	if err := guard.Close(); err != nil {
+		t.Fatal(err)
+	}
+	next, err := OpenPage(path, Guard)
+	if err != nil {
+		t.Fatalf("the next guard: %v", err)
+	}
+	if next.Until() != 5*time.Second {
+		t.Errorf("the next guard reads %s", next.Until())
+	}
+	if next.Released(); other.Until() != 0 {
+		t.Errorf("released, and %s", other.Until())
+	}
+	_, _ = next.Close(), other.Close()
+}
+
+func TestWatch(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "page")
+	p, err := OpenPage(path, Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	synctest.Test(t, func(t *testing.T) {
+		begun := time.Now()
+		now := func() time.Duration { return time.Hour + time.Since(begun) }
+		proven, fails := 0, 2
+		log := logrus.New()
+		log.SetOutput(io.Discard)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() {
+			Watch(ctx, p, now, func(context.Context) error {
+				if fails--; fails >= 0 {
+					return errors.New("it waits for a disk")
+				}
+				proven++
+				return nil
+			}, log)
+			close(done)
+		}()
+		time.Sleep(10 * time.Second)
+		if proven != 0 {
+			t.Error("killed without a lease")
+		}
+		for range 10 {
+			p.Leased(now()+3*time.Second, now(), 1)
+			time.Sleep(time.Second)
+		}
+		if proven != 0 {
+			t.Error("killed under a good lease")
+		}
+		time.Sleep(2*time.Second + 5*step)
+		if proven != 1 {
+			t.Errorf("killed %d times after the lease ran out", proven)
+		}
+		time.Sleep(time.Minute)
+		if proven != 1 {
+			t.Errorf("killed %d times for one lease", proven)
+		}
+		p.Leased(now()+time.Second, now(), 2)
+		time.Sleep(2 * time.Second)
+		if proven != 2 {
+			t.Errorf("killed %d times after the next lease ran out", proven)
+		}
+		cancel()
+		<-done
+	})
+}

@@ -1,0 +1,96 @@
+package settings
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/vmferry/vmferry/hbplugin/guard/lease"
+)
+
+const whole = `
+device = "/dev/disk/by-id/lease"
+node = "alpha"
+ping = ["192.0.2.1", "2001:db8::1"]
+revoke = ["/usr/local/sbin/revoke", "{node}"]
+admit = ["/usr/local/sbin/admit"]
+watchdog = "/dev/watchdog"
+trust_expiry = "a hung node may wake up and write: I accept that"
+[link]
+alpha = "192.0.2.7"
+beta = "[2001:db8::8]:9000"
+`
+
+func TestParse(t *testing.T) {
+	s, err := Parse(whole)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.Device != "/dev/disk/by-id/lease" || s.Node != "alpha" || len(s.Ping) != 2 || !s.TrustExpiry ||
+		s.Watchdog != "/dev/watchdog" || len(s.Revoke) != 2 || len(s.Admit) != 1 {
+		t.Errorf("%+v", s)
+	}
+	if a, b := s.Link["alpha"].String(), s.Link["beta"].String(); a != "192.0.2.7:5411" || b != "[2001:db8::8]:9000" {
+		t.Errorf("links %s and %s", a, b)
+	}
+}
+
+func TestParseRefuses(t *testing.T) {
+	for text, want := range map[string]string{
+		``:                                        `device: "" is not an absolute path`,
+		`device = "lease"`:                        `device: "lease" is not an absolute path`,
+		`device = 7`:                              `device`,
+		`devices = "/a"`:                          `"devices": there is no such setting`,
+		"device = \"/a\"\nping = [\"gateway\"]":   `ping: "gateway" is not an IP address`,
+		"device = \"/a\"\nrevoke = [\"sh\"]":      `revoke: "sh" is not an absolute path of a program`,
+		"device = \"/a\"\nadmit = [\"/b\"]":       `admit: access that is never revoked`,
+		"device = \"/a\"\ntrust_expiry = \"yes\"": `trust_expiry: write "a hung node may wake up and write: I accept that"`,
+		"device = \"/a\"\ntrust_expiry = true":    `trust_expiry`,
+		"device = \"/a\"\n[link]\nb = \"beta\"":   `link: b: "beta" is not an IP address`,
+		"device = \"/a\"\nwatchdog = \"yes\"":     `watchdog: "yes" is not an absolute path`,
+	} {
+		if s, err := Parse(text); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %+v, %v, want %q", text, s, err, want)
+		}
+	}
+}
+
+func TestLoadMissing(t *testing.T) {
+	_, err := Load(filepath.Join(t.TempDir(), "guard.toml"))
+	if err == nil || !strings.Contains(err.Error(), "no guard is set up on this node") {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestCheck(t *testing.T) {
+	h := lease.Header{Cluster: "plant", Nodes: []string{"alpha", "beta"}}
+	for name, test := range map[string]struct {
+		change func(*Settings)
+		node   string
+		want   string
+	}{
+		"it fits":             {func(*Settings) {}, "alpha", ""},
+		"no link":             {func(s *Settings) { s.Link = nil }, "beta", ""},
+		"another node":        {func(*Settings) {}, "gamma", `this node is "gamma", and the lease device of cluster "plant" has`},
+		"a link of nobody's":  {func(s *Settings) { s.Link["gamma"] = s.Link["beta"] }, "alpha", `knows no node "gamma"`},
+		"a link that is lost": {func(s *Settings) { delete(s.Link, "beta") }, "alpha", "node beta is missing"},
+	} {
+		s, err := Parse(whole)
+		if err != nil {
+			t.Fatal(err)
+		}
+		test.change(&s)
+		err = s.Check(h, test.node)
+		if (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s: %v, want %q", name, err, test.want)
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Fuzz(func(t *testing.T, text string) {
+		if s, err := Parse(text); err == nil && !filepath.IsAbs(s.Device) {
+			t.Errorf("%+v", s)
+		}
+	})
+}

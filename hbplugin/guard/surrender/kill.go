@@ -1,0 +1,160 @@
+package surrender
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/vmferry/vmferry/migrate/wait"
+	"github.com/vmferry/vmferry/resource/hostproc"
+)
+
+// Killer ends guests. It is safe for concurrent use.
+type Killer struct {
+	// List returns what runs the guests that this node answers for, never other processes. An error means that some may
+	// be missing.
+	List func(ctx context.Context) ([]hostproc.Process, error)
+	// Kill ends one of them and returns nil with the proof of its end.
+	Kill func(ctx context.Context, p hostproc.Process) error
+
+	mu      sync.Mutex
+	known   []hostproc.Process
+	sockets map[cookie]socket // of known, and of those that ended
+}
+
+// Watch looks at the guests again and again until ctx ends, so that Prove needs no look before it kills.
+func (k *Killer) Watch(ctx context.Context, every time.Duration) {
+	for wait.For(ctx, every) == nil {
+		_ = k.look(ctx)
+	}
+}
+
+// Known is how many guests were seen at the last look.
+func (k *Killer) Known() int {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return len(k.known)
+}
+
+// look takes the list of guests, and their sockets.
+func (k *Killer) look(ctx context.Context) error {
+	found, err := k.List(ctx)
+	of, socketsErr := socketsOf(found)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.known = found
+	if k.sockets == nil {
+		k.sockets = map[cookie]socket{}
+	}
+	for _, s := range of {
+		k.sockets[s.id.Cookie] = s
+	}
+	return errors.Join(err, socketsErr)
+}
+
+// socketsOf are the TCP sockets of these processes.
+func socketsOf(processes []hostproc.Process) ([]socket, error) {
+	owner := map[uint32]int{}
+	var errs []error
+	for _, p := range processes {
+		if p.Domain {
+			continue
+		}
+		own, err := inodes("/proc", p.PID)
+		errs = append(errs, err)
+		for n := range own {
+			owner[n] = p.PID
+		}
+	}
+	if len(owner) == 0 {
+		return nil, errors.Join(errs...)
+	}
+	all, err := sockets()
+	errs = append(errs, err)
+	var found []socket
+	for _, s := range all {
+		if s.process = owner[s.inode]; s.process != 0 {
+			found = append(found, s)
+		}
+	}
+	return found, errors.Join(errs...)
+}
+
+// Prove kills every guest and returns nil when all are proven gone: no process is left, and no socket of one. It goes on
+// until then, or until ctx ends. It begins with the guests that are known, before it looks for more: a look can hang.
+func (k *Killer) Prove(ctx context.Context) error {
+	k.mu.Lock()
+	known := k.known
+	k.mu.Unlock()
+	for {
+		problem := k.killAll(ctx, known)
+		if err := k.look(ctx); err != nil {
+			problem = errors.Join(problem, err)
+		}
+		k.mu.Lock()
+		known = k.known
+		k.mu.Unlock()
+		if problem == nil && len(known) == 0 {
+			if problem = k.drain(); problem == nil {
+				return nil
+			}
+		}
+		if err := wait.For(ctx, 10*time.Millisecond); err != nil {
+			return errors.Join(err, problem, stillThere(known))
+		}
+	}
+}
+
+func stillThere(known []hostproc.Process) error {
+	if len(known) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%v is still there, and %d others", known[0], len(known)-1)
+}
+
+// killAll takes the sockets that these have now, and ends them, all at once.
+func (k *Killer) killAll(ctx context.Context, processes []hostproc.Process) error {
+	of, err := socketsOf(processes)
+	k.mu.Lock()
+	for _, s := range of {
+		k.sockets[s.id.Cookie] = s
+	}
+	k.mu.Unlock()
+	errs := make([]error, len(processes), len(processes)+1)
+	var all sync.WaitGroup
+	for i, p := range processes {
+		all.Go(func() { errs[i] = k.Kill(ctx, p) })
+	}
+	all.Wait()
+	return errors.Join(append(errs, err)...)
+}
+
+// drain destroys the sockets of guests that ended, and reports whether one is left.
+func (k *Killer) drain() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if len(k.sockets) == 0 {
+		return nil
+	}
+	var errs []error
+	for _, s := range k.sockets {
+		errs = append(errs, destroy(s))
+	}
+	all, err := sockets()
+	if err != nil {
+		return err
+	}
+	left := 0
+	for _, s := range all {
+		if _, ours := k.sockets[s.id.Cookie]; ours {
+			left++
+		}
+	}
+	if left > 0 {
+		return errors.Join(append(errs, fmt.Errorf("%d TCP sockets of guests that ended are left", left))...)
+	}
+	k.sockets = map[cookie]socket{}
+	return nil
+}
