@@ -25,7 +25,8 @@ FUZZ     ?=
 TAGS     := libvirt_dlopen
 # What --version of every program says, and the meta-data.
 VERSION  := $(shell git describe --tags --always --abbrev=12 2>/dev/null || echo unknown)
-LDFLAGS  := -s -w -X github.com/vmferry/vmferry/migrate/version.linked=$(VERSION)
+COMMIT   := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
+LDFLAGS  := -s -w -X github.com/vmferry/vmferry/migrate/version.linked=$(VERSION) -X github.com/vmferry/vmferry/migrate/version.commit=$(COMMIT)
 # What runs as root on a node is position-independent. With C in it, the C compiler's linker makes it, and leaves no
 # table of addresses writable. Such a program needs the node's ld.so: what runs in a guest or where there is no libc
 # (blackout, the lab's) stays static, which Go's own linker makes position-dependent only.

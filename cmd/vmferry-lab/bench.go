@@ -98,7 +98,7 @@ func (o benchOptions) path() string { return filepath.Join(o.out, "report.json")
 
 // measureAlone runs the benches that need no lab.
 func measureAlone(ctx context.Context, l *lab.Lab, o benchOptions, benches []bench.Bench) (*bench.Report, error) {
-	rep := &bench.Report{Schema: bench.Schema, Commit: version.String(), Environment: report.Environment{
+	rep := &bench.Report{Schema: bench.Schema, Commit: version.Commit(), Environment: report.Environment{
 		Kernel: kernel(), Cores: runtime.NumCPU(), Started: time.Now(),
 	}}
 	// There is a report even if all fail: the lab's part adds to it.
@@ -137,7 +137,7 @@ func insideBench(ctx context.Context, l *lab.Lab, args []string) error {
 		}
 	}
 	began := rep.Environment.Started
-	rep.Commit, rep.Environment = version.String(), (&scenario.Runner{Cluster: c}).Environment(ctx)
+	rep.Commit, rep.Environment = version.Commit(), (&scenario.Runner{Cluster: c}).Environment(ctx)
 	if o.goesOn {
 		rep.Environment.Started = began
 	}

@@ -128,7 +128,7 @@ func insideDemo(ctx context.Context, l *lab.Lab, args []string) error {
 		steps.end()
 		return err
 	}
-	rep := &report.Report{Commit: version.String(), Environment: r.Environment(ctx)}
+	rep := &report.Report{Commit: version.Commit(), Environment: r.Environment(ctx)}
 	err = r.Run(ctx, func(ctx context.Context) error {
 		// It is shown beside the agents that are compared.
 		if o.agents == "" && o.managers == "" {

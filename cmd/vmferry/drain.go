@@ -130,8 +130,11 @@ func (d *drainer) run(ctx context.Context) error {
 	return d.end(ctx, step)
 }
 
-// standby requests it, and notes that this program has.
+// standby requests it, and notes that this program has. Where that cannot be noted nothing is requested.
 func (d *drainer) standby(ctx context.Context) error {
+	if err := d.drained().Set(); err != nil {
+		return err
+	}
 	if err := d.perform(ctx, d.manager, shutdown.SetStandby); err != nil {
 		return fmt.Errorf("%s did not take the request for standby: %w: it may be in effect all the same: to take it "+
 			"back, type vmferry undrain", d.manager, err)
@@ -148,14 +151,17 @@ func (c *call) perform(ctx context.Context, m hbplugin.Manager, act shutdown.Act
 // look counts the guests by the manager's word and by their processes.
 func (d *drainer) look(ctx context.Context) {
 	d.seen.Spent = time.Since(d.began)
-	within, cancel := context.WithTimeout(ctx, managers.AnswerTime)
-	defer cancel()
-	seen := shutdown.LookAt(within, d.manager.View, func(ctx context.Context) ([]string, error) {
+	seen := shutdown.LookAt(ctx, inTime(d.manager.View), func(ctx context.Context) ([]string, error) {
 		return notes.Present(ctx, d.path(d.config.GuestsDir), d.processes)
-	}, d.manager.Resources)
+	}, inTime(d.manager.Resources))
 	if ctx.Err() == nil { // what was cut short says nothing
 		d.seen.Update(seen)
 	}
+}
+
+// inTime is a question to the manager that has [managers.AnswerTime] for itself.
+func inTime[T any](question func(context.Context) (T, error)) func(context.Context) (T, error) {
+	return func(ctx context.Context) (T, error) { return managers.Ask(ctx, question) }
 }
 
 // end says how it went. Standby stays where the window closed: what is left may

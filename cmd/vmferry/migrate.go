@@ -186,7 +186,7 @@ func (c *call) move(ctx context.Context, g *inventory.Guest, target string, o or
 	}
 	meter := c.meter()
 	defer meter.end()
-	moves := recorded.Moves{StateDir: c.stateDir, Log: logTo(meter)}
+	moves := recorded.Moves{StateDir: c.stateDir, Log: logTo(meter), ByHand: true}
 	deps := migrate.Deps{Open: c.open.Host, Slots: c.slots, Queue: c.queue}
 	local.SetDeps(&deps, c.witness(g.URI))
 	deps.Relay = func(guest, domainXML string) (migrate.Relay, error) { return relay.Open(guest, domainXML, moves.Log) }

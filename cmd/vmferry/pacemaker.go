@@ -161,7 +161,7 @@ func (r *relocation) move(ctx context.Context) error {
 		if r.record == nil {
 			r.record = r.strangersRecord(began, err)
 		}
-		recorded.Moves{StateDir: r.stateDir, Log: logTo(r.stderr)}.Judge(ctx, v, r.record)
+		recorded.Moves{StateDir: r.stateDir, Log: logTo(r.stderr), ByHand: true}.Judge(ctx, v, r.record)
 	}
 	return r.conclude(ctx, err)
 }

@@ -14,13 +14,19 @@ import (
 	"github.com/vmferry/vmferry/migrate/record"
 )
 
-// learnTime is how much longer than the record's what was learned may take.
-const learnTime = 500 * time.Millisecond
+// How much longer than the record what was learned may take.
+const (
+	learnTime  = 500 * time.Millisecond
+	byHandTime = 10 * time.Second
+)
 
 // Moves are the migrations away from a node, and to it, that are recorded in its state directory.
 type Moves struct {
 	StateDir string
 	Log      logrus.FieldLogger
+	// ByHand says that a person waits, and no cluster manager: the blackout is measured to its end, also after an
+	// interrupt and beyond the deadline, and a slow disk gets more time.
+	ByHand bool
 }
 
 // Move is migrate.Move, with a probe of the targets watch from the first phase after the queue on. The record of a
@@ -48,12 +54,16 @@ func (m Moves) Move(
 		learned <- errors.Join(history.LearnLink(deps.Links, rec), history.LearnGuest(deps.Guests, rec))
 	}()
 	m.Append(rec)
+	patience := learnTime // whoever asked for the migration waits
+	if m.ByHand {
+		patience = byHandTime
+	}
 	select {
 	case lerr := <-learned:
 		if lerr != nil {
 			m.Log.WithError(lerr).Warn("what the migration taught is lost")
 		}
-	case <-time.After(learnTime): // whoever asked for the migration waits
+	case <-time.After(patience):
 		m.Log.Warnf("what the migration taught is not on the disk yet, which gives no answer: type df %s", m.StateDir)
 	}
 	return rec, err
@@ -70,7 +80,7 @@ func (m Moves) Append(rec record.Record) {
 
 // Judge ends a probe, and enters what it saw into the record.
 func (m Moves) Judge(ctx context.Context, probe *guestprobe.Probe, rec *record.Record) {
-	if _, bounded := ctx.Deadline(); !bounded { // an interrupted migration is measured to its end
+	if m.ByHand {
 		ctx = context.WithoutCancel(ctx)
 	}
 	seen, err := probe.End(ctx, rec.Outcome == record.Moved)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/sirupsen/logrus"
 
@@ -45,5 +46,29 @@ func TestBlackouts(t *testing.T) {
 	}
 	if !strings.Contains(out.String(), "not measured") {
 		t.Errorf("nobody is told that nothing was measured: %s", out.String())
+	}
+}
+
+// By hand the blackout is measured to its end, also where the time for the migration is over.
+func TestByHand(t *testing.T) {
+	log := logrus.New()
+	log.SetOutput(new(bytes.Buffer))
+	udp, tcp, err := reflector.Listen("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tcp.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- reflector.New(log, reflector.Limits{}).ServeUDP(ctx, udp) }()
+	defer func() { cancel(); <-done }()
+
+	over, interrupt := context.WithTimeout(t.Context(), time.Hour)
+	interrupt()
+	rec := record.Record{Outcome: record.Moved}
+	probe := guestprobe.Begin(t.Context(), []string{"udp://" + udp.LocalAddr().String()})
+	Moves{Log: log, ByHand: true}.Judge(over, probe, &rec)
+	if len(rec.Blackouts) != 1 {
+		t.Errorf("saw %+v after an interrupt", rec.Blackouts)
 	}
 }

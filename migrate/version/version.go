@@ -2,13 +2,21 @@ package version
 
 import "runtime/debug"
 
-// linked is set by the linker: -X github.com/vmferry/vmferry/migrate/version.linked=v0.3.0.
-var linked string
+// Both are set by the linker: -X github.com/vmferry/vmferry/migrate/version.linked=v0.3.0.
+var linked, commit string
 
 // String is the version that was linked in, or what the build knows of itself.
 func String() string {
 	info, _ := debug.ReadBuildInfo()
 	return choose(linked, info)
+}
+
+// Commit is the revision that the program was built from, or its version where the build was not told.
+func Commit() string {
+	if commit != "" {
+		return commit
+	}
+	return String()
 }
 
 func choose(linked string, info *debug.BuildInfo) string {
