@@ -14,21 +14,26 @@ import (
 	"github.com/vmferry/vmferry/migrate/record"
 )
 
+// reflect is a target that answers until the test ends.
+func reflect(t *testing.T, log logrus.FieldLogger) (target string) {
+	t.Helper()
+	udp, tcp, err := reflector.Listen("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- reflector.New(log, reflector.Limits{}).ServeUDP(ctx, udp) }()
+	t.Cleanup(func() { cancel(); <-done; _ = tcp.Close() })
+	return "udp://" + udp.LocalAddr().String()
+}
+
 // What a probe saw is told, and so is what it could not see.
 func TestBlackouts(t *testing.T) {
 	var out bytes.Buffer
 	log := logrus.New()
 	log.SetOutput(&out)
-	udp, tcp, err := reflector.Listen("127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer tcp.Close()
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- reflector.New(log, reflector.Limits{}).ServeUDP(ctx, udp) }()
-	defer func() { cancel(); <-done }()
-	target := "udp://" + udp.LocalAddr().String()
+	target := reflect(t, log)
 
 	moves := Moves{Log: log}
 	rec := record.Record{Outcome: record.Moved}
@@ -53,20 +58,11 @@ func TestBlackouts(t *testing.T) {
 func TestByHand(t *testing.T) {
 	log := logrus.New()
 	log.SetOutput(new(bytes.Buffer))
-	udp, tcp, err := reflector.Listen("127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer tcp.Close()
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- reflector.New(log, reflector.Limits{}).ServeUDP(ctx, udp) }()
-	defer func() { cancel(); <-done }()
-
+	target := reflect(t, log)
 	over, interrupt := context.WithTimeout(t.Context(), time.Hour)
 	interrupt()
 	rec := record.Record{Outcome: record.Moved}
-	probe := guestprobe.Begin(t.Context(), []string{"udp://" + udp.LocalAddr().String()})
+	probe := guestprobe.Begin(t.Context(), []string{target})
 	Moves{Log: log, ByHand: true}.Judge(over, probe, &rec)
 	if len(rec.Blackouts) != 1 {
 		t.Errorf("saw %+v after an interrupt", rec.Blackouts)
