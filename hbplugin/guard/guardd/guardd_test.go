@@ -96,7 +96,6 @@ type node struct {
 	killed time.Duration // when Prove was called first
 	moved  string
 	joined int // how often the manager was restarted
-	closed []string
 	until  time.Duration
 	inbox  chan []byte
 }
