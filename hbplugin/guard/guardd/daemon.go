@@ -94,6 +94,9 @@ type Daemon struct {
 	fed    time.Duration
 	phase  protocol.Phase // at the last step
 
+	revoking  map[protocol.Revocation]bool // under way; the loop's alone, as the next
+	rejoining bool
+
 	admit    chan uint64
 	admitted uint64 // the generation for which the access is open; the loop's alone
 }
@@ -112,7 +115,7 @@ func New(c Config) *Daemon {
 		Config: c, events: make(chan func(time.Duration), 64), calls: map[int]chan protocol.Verdict{},
 		claims: make(chan []lease.Claim, 1), kill: make(chan protocol.Phase, 1),
 		move: make(chan move, 1), revoke: make(chan protocol.Revocation, lease.MaxNodes), rejoin: make(chan struct{}, 1),
-		admit: make(chan uint64, 1),
+		admit: make(chan uint64, 1), revoking: map[protocol.Revocation]bool{},
 	}
 	d.links = d.newLinked()
 	return d
@@ -232,13 +235,14 @@ func (d *Daemon) step(now time.Duration) {
 		latest(d.move, move{d.name(o.MoveTo), o.Until})
 	}
 	for _, r := range o.Revoke {
-		select {
-		case d.revoke <- r:
-		default: // under way
+		if !d.revoking[r] {
+			d.revoking[r] = true
+			d.revoke <- r // has room for one of each node
 		}
 	}
-	if o.Rejoin {
-		latest(d.rejoin, struct{}{})
+	if o.Rejoin && !d.rejoining {
+		d.rejoining = true
+		d.rejoin <- struct{}{}
 	}
 	for _, v := range o.Verdicts {
 		d.Log.WithFields(logrus.Fields{"node": d.name(v.Target), "fenced": v.Fenced}).Warn("fence call: " + v.Evidence)

@@ -6,6 +6,7 @@ import (
 	"io"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -90,14 +91,34 @@ type world struct {
 type node struct {
 	*world
 	*Daemon
-	id     int
-	end    context.CancelFunc
-	guests int
-	killed time.Duration // when Prove was called first
-	moved  string
-	joined int // how often the manager was restarted
-	until  time.Duration
-	inbox  chan []byte
+	id    int
+	end   context.CancelFunc
+	inbox chan []byte
+	state // under world's lock
+}
+
+// state is what was done at a node.
+type state struct {
+	guests  int
+	killed  time.Duration // when Prove was called first
+	moved   string
+	joined  int // how often the manager was restarted
+	until   time.Duration
+	revoked []string
+}
+
+// done is what was done at the node until now.
+func (n *node) done() state {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.state
+}
+
+// note writes down what is done at the node.
+func (n *node) note(f func(s *state)) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	f(&n.state)
 }
 
 func newWorld(t *testing.T) *world {
@@ -106,6 +127,13 @@ func newWorld(t *testing.T) *world {
 }
 
 func (w *world) now() time.Duration { return time.Hour + time.Since(w.begun) }
+
+// slot is what the disk has.
+func (w *world) slot(node int) lease.Slot {
+	w.disk.mu.Lock()
+	defer w.disk.mu.Unlock()
+	return w.disk.slots[node]
+}
 
 func (w *world) isCut() bool {
 	w.mu.Lock()
@@ -130,15 +158,17 @@ func (w *world) start(id int, change func(*Config)) *node {
 		ID:     id, Instance: lease.Instance{byte(id)}, Log: log, Now: w.now, Link: n,
 		Open: func() (Blocks, error) { return view{w.disk, id}, nil },
 		Node: Node{
-			Prove: n.prove, Move: n.move, Measure: n.measure, Members: n.members, Leased: func(d time.Duration, _ uint64) { n.until = d },
-			Rejoin: func(context.Context) error { w.mu.Lock(); n.joined++; w.mu.Unlock(); return nil },
+			Prove: n.prove, Move: n.move, Measure: n.measure, Members: n.members, Leased: func(d time.Duration, _ uint64) { n.note(func(s *state) { s.until = d }) },
+			Rejoin: func(context.Context) error { n.note(func(s *state) { s.joined++ }); return nil },
 		},
 	}
 	if change != nil {
 		change(&c)
 	}
 	n.Daemon = New(c)
+	w.mu.Lock()
 	w.nodes[id] = n
+	w.mu.Unlock()
 	ctx, cancel := context.WithCancel(w.Context())
 	n.end = cancel
 	ready := make(chan struct{})
@@ -182,7 +212,10 @@ func (n *node) members(context.Context) ([]string, error) {
 }
 
 func (n *node) Send(to int, datagram []byte) error {
-	if other := n.nodes[to]; other != nil && !n.isCut() {
+	n.mu.Lock()
+	other := n.nodes[to]
+	n.mu.Unlock()
+	if other != nil && !n.isCut() {
 		select {
 		case other.inbox <- datagram:
 		default:
@@ -238,15 +271,15 @@ func TestLife(t *testing.T) {
 			t.Error("guests may not run though the lease is held")
 		}
 		time.Sleep(time.Minute)
-		if !a.mayRun() || w.now() >= a.until {
-			t.Errorf("after a minute: guests may run until %s, now is %s", a.until, w.now())
+		if !a.mayRun() || w.now() >= a.done().until {
+			t.Errorf("after a minute: guests may run until %s, now is %s", a.done().until, w.now())
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		defer cancel()
 		if err := a.Surrender(ctx); err != nil {
 			t.Error(err)
 		}
-		if s := w.disk.slots[1]; s.State != lease.Surrendered || s.Generation != 1 {
+		if s := w.slot(1); s.State != lease.Surrendered || s.Generation != 1 {
 			t.Errorf("slot %+v", s)
 		}
 		a.end()
@@ -276,8 +309,9 @@ func TestSplit(t *testing.T) {
 			t.Errorf("the loser: %v", err)
 		}
 		time.Sleep(time.Second)
-		if a.moved != "beta" || b.moved != "" || a.joined != 1 || b.joined != 0 || a.mayRun() || !b.mayRun() {
-			t.Errorf("moved %q and %q, rejoined %d and %d", a.moved, b.moved, a.joined, b.joined)
+		atA, atB := a.done(), b.done()
+		if atA.moved != "beta" || atB.moved != "" || atA.joined != 1 || atB.joined != 0 || a.mayRun() || !b.mayRun() {
+			t.Errorf("at node 1 %+v, at node 2 %+v", atA, atB)
 		}
 		w.cutLink(false)
 		time.Sleep(time.Second)
@@ -300,16 +334,16 @@ func TestStorageHangs(t *testing.T) {
 		w.disk.hangs[1] = hang
 		w.disk.mu.Unlock()
 		time.Sleep(30 * time.Second)
-		if !a.mayRun() || a.killed != 0 {
+		if !a.mayRun() || a.done().killed != 0 {
 			t.Error("the link does not renew the lease")
 		}
 		w.cutLink(true)
 		cut := w.now()
 		time.Sleep(10 * time.Second)
-		if late := a.killed - cut; a.killed == 0 || late > timing.Default.SelfKill+2*step {
+		if late := a.done().killed - cut; a.done().killed == 0 || late > timing.Default.SelfKill+2*step {
 			t.Errorf("the guests were killed %s after the cut", late)
 		}
-		if b.killed != 0 {
+		if b.done().killed != 0 {
 			t.Error("the node that is well killed its guests")
 		}
 		close(hang)
@@ -333,11 +367,11 @@ func TestCrash(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(t)
-			var revoked []string
-			a := w.start(1, func(c *Config) {
+			var a *node
+			a = w.start(1, func(c *Config) {
 				c.Policy = test.policy
 				c.Node.Revoke = func(_ context.Context, node string, generation uint64) error {
-					revoked = append(revoked, node)
+					a.note(func(s *state) { s.revoked = append(s.revoked, node) })
 					return test.revoke
 				}
 			})
@@ -356,7 +390,7 @@ func TestCrash(t *testing.T) {
 			if test.fenced && took > timing.Default.Expiry(0)+time.Second {
 				t.Errorf("%s: it took %s", name, took)
 			}
-			if (len(revoked) > 0) != test.policy.Revoke {
+			if revoked := a.done().revoked; (len(revoked) > 0) != test.policy.Revoke {
 				t.Errorf("%s: revoked %v", name, revoked)
 			}
 			a.end()
@@ -380,11 +414,11 @@ func TestResume(t *testing.T) {
 		b.open(3)
 		time.Sleep(2 * time.Second)
 		a.end()
-		good := a.until - timing.Default.SelfKill
+		good := a.done().until - timing.Default.SelfKill
 		time.Sleep(time.Second)
-		again := w.start(1, func(c *Config) { c.Previous, c.Good = w.disk.slots[1], good })
+		again := w.start(1, func(c *Config) { c.Previous, c.Good = w.slot(1), good })
 		time.Sleep(5 * time.Second)
-		if !again.mayRun() || again.killed != 0 {
+		if !again.mayRun() || again.done().killed != 0 {
 			t.Error("the lease is not resumed")
 		}
 		again.end()
@@ -396,20 +430,22 @@ func TestResume(t *testing.T) {
 func TestAdmit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		fails, admitted := 3, uint64(0)
+		var fails atomic.Int64
+		var admitted atomic.Uint64
+		fails.Store(3)
 		a := w.start(1, func(c *Config) {
 			c.Node.Admit = func(_ context.Context, generation uint64) error {
-				if fails--; fails >= 0 {
+				if fails.Add(-1) >= 0 {
 					return errors.New("no route to the storage")
 				}
-				admitted = generation
+				admitted.Store(generation)
 				return nil
 			}
 		})
 		begun := time.Now()
 		a.open(1)
-		if admitted != 1 || !a.mayRun() || time.Since(begun) < 3*time.Second {
-			t.Errorf("admitted in generation %d after %s", admitted, time.Since(begun))
+		if admitted.Load() != 1 || !a.mayRun() || time.Since(begun) < 3*time.Second {
+			t.Errorf("admitted in generation %d after %s", admitted.Load(), time.Since(begun))
 		}
 		a.end()
 	})

@@ -143,9 +143,14 @@ func (d *Daemon) revoker(ctx context.Context) {
 			cancel()
 			if err != nil {
 				d.Log.WithError(err).WithField("node", d.name(r.Node)).Error("revoke the access to the disks")
-				continue
+				_ = wait.For(ctx, d.Header.Times.Poll)
 			}
-			d.do(ctx, func(time.Duration) { d.guard.Revoked(r.Node, r.Generation) })
+			d.do(ctx, func(time.Duration) {
+				delete(d.revoking, r)
+				if err == nil {
+					d.guard.Revoked(r.Node, r.Generation)
+				}
+			})
 		case <-ctx.Done():
 			return
 		}
@@ -157,11 +162,17 @@ func (d *Daemon) rejoiner(ctx context.Context) {
 	for {
 		select {
 		case <-d.rejoin:
-			if err := d.Node.Rejoin(ctx); err != nil {
+			err := d.Node.Rejoin(ctx)
+			if err != nil {
 				d.Log.WithError(err).Error("restart the cluster manager after the surrender")
-				continue
+				_ = wait.For(ctx, time.Second)
 			}
-			d.do(ctx, func(time.Duration) { d.guard.Rejoined() })
+			d.do(ctx, func(time.Duration) {
+				d.rejoining = false
+				if err == nil {
+					d.guard.Rejoined()
+				}
+			})
 		case <-ctx.Done():
 			return
 		}

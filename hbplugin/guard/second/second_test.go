@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -58,44 +59,45 @@ func TestWatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		begun := time.Now()
 		now := func() time.Duration { return time.Hour + time.Since(begun) }
-		proven, fails := 0, 2
+		var proven, fails atomic.Int64
+		fails.Store(2)
 		log := logrus.New()
 		log.SetOutput(io.Discard)
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() {
 			Watch(ctx, p, now, func(context.Context) error {
-				if fails--; fails >= 0 {
+				if fails.Add(-1) >= 0 {
 					return errors.New("it waits for a disk")
 				}
-				proven++
+				proven.Add(1)
 				return nil
 			}, log)
 			close(done)
 		}()
 		time.Sleep(10 * time.Second)
-		if proven != 0 {
+		if proven.Load() != 0 {
 			t.Error("killed without a lease")
 		}
 		for range 10 {
 			p.Leased(now()+3*time.Second, now(), 1)
 			time.Sleep(time.Second)
 		}
-		if proven != 0 {
+		if proven.Load() != 0 {
 			t.Error("killed under a good lease")
 		}
 		time.Sleep(2*time.Second + 5*step)
-		if proven != 1 {
-			t.Errorf("killed %d times after the lease ran out", proven)
+		if proven.Load() != 1 {
+			t.Errorf("killed %d times after the lease ran out", proven.Load())
 		}
 		time.Sleep(time.Minute)
-		if proven != 1 {
-			t.Errorf("killed %d times for one lease", proven)
+		if proven.Load() != 1 {
+			t.Errorf("killed %d times for one lease", proven.Load())
 		}
 		p.Leased(now()+time.Second, now(), 2)
 		time.Sleep(2 * time.Second)
-		if proven != 2 {
-			t.Errorf("killed %d times after the next lease ran out", proven)
+		if proven.Load() != 2 {
+			t.Errorf("killed %d times after the next lease ran out", proven.Load())
 		}
 		cancel()
 		<-done
