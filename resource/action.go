@@ -125,7 +125,7 @@ func newObserver(a *run) *observe.Observer {
 	}
 }
 
-// newCluster is the other nodes, to be asked for the guest of this action.
+// newCluster is the other nodes, which are queried about the guest of this action.
 func newCluster(a *run) *elsewhere.Cluster {
 	return &elsewhere.Cluster{
 		Guest: &a.guest.Identity, Resource: a.Instance, Node: a.Node, CallTime: a.budget.call, Log: a.Log,

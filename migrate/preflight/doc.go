@@ -11,8 +11,8 @@
 //
 // # What is checked
 //
-// Of the target: is it another host, without the guest; has it the emulator, machine type and devices (its libvirt is
-// asked for the command line), memory (too little is a warning, as [JudgeMemory] says), huge pages, processor, disks,
+// Of the target: is it another host, without the guest; has it the emulator, machine type and devices (its libvirt
+// makes the command line), memory (too little is a warning, as [JudgeMemory] says), huge pages, processor, disks,
 // networks and bridges, firmware files, swtpm. Of the way there: does the name that the target calls itself by resolve
 // to it from here? libvirt's target has the memory sent to that name; where it does not, the URI of the migration is
 // set to the host of the target's libvirt URI.

@@ -54,7 +54,7 @@ func (m Moves) Move(
 		learned <- errors.Join(history.LearnLink(deps.Links, rec), history.LearnGuest(deps.Guests, rec))
 	}()
 	m.Append(rec)
-	patience := learnTime // whoever asked for the migration waits
+	patience := learnTime // the cluster manager waits for the migration
 	if m.ByHand {
 		patience = byHandTime
 	}

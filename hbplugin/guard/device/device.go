@@ -51,7 +51,7 @@ func fits(f *os.File, path string) error {
 	switch mode := info.Mode(); {
 	case mode.IsRegular():
 		if stat, ok := info.Sys().(*syscall.Stat_t); ok && stat.Blocks*512 < lease.Size && size >= lease.Size {
-			return fmt.Errorf("%s has holes: a write to it can fail for want of space; type \"vmferry guard init\"", path)
+			return fmt.Errorf("%s has holes: a write to it can fail when the disk is full; type \"vmferry guard init\"", path)
 		}
 	case mode&os.ModeDevice != 0 && mode&os.ModeCharDevice == 0:
 		if size, err = f.Seek(0, 2); err != nil {

@@ -104,7 +104,7 @@ func (f *Fake) Answer(err error) { f.Mu.Lock(); defer f.Mu.Unlock(); f.Fails = e
 // Refuse sets why the end takes no connection, nil when it does.
 func (f *Fake) Refuse(err error) { f.Mu.Lock(); defer f.Mu.Unlock(); f.ConnectErr = err }
 
-// Asked is how often the job was asked for.
+// Asked is how often the job was queried.
 func (f *Fake) Asked() int { f.Mu.Lock(); defer f.Mu.Unlock(); return f.Polls }
 
 // SetJob sets the job under way.

@@ -7,7 +7,7 @@
 // # The conversation
 //
 // It goes over the socket on which the daemon answers monitors (package wire): the same credentials
-// are asked for at both ends, each message has the same version, and each message is one line of JSON.
+// are checked at both ends, each message has the same version, and each message is one line of JSON.
 //
 //	agent                           daemon
 //	{"action":"enter", guest, …} →
