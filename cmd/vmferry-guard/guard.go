@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"sync/atomic"
 	"time"
@@ -21,6 +20,7 @@ import (
 	"github.com/vmferry/vmferry/hbplugin/guard/reach"
 	"github.com/vmferry/vmferry/hbplugin/guard/second"
 	"github.com/vmferry/vmferry/hbplugin/guard/surrender"
+	"github.com/vmferry/vmferry/resource/agentd/wire"
 	"github.com/vmferry/vmferry/resource/command"
 	"github.com/vmferry/vmferry/resource/hostproc"
 	"github.com/vmferry/vmferry/resource/hostproc/local"
@@ -92,7 +92,7 @@ func (me *identity) node(ctx context.Context, page *second.Page, log logrus.Fiel
 			}
 			return err
 		},
-		Move: func(ctx context.Context, to string) error { return runMove(ctx, to) },
+		Move: runMove,
 		Members: func(ctx context.Context) ([]string, error) {
 			names, err := me.members(ctx)
 			members.Store(int64(len(names)))
@@ -123,15 +123,9 @@ func (me *identity) node(ctx context.Context, page *second.Page, log logrus.Fiel
 
 // serve runs the daemon and its control socket.
 func serve(ctx context.Context, d *guardd.Daemon, log logrus.FieldLogger) error {
-	if err := os.Remove(control.Socket); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: control.Socket})
+	listener, err := wire.Listen(control.Socket, "vmferry-guard")
 	if err != nil {
 		return fmt.Errorf("listen for fence calls: %w", err)
-	}
-	if err := os.Chmod(control.Socket, 0o600); err != nil { // the directory is root's alone, too
-		return err
 	}
 	return d.Run(ctx, func() {
 		go control.Serve(ctx, listener, d.Answer)

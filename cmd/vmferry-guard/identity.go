@@ -10,6 +10,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/hbplugin/config"
 	"github.com/vmferry/vmferry/hbplugin/guard/device"
 	"github.com/vmferry/vmferry/hbplugin/guard/host"
@@ -17,7 +18,7 @@ import (
 	"github.com/vmferry/vmferry/hbplugin/guard/settings"
 	"github.com/vmferry/vmferry/hbplugin/inventory"
 	"github.com/vmferry/vmferry/hbplugin/managers"
-	"github.com/vmferry/vmferry/resource/elsewhere"
+	"github.com/vmferry/vmferry/migrate/wait"
 )
 
 // readTime bounds the first read of the lease device.
@@ -64,35 +65,23 @@ func (me *identity) name() string { return me.header.Nodes[me.id-1] }
 
 // readHeader reads the header of the lease device, in bounded time.
 func readHeader(ctx context.Context, path string) (lease.Header, error) {
-	type read struct {
-		header lease.Header
-		err    error
-	}
-	done := make(chan read, 1)
-	go func() {
+	ctx, cancel := context.WithTimeoutCause(ctx, readTime, fmt.Errorf("no answer within %s", readTime))
+	defer cancel()
+	h, err := wait.Within(ctx, func() (lease.Header, error) {
 		d, err := device.Open(path, false)
 		if err != nil {
-			done <- read{err: err}
-			return
+			return lease.Header{}, err
 		}
-		h, err := d.Header()
-		_ = d.Close()
-		done <- read{h, err}
-	}()
-	select {
-	case r := <-done:
-		if errors.Is(r.err, lease.ErrEmpty) || errors.Is(r.err, lease.ErrForeign) {
-			return r.header, misconfigured{fmt.Errorf("%s: %w: type vmferry guard init", path, r.err)}
-		}
-		if r.err != nil {
-			return r.header, fmt.Errorf("lease device %s: %w", path, r.err)
-		}
-		return r.header, nil
-	case <-time.After(readTime):
-		return lease.Header{}, fmt.Errorf("lease device %s: no answer within %s", path, readTime)
-	case <-ctx.Done():
-		return lease.Header{}, ctx.Err()
+		defer d.Close()
+		return d.Header()
+	}, nil)
+	switch {
+	case errors.Is(err, lease.ErrEmpty), errors.Is(err, lease.ErrForeign):
+		return h, misconfigured{fmt.Errorf("%s: %w: type vmferry guard init", path, err)}
+	case err != nil:
+		return h, fmt.Errorf("lease device %s: %w", path, err)
 	}
+	return h, nil
 }
 
 // bootInstance tells this machine in this boot from every other: two machines may have been cloned, but no two boots have
@@ -131,11 +120,7 @@ func (me *identity) members(ctx context.Context) ([]string, error) {
 	for _, m := range managers.Configured(me.general) {
 		peers, err := m.Peers(ctx)
 		errs = append(errs, err)
-		for _, p := range peers {
-			if p.State == elsewhere.PeerUp {
-				names = append(names, p.Name)
-			}
-		}
+		names = append(names, hbplugin.Up(peers)...)
 		if err == nil {
 			return names, nil
 		}

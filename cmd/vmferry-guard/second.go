@@ -10,9 +10,9 @@ import (
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 
-	"github.com/vmferry/vmferry/hbplugin/guard/guardd"
 	"github.com/vmferry/vmferry/hbplugin/guard/second"
 	"github.com/vmferry/vmferry/migrate/wait"
+	"github.com/vmferry/vmferry/resource/hostproc"
 )
 
 // asSecond is the second process.
@@ -27,7 +27,7 @@ func asSecond(ctx context.Context, _ options, log *logrus.Logger) error {
 	}
 	k := killer()
 	go k.Watch(ctx, watchEvery)
-	second.Watch(ctx, page, guardd.Now, k.Prove, log)
+	second.Watch(ctx, page, hostproc.Uptime, k.Prove, log)
 	return nil
 }
 

@@ -88,7 +88,7 @@ func (n *node) coordinator() int {
 }
 
 // begin starts the guests that run nowhere, as far as the manager knows: those of a fenced node are all gone, and those
-// of a member are asked for.
+// of a member are known from it.
 func (n *node) begin() {
 	if !n.orders.Run {
 		return

@@ -136,7 +136,7 @@ func (n *node) noteChange(before protocol.Phase) {
 	n.log("node %d: %v: %s", n.id, after, why)
 	if after == protocol.Held {
 		n.yielded = false
-		n.access[n.id] = n.slot().Generation
+		n.access[n.id] = n.guard.Generation()
 	}
 	if after == protocol.Moving {
 		n.result.Surrenders++
@@ -220,18 +220,13 @@ func (n *node) link(now time.Duration) {
 	if n.now < n.renew || n.cut[n.id-1][to.id-1] || to.guard == nil || to.hung {
 		return
 	}
-	slot := n.slot()
-	if slot.State != lease.Surrendered && to.guard.LinkRenewal(n.id, slot.Generation, to.clock()) &&
-		!n.cut[to.id-1][n.id-1] {
-		n.guard.LinkAck(to.id, slot.Generation, now)
+	if phase := n.phase(); phase != protocol.Held && phase != protocol.Moving || n.guard.Age(now) >= n.Times.SelfKill {
+		return
 	}
-}
-
-// slot is what the guard would write now, without writing it.
-func (n *node) slot() lease.Slot {
-	copied := *n.guard
-	slot, _ := copied.Renewal(n.clock())
-	return slot
+	generation := n.guard.Generation()
+	if to.guard.LinkRenewal(n.id, generation, to.clock()) && !n.cut[to.id-1][n.id-1] {
+		n.guard.LinkAck(to.id, generation, now)
+	}
 }
 
 // act carries the orders out.

@@ -4,18 +4,12 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net"
-	"os"
-	"path/filepath"
-	"syscall"
 	"time"
 
 	"github.com/sirupsen/logrus"
-	"golang.org/x/sys/unix"
 
 	"github.com/vmferry/vmferry/migrate/wait"
 	"github.com/vmferry/vmferry/resource/agentd/wire"
@@ -51,7 +45,7 @@ type Server struct {
 // under way are called off but not waited for: one may hang in a file system. ready is
 // called when the socket is there. An error says why it cannot be.
 func (s *Server) Run(ctx context.Context, ready func()) error {
-	l, err := listen(s.Socket)
+	l, err := wire.Listen(s.Socket, "vmferryd")
 	if err != nil {
 		return fmt.Errorf("listen for monitors: %w", err)
 	}
@@ -84,57 +78,6 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 			_ = conn.Close() // which sends the caller away
 		}
 	}
-}
-
-// listen makes the socket, for this user alone. One that a dead daemon left behind is
-// replaced; one that answers is somebody's.
-func listen(path string) (*net.UnixListener, error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return nil, err
-	}
-	if err := removeStale(path); err != nil {
-		return nil, err
-	}
-	config := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) error {
-		var err error
-		// The socket takes its mode from the descriptor when it is bound: it is
-		// never there with another one.
-		if cerr := raw.Control(func(fd uintptr) { err = unix.Fchmod(int(fd), 0o600) }); cerr != nil {
-			return cerr
-		}
-		return err
-	}}
-	l, err := config.Listen(context.Background(), "unix", path)
-	if err != nil {
-		return nil, err
-	}
-	unixListener, ok := l.(*net.UnixListener)
-	if !ok {
-		return nil, errors.Join(fmt.Errorf("%T is not a unix socket", l), l.Close())
-	}
-	return unixListener, nil
-}
-
-func removeStale(path string) error {
-	info, err := os.Lstat(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	if info.Mode().Type() != fs.ModeSocket {
-		return fmt.Errorf("%q is in the way and is not a socket: remove it", path)
-	}
-	conn, err := net.DialTimeout("unix", path, talkTime)
-	if err == nil {
-		_ = conn.Close()
-		return fmt.Errorf("another vmferryd listens at %q", path)
-	}
-	if !errors.Is(err, unix.ECONNREFUSED) {
-		return err
-	}
-	return os.Remove(path)
 }
 
 // converse serves one caller. One that asks for a migration's turn is not served yet: its request

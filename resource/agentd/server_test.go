@@ -87,7 +87,7 @@ func TestServerReplacesAStaleSocket(t *testing.T) {
 	}
 	dead.SetUnlinkOnClose(false) // as when a daemon is killed
 	_ = dead.Close()
-	l, err := listen(path)
+	l, err := wire.Listen(path, "vmferryd")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,7 +95,7 @@ func TestServerReplacesAStaleSocket(t *testing.T) {
 	if err := os.WriteFile(path, []byte("dear"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := listen(path); err == nil || !strings.Contains(err.Error(), "is not a socket: remove it") {
+	if _, err := wire.Listen(path, "vmferryd"); err == nil || !strings.Contains(err.Error(), "is not a socket: remove it") {
 		t.Errorf("over a file: %v", err)
 	}
 	if text, err := os.ReadFile(path); err != nil || string(text) != "dear" {

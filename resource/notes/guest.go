@@ -48,7 +48,7 @@ func Present(ctx context.Context, dir string, list lister) ([]string, error) {
 	}
 	var here []string
 	for _, g := range guests {
-		if slices.ContainsFunc(alive, g.isRunBy) {
+		if slices.ContainsFunc(alive, g.IsRunBy) {
 			here = append(here, g.Resource)
 		}
 	}
@@ -57,8 +57,8 @@ func Present(ctx context.Context, dir string, list lister) ([]string, error) {
 
 type lister = func(ctx context.Context, uris ...string) ([]hostproc.Process, error)
 
-// isRunBy reports whether the process is the guest's: by UUID where both have one, else by name.
-func (g Guest) isRunBy(p hostproc.Process) bool {
+// IsRunBy reports whether the process is the guest's: by UUID where both have one, else by name.
+func (g Guest) IsRunBy(p hostproc.Process) bool {
 	if g.UUID != "" && p.UUID != "" {
 		return strings.EqualFold(p.UUID, g.UUID)
 	}

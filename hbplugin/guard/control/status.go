@@ -1,7 +1,5 @@
 package control
 
-import "time"
-
 // StatusReport is what a guard says of its cluster.
 type StatusReport struct {
 	Schema  int          `json:"schema"` // 1
@@ -29,6 +27,3 @@ type NodeReport struct {
 
 // Held reports whether guests may run on the node.
 func (n NodeReport) Held() bool { return n.State != "surrendered" && !n.Expired }
-
-// MS is a time in whole milliseconds, as reports have it.
-func MS(d time.Duration) int64 { return d.Milliseconds() }

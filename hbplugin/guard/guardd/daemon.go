@@ -8,11 +8,11 @@ import (
 	"time"
 
 	"github.com/sirupsen/logrus"
-	"golang.org/x/sys/unix"
 
 	"github.com/vmferry/vmferry/hbplugin/guard/lease"
 	"github.com/vmferry/vmferry/hbplugin/guard/protocol"
 	"github.com/vmferry/vmferry/migrate/wait"
+	"github.com/vmferry/vmferry/resource/hostproc"
 )
 
 // Blocks are the lease device, as one worker has it. Its calls can hang without end.
@@ -62,19 +62,10 @@ type Config struct {
 	Node     Node
 	Link     Link // nil: there is no renewal over the link
 	Log      logrus.FieldLogger
-	Now      func() time.Duration // a clock that goes on while the machine is suspended; nil: [Now]
+	Now      func() time.Duration // a clock that goes on while the machine is suspended; nil: [hostproc.Uptime]
 
 	Previous lease.Slot    // of the guard before this one, where it ended without giving the lease back
 	Good     time.Duration // when its last good renewal began
-}
-
-// Now is CLOCK_BOOTTIME: it goes on while the machine is suspended.
-func Now() time.Duration {
-	var now unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &now); err != nil {
-		panic(fmt.Sprintf("CLOCK_BOOTTIME: %v", err)) // Linux has had it since 2.6.39
-	}
-	return time.Duration(now.Nano())
 }
 
 // Daemon is a running guard. Its methods may be called from any goroutine once Run has begun.
@@ -109,7 +100,7 @@ type move struct {
 // New is a guard that has not begun.
 func New(c Config) *Daemon {
 	if c.Now == nil {
-		c.Now = Now
+		c.Now = hostproc.Uptime
 	}
 	d := &Daemon{
 		Config: c, events: make(chan func(time.Duration), 64), calls: map[int]chan protocol.Verdict{},
@@ -155,50 +146,41 @@ func (d *Daemon) Run(ctx context.Context, ready func()) error {
 
 // begin reads the own slot and claims, and makes the protocol's state.
 func (d *Daemon) begin(ctx context.Context) error {
-	type read struct {
-		own    lease.Slot
-		claims []lease.Claim
-		err    error
+	own, err := wait.Within(ctx, d.readOwn, nil)
+	if err != nil {
+		return fmt.Errorf("read the lease device: %w", err)
 	}
-	done := make(chan read, 1)
-	go func() {
-		var r read
-		r.own, r.claims, r.err = d.readOwn()
-		done <- r
-	}()
-	select {
-	case r := <-done:
-		if r.err != nil {
-			return r.err
-		}
-		now := d.Now()
-		d.guard = protocol.New(r.own, d.Instance, r.claims, d.Header.Times, d.Policy, now)
-		if d.guard.Resume(d.Previous, d.Good, now) {
-			d.Log.Info("the lease of the guard before this one is resumed")
-		}
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("read the lease device: %w", ctx.Err())
+	now := d.Now()
+	d.guard = protocol.New(own.slot, d.Instance, own.claims, d.Header.Times, d.Policy, now)
+	if d.guard.Resume(d.Previous, d.Good, now) {
+		d.Log.Info("the lease of the guard before this one is resumed")
 	}
+	return nil
 }
 
-func (d *Daemon) readOwn() (own lease.Slot, claims []lease.Claim, err error) {
+// own is what this node has written.
+type own struct {
+	slot   lease.Slot
+	claims []lease.Claim
+}
+
+func (d *Daemon) readOwn() (o own, err error) {
 	device, err := d.Open()
 	if err != nil {
-		return own, nil, err
+		return own{}, err
 	}
 	defer device.Close()
-	if own, err = device.Slot(d.ID); err != nil {
-		return own, nil, fmt.Errorf("the slot of node %s: %w", d.name(d.ID), err)
+	if o.slot, err = device.Slot(d.ID); err != nil {
+		return own{}, fmt.Errorf("the slot of node %s: %w", d.name(d.ID), err)
 	}
 	for _, id := range d.others() {
 		c, err := device.Claim(d.ID, id)
 		if err != nil {
-			return own, nil, fmt.Errorf("the claim against node %s: %w", d.name(id), err)
+			return own{}, fmt.Errorf("the claim against node %s: %w", d.name(id), err)
 		}
-		claims = append(claims, c)
+		o.claims = append(o.claims, c)
 	}
-	return own, claims, nil
+	return o, nil
 }
 
 // step is how often the loop looks at the clock.
@@ -226,8 +208,7 @@ func (d *Daemon) step(now time.Duration) {
 	o := d.orders
 	d.report()
 	d.lease(now)
-	phase, _ := d.guard.Phase()
-	latest(d.kill, phase)
+	latest(d.kill, d.phase)
 	if len(o.Claims) > 0 {
 		latest(d.claims, slices.Clone(o.Claims))
 	}
@@ -255,7 +236,7 @@ func (d *Daemon) step(now time.Duration) {
 
 // lease tells the second process until when guests may run, and feeds the watchdog.
 func (d *Daemon) lease(now time.Duration) {
-	if phase, _ := d.guard.Phase(); phase == protocol.Held || phase == protocol.Moving {
+	if d.phase == protocol.Held || d.phase == protocol.Moving {
 		d.Node.Leased(now-d.guard.Age(now)+d.Header.Times.SelfKill, d.guard.Generation())
 	}
 	if d.Node.Feed == nil || !d.orders.Watchdog || now-d.fed < time.Second {

@@ -25,7 +25,7 @@ func (d *Daemon) status(now time.Duration) (control.StatusReport, error) {
 	r := control.StatusReport{Schema: 1, Cluster: d.Header.Cluster, Node: d.name(d.ID), Phase: phase.String(), Why: why}
 	own := d.guard.Own()
 	if phase == protocol.Held || phase == protocol.Moving {
-		r.AgeMS = control.MS(d.guard.Age(now))
+		r.AgeMS = d.guard.Age(now).Milliseconds()
 	}
 	here := d.Node.Measure()
 	r.Nodes = []control.NodeReport{{Name: r.Node, State: own.State.String(), Generation: own.Generation, Member: true,
@@ -36,7 +36,7 @@ func (d *Daemon) status(now time.Duration) (control.StatusReport, error) {
 	}
 	for _, v := range d.guard.Views(now) {
 		n := control.NodeReport{Name: d.name(v.Node), State: v.Slot.State.String(), Generation: v.Slot.Generation,
-			Member: v.Member, Reached: v.Slot.Reached, Guests: v.Slot.Guests, SeenMS: control.MS(v.Renewed), Expired: v.Expired}
+			Member: v.Member, Reached: v.Slot.Reached, Guests: v.Slot.Guests, SeenMS: v.Renewed.Milliseconds(), Expired: v.Expired}
 		n.Claim, n.Claimed = claimText(v.Mine), claimText(v.Theirs)
 		if !v.Seen {
 			n.State = "unknown"

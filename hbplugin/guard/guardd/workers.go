@@ -10,6 +10,18 @@ import (
 	"github.com/vmferry/vmferry/migrate/wait"
 )
 
+// each calls f with what comes over the channel, one after the other, until ctx ends.
+func each[T any](ctx context.Context, c <-chan T, f func(T)) {
+	for {
+		select {
+		case v := <-c:
+			f(v)
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
 // opened opens the device again and again until that succeeds or ctx ends.
 func (d *Daemon) opened(ctx context.Context) Blocks {
 	for {
@@ -64,20 +76,15 @@ func (d *Daemon) reader(ctx context.Context) {
 // claimer writes the own claims that the loop has handed out last.
 func (d *Daemon) claimer(ctx context.Context) {
 	device := d.opened(ctx)
-	for {
-		select {
-		case claims := <-d.claims:
-			for _, c := range claims {
-				if err := device.WriteClaim(c); err != nil {
-					d.Log.WithError(err).WithField("node", d.name(c.Target)).Error("write the claim")
-					continue
-				}
-				d.do(ctx, func(time.Duration) { d.guard.ClaimWritten(c) })
+	each(ctx, d.claims, func(claims []lease.Claim) {
+		for _, c := range claims {
+			if err := device.WriteClaim(c); err != nil {
+				d.Log.WithError(err).WithField("node", d.name(c.Target)).Error("write the claim")
+				continue
 			}
-		case <-ctx.Done():
-			return
+			d.do(ctx, func(time.Duration) { d.guard.ClaimWritten(c) })
 		}
-	}
+	})
 }
 
 // outEvery is how often a node without a lease looks for guests, which nobody may start there.
@@ -117,98 +124,78 @@ func (d *Daemon) prove(ctx context.Context) bool {
 
 // mover moves the guests to the node whose claim has won.
 func (d *Daemon) mover(ctx context.Context) {
-	for {
-		select {
-		case m := <-d.move:
-			if left := m.until - d.Now(); left > 0 {
-				bounded, cancel := context.WithTimeout(ctx, left)
-				if err := d.Node.Move(bounded, m.to); err != nil {
-					d.Log.WithError(err).WithField("peer", m.to).Warn("migrate the guests before the surrender")
-				}
-				cancel()
+	each(ctx, d.move, func(m move) {
+		if left := m.until - d.Now(); left > 0 {
+			bounded, cancel := context.WithTimeout(ctx, left)
+			if err := d.Node.Move(bounded, m.to); err != nil {
+				d.Log.WithError(err).WithField("peer", m.to).Warn("migrate the guests before the surrender")
 			}
-		case <-ctx.Done():
-			return
+			cancel()
 		}
-	}
+	})
 }
 
 // revoker revokes the access of nodes whose lease has expired.
 func (d *Daemon) revoker(ctx context.Context) {
-	for {
-		select {
-		case r := <-d.revoke:
-			bounded, cancel := context.WithTimeout(ctx, d.Header.Times.Revoke)
-			err := d.Node.Revoke(bounded, d.name(r.Node), r.Generation)
-			cancel()
-			if err != nil {
-				d.Log.WithError(err).WithField("node", d.name(r.Node)).Error("revoke the access to the disks")
-				_ = wait.For(ctx, d.Header.Times.Poll)
-			}
-			d.do(ctx, func(time.Duration) {
-				delete(d.revoking, r)
-				if err == nil {
-					d.guard.Revoked(r.Node, r.Generation)
-				}
-			})
-		case <-ctx.Done():
-			return
+	each(ctx, d.revoke, func(r protocol.Revocation) {
+		bounded, cancel := context.WithTimeout(ctx, d.Header.Times.Revoke)
+		err := d.Node.Revoke(bounded, d.name(r.Node), r.Generation)
+		cancel()
+		if err != nil {
+			d.Log.WithError(err).WithField("node", d.name(r.Node)).Error("revoke the access to the disks")
+			_ = wait.For(ctx, d.Header.Times.Poll)
 		}
-	}
+		d.do(ctx, func(time.Duration) {
+			delete(d.revoking, r)
+			if err == nil {
+				d.guard.Revoked(r.Node, r.Generation)
+			}
+		})
+	})
 }
 
 // rejoiner restarts the cluster manager after a surrender.
 func (d *Daemon) rejoiner(ctx context.Context) {
-	for {
-		select {
-		case <-d.rejoin:
-			err := d.Node.Rejoin(ctx)
-			if err != nil {
-				d.Log.WithError(err).Error("restart the cluster manager after the surrender")
-				_ = wait.For(ctx, time.Second)
-			}
-			d.do(ctx, func(time.Duration) {
-				d.rejoining = false
-				if err == nil {
-					d.guard.Rejoined()
-				}
-			})
-		case <-ctx.Done():
-			return
+	each(ctx, d.rejoin, func(struct{}) {
+		err := d.Node.Rejoin(ctx)
+		if err != nil {
+			d.Log.WithError(err).Error("restart the cluster manager after the surrender")
+			_ = wait.For(ctx, time.Second)
 		}
-	}
+		d.do(ctx, func(time.Duration) {
+			d.rejoining = false
+			if err == nil {
+				d.guard.Rejoined()
+			}
+		})
+	})
 }
 
 // admitter opens this node's access to the disks for each generation that is held.
 func (d *Daemon) admitter(ctx context.Context) {
-	for {
-		select {
-		case generation := <-d.admit:
-			if d.Node.Admit == nil {
-				continue
-			}
-			bounded, cancel := context.WithTimeout(ctx, 10*d.Header.Times.Revoke)
-			err := d.Node.Admit(bounded, generation)
-			cancel()
-			if err == nil {
-				d.do(ctx, func(time.Duration) { d.admitted = generation })
-				continue
-			}
-			d.Log.WithError(err).Error("open this node's access to the disks")
-			if wait.For(ctx, time.Second) == nil {
-				d.do(ctx, func(time.Duration) {
-					if d.phase == protocol.Held && d.guard.Generation() == generation {
-						latest(d.admit, generation)
-					}
-				})
-			}
-		case <-ctx.Done():
+	each(ctx, d.admit, func(generation uint64) {
+		if d.Node.Admit == nil {
 			return
 		}
-	}
+		bounded, cancel := context.WithTimeout(ctx, 10*d.Header.Times.Revoke)
+		err := d.Node.Admit(bounded, generation)
+		cancel()
+		if err == nil {
+			d.do(ctx, func(time.Duration) { d.admitted = generation })
+			return
+		}
+		d.Log.WithError(err).Error("open this node's access to the disks")
+		if wait.For(ctx, time.Second) == nil {
+			d.do(ctx, func(time.Duration) {
+				if d.phase == protocol.Held && d.guard.Generation() == generation {
+					latest(d.admit, generation)
+				}
+			})
+		}
+	})
 }
 
-// membersEvery is how often the cluster manager is asked for its members.
+// membersEvery is how often the cluster manager has to list its members.
 const membersEvery = 500 * time.Millisecond
 
 // members keeps what the cluster manager says. A manager that does not answer has no members: no guard calls a node

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"strings"
 
 	"github.com/vmferry/vmferry/resource/hostproc"
 	"github.com/vmferry/vmferry/resource/notes"
@@ -29,22 +28,16 @@ func Guests(store notes.Store, list func(ctx context.Context, uris ...string) ([
 			if !slices.Contains(uris, g.URI) {
 				uris = append(uris, g.URI)
 			}
-			identities = append(identities, notes.Identity{Name: g.Guest, UUID: g.UUID})
 		}
-		if len(identities) == 0 {
+		for _, i := range identities {
+			guests = append(guests, notes.Guest{Guest: i.Name, UUID: i.UUID})
+		}
+		if len(guests) == 0 {
 			return nil, nil
 		}
 		all, err := list(ctx, uris...)
-		return slices.DeleteFunc(all, func(p hostproc.Process) bool { return !isOneOf(identities, p) }), err
+		return slices.DeleteFunc(all, func(p hostproc.Process) bool {
+			return !slices.ContainsFunc(guests, func(g notes.Guest) bool { return g.IsRunBy(p) })
+		}), err
 	}
-}
-
-// isOneOf reports whether the process is of one of the guests: by UUID where both have one, else by name.
-func isOneOf(guests []notes.Identity, p hostproc.Process) bool {
-	return slices.ContainsFunc(guests, func(g notes.Identity) bool {
-		if g.UUID != "" && p.UUID != "" {
-			return strings.EqualFold(g.UUID, p.UUID)
-		}
-		return p.Name != "" && p.Name == g.Name
-	})
 }

@@ -1,6 +1,7 @@
 package lease
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -88,7 +89,7 @@ func open(block []byte, k kind) (*decoder, error) {
 	}
 	block = block[:sector]
 	switch {
-	case allZero(block):
+	case len(bytes.TrimLeft(block, "\x00")) == 0:
 		return nil, ErrEmpty
 	case kind(block[:8]) != k:
 		return nil, ErrForeign
@@ -100,15 +101,6 @@ func open(block []byte, k kind) (*decoder, error) {
 		return nil, fmt.Errorf("the block has version %d: this vmferry knows %d", v, version)
 	}
 	return d, nil
-}
-
-func allZero(b []byte) bool {
-	for _, v := range b {
-		if v != 0 {
-			return false
-		}
-	}
-	return true
 }
 
 func (d *decoder) bytes(n int) []byte {

@@ -1,5 +1,7 @@
 package reach
 
+import "math/bits"
+
 const (
 	window = 8 // the last rounds that count
 	enough = 5 // of them have to be answered
@@ -23,10 +25,7 @@ func (c *Count) Add(answered bool) {
 // Reached reports whether the address is reached: it answered in five of the last eight rounds, or, before there were
 // eight, in more than half.
 func (c Count) Reached() bool {
-	answered := 0
-	for b := c.rounds; b != 0; b &= b - 1 {
-		answered++
-	}
+	answered := bits.OnesCount8(c.rounds)
 	if c.known < window {
 		return 2*answered > c.known
 	}

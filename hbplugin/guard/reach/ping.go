@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/vmferry/vmferry/migrate/blackout/wire"
 	"github.com/vmferry/vmferry/migrate/wait"
 )
 
@@ -28,7 +29,7 @@ type Pinger struct {
 	mu     sync.Mutex
 	order  []netip.Addr
 	counts map[netip.Addr]*Count
-	token  [tokenSize]byte // of this round: a reply that does not bear it is late, or not a reply to this
+	token  [tokenSize]byte // of this round: a reply without it is late, or not a reply to this
 	heard  map[netip.Addr]bool
 }
 
@@ -130,20 +131,9 @@ func (p *Pinger) echo(kind byte, sequence uint16) []byte {
 	b = append(b, p.token[:]...)
 	p.mu.Unlock()
 	if kind == echoRequest4 {
-		binary.BigEndian.PutUint16(b[2:], checksum(b))
+		binary.BigEndian.PutUint16(b[2:], wire.Checksum(b))
 	}
 	return b
-}
-
-// checksum is the one of RFC 1071 over an even number of bytes.
-func checksum(b []byte) uint16 {
-	var sum uint32
-	for i := 0; i+1 < len(b); i += 2 {
-		sum += uint32(binary.BigEndian.Uint16(b[i:]))
-	}
-	sum = sum>>16 + sum&0xffff
-	sum += sum >> 16
-	return ^uint16(sum)
 }
 
 func (p *Pinger) receive(ctx context.Context, socket net.PacketConn, reply byte) {

@@ -41,17 +41,24 @@ func (k *Killer) Known() int {
 // look takes the list of guests, and their sockets.
 func (k *Killer) look(ctx context.Context) error {
 	found, err := k.List(ctx)
-	of, socketsErr := socketsOf(found)
+	k.mu.Lock()
+	k.known = found
+	k.mu.Unlock()
+	return errors.Join(err, k.remember(found))
+}
+
+// remember takes the sockets that these processes have now.
+func (k *Killer) remember(processes []hostproc.Process) error {
+	of, err := socketsOf(processes)
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.known = found
 	if k.sockets == nil {
 		k.sockets = map[cookie]socket{}
 	}
 	for _, s := range of {
 		k.sockets[s.id.Cookie] = s
 	}
-	return errors.Join(err, socketsErr)
+	return err
 }
 
 // socketsOf are the TCP sockets of these processes.
@@ -116,12 +123,7 @@ func stillThere(known []hostproc.Process) error {
 
 // killAll takes the sockets that these have now, and ends them, all at once.
 func (k *Killer) killAll(ctx context.Context, processes []hostproc.Process) error {
-	of, err := socketsOf(processes)
-	k.mu.Lock()
-	for _, s := range of {
-		k.sockets[s.id.Cookie] = s
-	}
-	k.mu.Unlock()
+	err := k.remember(processes)
 	errs := make([]error, len(processes), len(processes)+1)
 	var all sync.WaitGroup
 	for i, p := range processes {

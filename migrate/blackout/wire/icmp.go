@@ -25,7 +25,7 @@ func (m icmp) Put(b []byte, p Packet) int {
 	binary.BigEndian.PutUint16(b[4:], uint16(p.Session))
 	binary.BigEndian.PutUint16(b[6:], uint16(p.Seq))
 	p.Put(b[icmpHeader:])
-	binary.BigEndian.PutUint16(b[2:], checksum(b)) // the kernel's, for IPv6
+	binary.BigEndian.PutUint16(b[2:], Checksum(b)) // the kernel's, for IPv6
 	return len(b)
 }
 
@@ -40,8 +40,8 @@ func (m icmp) Classify(b []byte, _ uint64) (Packet, error) {
 	return Parse(b[icmpHeader:], Probe)
 }
 
-// checksum is the internet checksum (RFC 1071) of an even number of bytes.
-func checksum(b []byte) uint16 {
+// Checksum is the internet checksum (RFC 1071) of an even number of bytes.
+func Checksum(b []byte) uint16 {
 	var sum uint32
 	for i := 0; i+1 < len(b); i += 2 {
 		sum += uint32(binary.BigEndian.Uint16(b[i:]))

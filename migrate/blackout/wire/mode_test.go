@@ -56,7 +56,16 @@ func FuzzClassify(f *testing.F) {
 func TestICMPChecksum(t *testing.T) {
 	b := make([]byte, MaxProbe)
 	n := ICMPv4.Put(b, Packet{Kind: Probe, Session: 0x1234567, Seq: 77})
-	if got := checksum(b[:n]); got != 0 {
+	if got := Checksum(b[:n]); got != 0 {
 		t.Errorf("the sum over all is %#x, want 0", got)
+	}
+}
+
+func TestChecksum(t *testing.T) {
+	b := []byte{8, 0, 0, 0, 0x12, 0x34, 0, 1, 0xff, 0xff, 0xff, 0xff} // RFC 1071: the sum with it is zero
+	sum := Checksum(b)
+	b[2], b[3] = byte(sum>>8), byte(sum)
+	if got := Checksum(b); got != 0 {
+		t.Errorf("the checksum of a message with its checksum is %#x", got)
 	}
 }
