@@ -20,7 +20,7 @@ import (
 	"github.com/vmferry/vmferry/hbplugin/guard/reach"
 	"github.com/vmferry/vmferry/hbplugin/guard/second"
 	"github.com/vmferry/vmferry/hbplugin/guard/surrender"
-	"github.com/vmferry/vmferry/resource/agentd/wire"
+	"github.com/vmferry/vmferry/resource/agentd/socket"
 	"github.com/vmferry/vmferry/resource/command"
 	"github.com/vmferry/vmferry/resource/hostproc"
 	"github.com/vmferry/vmferry/resource/hostproc/local"
@@ -59,8 +59,7 @@ func guard(ctx context.Context, o options, log *logrus.Logger) error {
 		Open:   func() (guardd.Blocks, error) { return device.Open(me.settings.Device, true) },
 		Node:   me.node(ctx, page, log),
 	}
-	if page.Until() != 0 {
-		good, generation := page.Good()
+	if good, generation := page.Good(); page.Until() != 0 && generation != 0 {
 		c.Good, c.Previous = good, lease.Slot{Node: me.id, Instance: me.instance, Generation: generation, State: lease.Held}
 	}
 	if len(me.settings.Link) > 0 {
@@ -123,7 +122,7 @@ func (me *identity) node(ctx context.Context, page *second.Page, log logrus.Fiel
 
 // serve runs the daemon and its control socket.
 func serve(ctx context.Context, d *guardd.Daemon, log logrus.FieldLogger) error {
-	listener, err := wire.Listen(control.Socket, "vmferry-guard")
+	listener, err := socket.Listen(control.Socket, "vmferry-guard")
 	if err != nil {
 		return fmt.Errorf("listen for fence calls: %w", err)
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/vmferry/vmferry/migrate/wait"
+	"github.com/vmferry/vmferry/resource/agentd/socket"
 	"github.com/vmferry/vmferry/resource/agentd/wire"
 )
 
@@ -45,7 +46,7 @@ type Server struct {
 // under way are called off but not waited for: one may hang in a file system. ready is
 // called when the socket is there. An error says why it cannot be.
 func (s *Server) Run(ctx context.Context, ready func()) error {
-	l, err := wire.Listen(s.Socket, "vmferryd")
+	l, err := socket.Listen(s.Socket, "vmferryd")
 	if err != nil {
 		return fmt.Errorf("listen for monitors: %w", err)
 	}

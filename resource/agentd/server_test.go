@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/resource"
+	"github.com/vmferry/vmferry/resource/agentd/socket"
 	"github.com/vmferry/vmferry/resource/agentd/wire"
 	"github.com/vmferry/vmferry/resource/hostproc"
 	"github.com/vmferry/vmferry/resource/observe"
@@ -87,7 +88,7 @@ func TestServerReplacesAStaleSocket(t *testing.T) {
 	}
 	dead.SetUnlinkOnClose(false) // as when a daemon is killed
 	_ = dead.Close()
-	l, err := wire.Listen(path, "vmferryd")
+	l, err := socket.Listen(path, "vmferryd")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,7 +96,7 @@ func TestServerReplacesAStaleSocket(t *testing.T) {
 	if err := os.WriteFile(path, []byte("dear"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := wire.Listen(path, "vmferryd"); err == nil || !strings.Contains(err.Error(), "is not a socket: remove it") {
+	if _, err := socket.Listen(path, "vmferryd"); err == nil || !strings.Contains(err.Error(), "is not a socket: remove it") {
 		t.Errorf("over a file: %v", err)
 	}
 	if text, err := os.ReadFile(path); err != nil || string(text) != "dear" {

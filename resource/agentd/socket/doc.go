@@ -1,0 +1,2 @@
+// Package socket makes the Unix socket at which a daemon of this node listens.
+package socket
