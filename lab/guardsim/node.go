@@ -29,6 +29,7 @@ type node struct {
 	revoke  time.Duration // when the revocation under way ends; 0: none is
 	restart time.Duration // when systemd starts the guard again
 
+	resumes  bool          // the guard that was killed held its lease
 	good     time.Duration // of the guard that was killed: its last good renewal, by the node's clock
 	deadline time.Duration // when the second process has killed the guests, by the node's clock; 0: it has nothing to do
 	manager  manager
@@ -66,7 +67,7 @@ func (n *node) boot() {
 	if n.up {
 		return
 	}
-	n.up, n.boots, n.deadline = true, n.boots+1, 0
+	n.up, n.boots, n.resumes, n.deadline = true, n.boots+1, false, 0
 	n.manager.restart(n.now)
 	n.restart = n.now
 }
@@ -76,7 +77,7 @@ func (n *node) boot() {
 func (n *node) killGuard() {
 	if n.up && !n.hung && n.guard != nil {
 		now := n.clock()
-		n.good = now - n.guard.Age(now)
+		n.resumes, n.good = n.phase() == protocol.Held, now-n.guard.Age(now)
 		n.deadline = n.good + n.Times.SelfKill + n.between(0, n.Times.Kill-3*tick)
 		n.guard, n.restart, n.orders = nil, n.now+n.between(tick, 2*time.Second), protocol.Orders{}
 	}
@@ -121,10 +122,10 @@ func (n *node) startGuard() bool {
 	}
 	now := n.clock()
 	n.guard = protocol.New(own, lease.Instance{byte(n.id), n.boots}, []lease.Claim{claim}, n.Times, n.Policy, now)
-	if n.deadline != 0 && now < n.deadline {
+	if n.resumes && now < n.deadline {
 		n.guard.Resume(own, n.good, now)
 	}
-	n.deadline = 0
+	n.resumes, n.deadline = false, 0
 	return true
 }
 

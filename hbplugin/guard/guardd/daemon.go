@@ -47,8 +47,8 @@ type Node struct {
 	Rejoin func(ctx context.Context) error
 	// Feed feeds the hardware watchdog; nil: there is none.
 	Feed func() error
-	// Leased takes until when guests may run without a further word of this guard, and in which generation, for the
-	// process that kills them when it is silent, and for the guard after this one.
+	// Leased takes until when guests may run without a further word of this guard, for the process that kills them when it
+	// is silent, and the generation that a guard after this one may resume; 0: none, as this node surrenders.
 	Leased func(until time.Duration, generation uint64)
 }
 
@@ -206,7 +206,7 @@ func (d *Daemon) step(now time.Duration) {
 	d.guard.Measured(d.Node.Measure())
 	d.orders = d.guard.Step(now)
 	o := d.orders
-	d.report()
+	d.report(now)
 	d.lease(now)
 	latest(d.kill, d.phase)
 	if len(o.Claims) > 0 {
@@ -236,8 +236,11 @@ func (d *Daemon) step(now time.Duration) {
 
 // lease tells the second process until when guests may run, and feeds the watchdog.
 func (d *Daemon) lease(now time.Duration) {
-	if d.phase == protocol.Held || d.phase == protocol.Moving {
-		d.Node.Leased(now-d.guard.Age(now)+d.Header.Times.SelfKill, d.guard.Generation())
+	switch d.phase {
+	case protocol.Held:
+		d.Node.Leased(d.end(now), d.guard.Generation())
+	case protocol.Moving:
+		d.Node.Leased(d.end(now), 0)
 	}
 	if d.Node.Feed == nil || !d.orders.Watchdog || now-d.fed < time.Second {
 		return
@@ -248,16 +251,25 @@ func (d *Daemon) lease(now time.Duration) {
 	}
 }
 
-// report logs a change of phase.
-func (d *Daemon) report() {
+// end is when the lease is too old, unless it is renewed.
+func (d *Daemon) end(now time.Duration) time.Duration {
+	return now - d.guard.Age(now) + d.Header.Times.SelfKill
+}
+
+// report logs a change of phase. A guard that is killed while it surrenders must not be resumed: the slot on the disk
+// may still say that the lease is held.
+func (d *Daemon) report(now time.Duration) {
 	phase, why := d.guard.Phase()
 	if phase == d.phase {
 		return
 	}
 	d.phase = phase
 	d.Log.WithField("phase", phase.String()).Warn(why)
-	if phase == protocol.Held {
+	switch phase {
+	case protocol.Held:
 		latest(d.admit, d.guard.Generation())
+	case protocol.Killing:
+		d.Node.Leased(d.end(now), 0)
 	}
 }
 

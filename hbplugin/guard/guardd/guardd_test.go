@@ -104,6 +104,7 @@ type state struct {
 	moved   string
 	joined  int // how often the manager was restarted
 	until   time.Duration
+	resumes uint64 // the generation that the next guard may resume
 	revoked []string
 }
 
@@ -158,7 +159,7 @@ func (w *world) start(id int, change func(*Config)) *node {
 		ID:     id, Instance: lease.Instance{byte(id)}, Log: log, Now: w.now, Link: n,
 		Open: func() (Blocks, error) { return view{w.disk, id}, nil },
 		Node: Node{
-			Prove: n.prove, Move: n.move, Measure: n.measure, Members: n.members, Leased: func(d time.Duration, _ uint64) { n.note(func(s *state) { s.until = d }) },
+			Prove: n.prove, Move: n.move, Measure: n.measure, Members: n.members, Leased: func(d time.Duration, g uint64) { n.note(func(s *state) { s.until, s.resumes = d, g }) },
 			Rejoin: func(context.Context) error { n.note(func(s *state) { s.joined++ }); return nil },
 		},
 	}
@@ -310,6 +311,9 @@ func TestSplit(t *testing.T) {
 		}
 		time.Sleep(time.Second)
 		atA, atB := a.done(), b.done()
+		if atA.resumes != 0 || atB.resumes != 1 {
+			t.Errorf("the next guards may resume generations %d and %d, want none and 1", atA.resumes, atB.resumes)
+		}
 		if atA.moved != "beta" || atB.moved != "" || atA.joined != 1 || atB.joined != 0 || a.mayRun() || !b.mayRun() {
 			t.Errorf("at node 1 %+v, at node 2 %+v", atA, atB)
 		}
@@ -340,6 +344,9 @@ func TestStorageHangs(t *testing.T) {
 		w.cutLink(true)
 		cut := w.now()
 		time.Sleep(10 * time.Second)
+		if a.done().resumes != 0 {
+			t.Error("a guard that killed its guests may be resumed")
+		}
 		if late := a.done().killed - cut; a.done().killed == 0 || late > timing.Default.SelfKill+2*step {
 			t.Errorf("the guests were killed %s after the cut", late)
 		}

@@ -105,11 +105,12 @@ func New(own lease.Slot, instance lease.Instance, mine []lease.Claim, times timi
 }
 
 // Resume takes over the lease of a guard that ended without giving it back, on the same boot of the same machine: the
-// guests go on. good is when its last good write began. It reports whether the lease was held and is not too old; if
-// not, the guests are killed. It is called before anything else.
+// guests go on. previous is what it held when it ended, and good when its last good write began: a guard that had begun to
+// surrender has nothing to be resumed, whatever the disk says. It reports whether the lease was held and is not too old;
+// if not, the guests are killed. It is called before anything else.
 func (g *Guard) Resume(previous lease.Slot, good, now time.Duration) bool {
-	if previous.State != lease.Held || previous.Instance != g.slot.Instance || previous.Generation != g.slot.Generation ||
-		now-good >= g.times.SelfKill {
+	if g.phase != Killing || previous.State != lease.Held || previous.Instance != g.slot.Instance ||
+		previous.Generation != g.slot.Generation || now-good >= g.times.SelfKill {
 		return false
 	}
 	g.good, g.opened = good, good
