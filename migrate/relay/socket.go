@@ -9,6 +9,7 @@ import (
 	"time"
 	"unsafe"
 
+	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 
 	"github.com/vmferry/vmferry/migrate/announce"
@@ -186,36 +187,35 @@ func (q *tapQueue) close() {
 // filter takes the segments of TCP that leave at a device for mac, without a tag. Addresses and offsets are those of
 // linux/filter.h. The protocol of an IPv6 packet with further headers is not looked for.
 func filter(mac announce.MAC) []unix.SockFilter {
-	const (
-		load4       = unix.BPF_LD | unix.BPF_W | unix.BPF_ABS
-		load2       = unix.BPF_LD | unix.BPF_H | unix.BPF_ABS
-		load1       = unix.BPF_LD | unix.BPF_B | unix.BPF_ABS
-		equal       = unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K
-		always      = unix.BPF_JMP | unix.BPF_JA
-		end         = unix.BPF_RET | unix.BPF_K
-		auxiliary   = 0xfffff000 // SKF_AD_OFF
-		packetType  = auxiliary + 4
-		vlanPresent = auxiliary + 48
-	)
-	return []unix.SockFilter{
-		{Code: load2, K: packetType},
-		{Code: equal, Jf: 14, K: unix.PACKET_OUTGOING},
-		{Code: load2, K: vlanPresent},
-		{Code: equal, Jf: 12, K: 0},
-		{Code: load2, K: 12},
-		{Code: equal, Jt: 3, K: unix.ETH_P_IP},
-		{Code: equal, Jf: 9, K: unix.ETH_P_IPV6},
-		{Code: load1, K: etherHeader + 6}, // Next Header
-		{Code: always, K: 1},
-		{Code: load1, K: etherHeader + 9}, // Protocol
-		{Code: equal, Jf: 5, K: unix.IPPROTO_TCP},
-		{Code: load4, K: 0},
-		{Code: equal, Jf: 3, K: uint32(mac[0])<<24 | uint32(mac[1])<<16 | uint32(mac[2])<<8 | uint32(mac[3])},
-		{Code: load2, K: 4},
-		{Code: equal, Jf: 1, K: uint32(mac[4])<<8 | uint32(mac[5])},
-		{Code: end, K: 1<<32 - 1},
-		{Code: end, K: 0},
+	const taken, dropped = 15, 16 // the last two instructions
+	skip := func(from int) uint8 { return uint8(dropped - from - 1) }
+	raw, err := bpf.Assemble([]bpf.Instruction{
+		0:       bpf.LoadExtension{Num: bpf.ExtType},
+		1:       bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.PACKET_OUTGOING, SkipFalse: skip(1)},
+		2:       bpf.LoadExtension{Num: bpf.ExtVLANTagPresent},
+		3:       bpf.JumpIf{Cond: bpf.JumpEqual, Val: 0, SkipFalse: skip(3)},
+		4:       bpf.LoadAbsolute{Off: 12, Size: 2},
+		5:       bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.ETH_P_IP, SkipTrue: 3},
+		6:       bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.ETH_P_IPV6, SkipFalse: skip(6)},
+		7:       bpf.LoadAbsolute{Off: etherHeader + 6, Size: 1}, // Next Header
+		8:       bpf.Jump{Skip: 1},
+		9:       bpf.LoadAbsolute{Off: etherHeader + 9, Size: 1}, // Protocol
+		10:      bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.IPPROTO_TCP, SkipFalse: skip(10)},
+		11:      bpf.LoadAbsolute{Off: 0, Size: 4},
+		12:      bpf.JumpIf{Cond: bpf.JumpEqual, Val: binary.BigEndian.Uint32(mac[:4]), SkipFalse: skip(12)},
+		13:      bpf.LoadAbsolute{Off: 4, Size: 2},
+		14:      bpf.JumpIf{Cond: bpf.JumpEqual, Val: uint32(binary.BigEndian.Uint16(mac[4:])), SkipFalse: skip(14)},
+		taken:   bpf.RetConstant{Val: 1<<32 - 1},
+		dropped: bpf.RetConstant{Val: 0},
+	})
+	if err != nil {
+		panic(err) // the instructions above are no input
 	}
+	program := make([]unix.SockFilter, len(raw))
+	for i, r := range raw {
+		program[i] = unix.SockFilter{Code: r.Op, Jt: r.Jt, Jf: r.Jf, K: r.K}
+	}
+	return program
 }
 
 // sender is a packet socket that receives nothing.
