@@ -73,7 +73,7 @@ func Ask(ctx context.Context, address string, req Request) (Reply, error) {
 		return Reply{}, fmt.Errorf("reach the lab's supervisor: %w", err)
 	}
 	defer conn.Close()
-	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	if err := json.NewEncoder(conn).Encode(req); err != nil {
 		return Reply{}, fmt.Errorf("ask the lab's supervisor for %q: %w", req.Op, err)
