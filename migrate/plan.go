@@ -220,7 +220,8 @@ func (p *planner) admissionRequest() AdmissionRequest {
 		Guest: p.req.Guest, UUID: p.uuid, Target: p.req.Target,
 		Load: p.known.LoadWithin(p.req.budget()), Measured: p.awaitLoad,
 		Rate: float64(p.known.Link.Bandwidth), Most: float64(p.req.Bandwidth << 20), SetUp: p.known.Link.SetUp(),
-		Rungs: ladder.Techniques{Throttle: p.policy.AutoConverge, PostCopy: p.policy.PostCopy}.Rungs(), Deadline: p.abortAt,
+		Rungs:    ladder.Techniques{Throttle: p.policy.AutoConverge, PostCopy: p.policy.PostCopy}.Rungs(),
+		Deadline: p.abortAt,
 	}
 }
 

@@ -104,9 +104,9 @@ type stopStep struct {
 	do   func(*stopper, context.Context) error // nil is the proof that the guest is gone
 }
 
-// decideStop is what a stop tries, in order: how the agent takes each rung of the guest's ladder that ends it. A save is
-// also made where another parameter than the ladder wants it. Of a guest that has only arrived in part libvirt could end
-// nothing before its source does.
+// decideStop is what a stop tries, in order: how the agent takes each rung of the guest's ladder that ends it. A save
+// is also made where another parameter than the ladder wants it. Of a guest that has only arrived in part libvirt could
+// end nothing before its source does.
 func decideStop(b budget, may ladder.Rungs, saves, arrival bool) []stopStep {
 	all := []stopStep{
 		{"save", ladder.Save, b.save, func(s *stopper, ctx context.Context) error { return s.saver.save(ctx) }},

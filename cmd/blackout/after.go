@@ -56,7 +56,8 @@ func compareRuns(_ context.Context, args []string, stdout, _ io.Writer) error {
 		first, second = first[:1], first[1:]
 	}
 	if len(first) == 0 || len(second) == 0 {
-		return misuse("compare: want two reports, or two sets of reports: blackout compare A1.json A2.json -- B1.json B2.json")
+		return misuse("compare: want two reports, or two sets of reports: " +
+			"blackout compare A1.json A2.json -- B1.json B2.json")
 	}
 	a, err := readReports(first)
 	if err != nil {

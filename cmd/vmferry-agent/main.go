@@ -71,7 +71,8 @@ type caller struct {
 	// runnable lists the nodes that may run one; nil where it cannot be asked
 	runnable func(ctx context.Context, resource string) ([]string, error)
 	leaving  func(context.Context) (bool, error) // it empties this node; nil where it cannot be asked
-	fetch    bool                                // it never looks where a guest runs: a start brings one here that runs elsewhere
+	// it never looks where a guest runs: a start brings one here that runs elsewhere
+	fetch bool
 }
 
 // act does one action of the agent's.

@@ -157,8 +157,8 @@ func (c *call) badFlag(err error, word string, left, want []string) error {
 		c.name, word, want[0], c.name, shellword.Operands(append(line, want[len(line):]...)...))
 }
 
-// names reports whether arg can be the name that want stands for. libvirt takes all but line breaks into a guest's name,
-// and its XML no other control character than the tab; a node's name has no blanks.
+// names reports whether arg can be the name that want stands for. libvirt takes all but line breaks into a guest's
+// name, and its XML no other control character than the tab; a node's name has no blanks.
 func names(arg, want string) bool {
 	if want == "GUEST" {
 		return arg != "" && !strings.ContainsFunc(arg, func(r rune) bool { return unicode.IsControl(r) && r != '\t' })

@@ -231,8 +231,8 @@ func (d *drainer) undo(ctx context.Context) error {
 	if err := d.perform(context.WithoutCancel(ctx), d.manager, shutdown.ClearStandby); err != nil {
 		return interrupted(", and standby could not be taken back: %w: type vmferry undrain", err)
 	}
-	return interrupted(": the node left standby again; guests that were migrated stay where they are, and migrations under way " +
-		"continue")
+	return interrupted(": the node left standby again; guests that were migrated stay where they are, " +
+		"and migrations under way continue")
 }
 
 func (r drainResult) table(w io.Writer) error {

@@ -40,8 +40,9 @@ type machine struct {
 	run       command.Runner
 	open      inventory.Opener
 	processes func(ctx context.Context, uris ...string) ([]hostproc.Process, error) // of the guests of these libvirts
-	witness   func(uri string) local.Processes                                      // of the guests of this node's libvirt
-	units     check.Units
+	// of the guests of this node's libvirt
+	witness func(uri string) local.Processes
+	units   check.Units
 	// forecast asks a manager what it would do.
 	forecast func(ctx context.Context, m hbplugin.Cluster) ([]hbplugin.Verdict, error)
 	delayMax func(ctx context.Context) (time.Duration, error)

@@ -318,6 +318,6 @@ func (r *relocation) takeBack(ctx context.Context, clearLine string) error {
 	if err := r.ask(context.WithoutCancel(ctx), r.client.ClearMove); err != nil {
 		return interrupted(", and the request could not be taken back: %w: type %s", err, clearLine)
 	}
-	return interrupted(": the move constraint is removed; a migration that Pacemaker has begun continues: to see where " +
-		"the guest is, type crm_mon -1")
+	return interrupted(": the move constraint is removed; a migration that Pacemaker has begun continues: " +
+		"to see where the guest is, type crm_mon -1")
 }

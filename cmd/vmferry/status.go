@@ -152,8 +152,8 @@ func (s statusReport) table(w io.Writer) error {
 		t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 		fmt.Fprintln(t, "GUEST\tRESOURCE\tLIBVIRT\tPROCESS\tMANAGER\tLAST MIGRATION")
 		for _, g := range s.Guests {
-			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", g.Guest, cmp.Or(g.Resource, "-"), g.Libvirt, g.Process, g.Manager,
-				g.Last)
+			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", g.Guest, cmp.Or(g.Resource, "-"), g.Libvirt, g.Process,
+				g.Manager, g.Last)
 		}
 		if err := t.Flush(); err != nil {
 			return err

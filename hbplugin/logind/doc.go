@@ -14,8 +14,8 @@
 // property says what kind of shutdown it is; the signal does.
 //
 // libvirt's daemon holds a lock of the same kind while anything runs on the node, on Xen because of domain 0 alone.
-// [System.Proceed] continues with a shutdown that waits for nobody else, unless the daemon saves its guests or shuts them
-// down by itself ([AutoShutdown]).
+// [System.Proceed] continues with a shutdown that waits for nobody else, unless the daemon saves its guests or shuts
+// them down by itself ([AutoShutdown]).
 //
 // [System] asks systemd itself, which answers on a socket of its own even when
 // the message bus is gone, whether the system is going down.

@@ -30,8 +30,8 @@ var targets = map[string]string{
 }
 
 // errKind is why a shutdown has to wait although nobody needs that.
-var errKind = errors.New("libvirt delays the shutdown for the guests that it runs, and logind did not report what kind " +
-	"of shutdown it is (systemd before 255 does not)")
+var errKind = errors.New("libvirt delays the shutdown for the guests that it runs, and logind did not report " +
+	"what kind of shutdown it is (systemd before 255 does not)")
 
 const (
 	// othersAgain is how often it is looked who still holds the shutdown.
@@ -44,8 +44,9 @@ const (
 // daemons holds it any more: by systemd's target, as logind would do when its limit is over. It is for a caller who has
 // raised that limit, and waited for all that would leave. A libvirt daemon holds a delay lock while anything runs
 // under it, on Xen because of domain 0 alone, and the rest of the limit would pass for nothing; a daemon that saves its
-// guests or shuts them down meanwhile ([AutoShutdown]) is waited for. started is false where logind continued by itself,
-// or the shutdown was called off. An error says that it could not be told what is waited for, or that ctx ended.
+// guests or shuts them down meanwhile ([AutoShutdown]) is waited for. started is false where logind continued by
+// itself, or the shutdown was called off. An error says that it could not be told what is waited for, or that ctx
+// ended.
 func (s System) Proceed(ctx context.Context, kind string) (started bool, err error) {
 	b, err := connectTo(ctx, destination, settings{})
 	if err != nil {

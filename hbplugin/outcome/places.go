@@ -37,8 +37,8 @@ type Sources struct {
 	Report  func(format string, args ...any)
 }
 
-// Wait finds out where each guest is, by name. isEmpty reports that the node is: then it waits for those that are started
-// elsewhere.
+// Wait finds out where each guest is, by name. isEmpty reports that the node is: then it waits for those that are
+// started elsewhere.
 func (s Sources) Wait(ctx context.Context, isEmpty bool) map[string]Place {
 	places := s.places(ctx)
 	if !isEmpty || allPlaced(s.Guests, places) || ctx.Err() != nil {

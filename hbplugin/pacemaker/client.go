@@ -279,8 +279,8 @@ func ownNode(s cib.Status, node string) (cib.Node, error) {
 	return own, nil
 }
 
-// viewOf is what a status says of the node: whether it is in standby, and which resources of the given agents are on it.
-// Primitives count wherever they are: alone, in a group, a clone or a bundle.
+// viewOf is what a status says of the node: whether it is in standby, and which resources of the given agents are on
+// it. Primitives count wherever they are: alone, in a group, a clone or a bundle.
 //
 // A resource is on the node when the node is listed under it, whatever its
 // role: a failed or half-started guest may be running all the same.
@@ -314,8 +314,8 @@ func stuck(p cib.Place) string {
 	return ""
 }
 
-// peers are all nodes but this one that can run guests: members and remote nodes, and no guest node nor bundle node. Fenced
-// nodes are PeerDown here; see [Client.Peers].
+// peers are all nodes but this one that can run guests: members and remote nodes, and no guest node nor bundle node.
+// Fenced nodes are PeerDown here; see [Client.Peers].
 func peers(s cib.Status, node string) []elsewhere.Peer {
 	states := map[cib.NodeState]elsewhere.PeerState{cib.Online: elsewhere.PeerUp, cib.Offline: elsewhere.PeerDown}
 	var out []elsewhere.Peer

@@ -104,8 +104,9 @@ type Arrival struct {
 	seen int // looks in a row that found it there
 }
 
-// Look takes in where the resource is now. idle reports that Pacemaker had nothing more to do before that look. The move
-// is done when the resource is on the node, and on no other, in two looks: once may be the moment between two actions.
+// Look takes in where the resource is now. idle reports that Pacemaker had nothing more to do before that look. The
+// move is done when the resource is on the node, and on no other, in two looks: once may be the moment between two
+// actions.
 func (a *Arrival) Look(p cib.Place, idle bool) (done bool, err error) {
 	switch {
 	case p.Pending != "":

@@ -170,8 +170,8 @@ func (p *Predictor) AtShutdown(ctx context.Context) ([]hbplugin.Verdict, error) 
 	return refresh(fresh, last), nil
 }
 
-// refresh joins a new forecast with the last verdicts: where the manager says what it verdicts then, the target's answer of
-// then holds.
+// refresh joins a new forecast with the last verdicts: where the manager says what it verdicts then, the target's
+// answer of then holds.
 func refresh(fresh []hbplugin.Verdict, last prediction) []hbplugin.Verdict {
 	out := slices.Clone(fresh)
 	for i, v := range out {

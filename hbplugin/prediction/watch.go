@@ -147,7 +147,8 @@ func (l latest) update(verdicts []hbplugin.Verdict) []hbplugin.Verdict {
 		before, known := old[v.Resource]
 		switch {
 		case v.Fate.KeepsRunning() && (!known || before.Fate.KeepsRunning()):
-		case v.Fate == hbplugin.Unknown && before.Fate == hbplugin.Unknown: // the words of an error may differ each time
+		// the words of an error may differ each time
+		case v.Fate == hbplugin.Unknown && before.Fate == hbplugin.Unknown:
 		case !v.Fate.KeepsRunning() && before.Fate == v.Fate && before.Why == v.Why && before.Remedy == v.Remedy:
 		default:
 			changed = append(changed, v)

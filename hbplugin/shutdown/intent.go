@@ -17,8 +17,8 @@ type Intent struct{ Path string }
 // DaemonIntent is vmferryd's note in a state directory, normally notes.DefaultRunDir.
 func DaemonIntent(stateDir string) Intent { return Intent{filepath.Join(stateDir, "standby-is-ours")} }
 
-// OperatorIntent is the note that an operator has drained this node. vmferryd takes its own note for a shutdown that was
-// called off, and undoes it.
+// OperatorIntent is the note that an operator has drained this node. vmferryd takes its own note for a shutdown that
+// was called off, and undoes it.
 func OperatorIntent(stateDir string) Intent {
 	return Intent{filepath.Join(stateDir, "drained-by-operator")}
 }

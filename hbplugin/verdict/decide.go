@@ -22,7 +22,8 @@ type Answer struct {
 
 // notStarted are the checks of the pre-flight that a guest fails at a node which could not start it either: a move that
 // is refused for one of them does not end in a restart there. A start obeys the same rule about memory as a move.
-var notStarted = []string{preflight.CheckHypervisor, preflight.CheckDuplicate, preflight.CheckMemory, preflight.CheckDisk,
+var notStarted = []string{preflight.CheckHypervisor, preflight.CheckDuplicate, preflight.CheckMemory,
+	preflight.CheckDisk,
 	preflight.CheckNetwork, preflight.CheckFirmware}
 
 // Decide is the whole rule: what the cluster manager said of a guest, made true by what the nodes answered. answers

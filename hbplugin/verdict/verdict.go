@@ -128,8 +128,8 @@ func (g Guest) saves() bool {
 }
 
 // For is the Asker of a cluster manager. open connects to the libvirt at a URI, and run runs Pacemaker's program that
-// tells a node's address; see [route.Config.Address]. The request is the move that the agent would make: where a node has
-// no address of its own its name stands for it.
+// tells a node's address; see [route.Config.Address]. The request is the move that the agent would make: where a node
+// has no address of its own its name stands for it.
 func For(
 	m hbplugin.Cluster, open func(ctx context.Context, uri string) (endpoint.Host, error), run command.Runner,
 ) Asker {

@@ -163,7 +163,8 @@ func (p *planner) take(c *candidate, o option) Step {
 		why = "no rung is predicted to keep the budget"
 	}
 	return Step{Why: why, Guest: c.guest.Name, Rung: o.rung, Link: t.Name, Lane: lane, Start: start,
-		Copy: predict.Later(start, t.Setup), Free: free, End: predict.Later(free, t.Teardown), AtOnce: o.atOnce, Prediction: o.pred}
+		Copy: predict.Later(start, t.Setup), Free: free, End: predict.Later(free, t.Teardown), AtOnce: o.atOnce,
+		Prediction: o.pred}
 }
 
 // strand finds what else can be done, and how long it can wait.

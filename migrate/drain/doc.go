@@ -43,9 +43,9 @@
 // which there is time, and the last moment for it. Until then it may yet be moved.
 //
 // With one guest filling the link, every guest that allows others beside it, and set-ups that are shorter than
-// copies, the makespan is the sum of the bytes over the bandwidth, and one set-up, the hand-overs and one tear-down. No plan
-// can do with less than the first. A guest without company adds its idle set-ups; several lanes add
-// at most the longest move of each priority.
+// copies, the makespan is the sum of the bytes over the bandwidth, and one set-up, the hand-overs and one tear-down. No
+// plan can do with less than the first. A guest without company adds its idle set-ups; several lanes add at most the
+// longest move of each priority.
 //
 // # The queue
 //

@@ -39,7 +39,8 @@ type Guest struct {
 	Shutdown time.Duration // how long its clean shutdown may take, [ladder.DefaultShutdown] when 0
 	Most     float64       // bytes per second that its move may take of a link, 0 for all
 	// Patience is from now until whoever moves it gives up by himself, 0 for never. Those who have the time left
-	// for it go before one that has not; it is refused for that only when the time is over, as predictions may be wrong.
+	// for it go before one that has not; it is refused for that only when the time is over, as predictions may be
+	// wrong.
 	Patience time.Duration
 }
 

@@ -10,7 +10,8 @@ const Destroy Rung = "destroy"
 const DestroyTime = 17 * time.Second
 
 var destroy = Spec{
-	Name: Destroy, Ended: "it was destroyed", After: Shutdown, Always: true, Text: "(always tried last) ends it as a power cut does.",
+	Name: Destroy, Ended: "it was destroyed", After: Shutdown, Always: true,
+	Text:  "(always tried last) ends it as a power cut does.",
 	Or:    ", or set force_stop to destroy the guest at each stop",
 	Takes: func(Ending) (time.Duration, bool) { return DestroyTime, true },
 }

@@ -38,6 +38,6 @@
 //   - migrate/drain/arrange.go, where it changes why a guest waits.
 //
 // Tests fail where a rung that ends the guest has no row in decideStop, where the meta-data or an item of a manual is
-// missing, and where another package names a rung. No test fails where the executor of a live rung is missing, where two
-// rungs have the same techniques, or where the list of the parameter ladder in ocf_vmferry_Domain(7) lacks a name.
+// missing, and where another package names a rung. No test fails where the executor of a live rung is missing, where
+// two rungs have the same techniques, or where the list of the parameter ladder in ocf_vmferry_Domain(7) lacks a name.
 package ladder

@@ -18,7 +18,8 @@ var programs = []string{"command", "netcat"}
 
 // CheckURI refuses a URI by which libvirt runs a program that the URI names, here or on the host that it leads to, and
 // one whose host or user a program would take for an option. URIs come from a cluster's configuration, which people
-// may edit who have no right to run programs as root. It is nil for text that is not a URI: libvirt refuses that itself.
+// may edit who have no right to run programs as root. It is nil for text that is not a URI: libvirt refuses that
+// itself.
 //
 // It reads a URI as libvirt does, or more strictly: parameters end at & and at ;, their names may be in any case and
 // percent-encoded, and one with a NUL in it ends there; the transport may be in any case. What the parameter name holds

@@ -17,7 +17,8 @@ const MaxLine = 4 << 10
 func Line(text string) string {
 	const end = "…"
 	var line strings.Builder
-	for word := range strings.FieldsFuncSeq(text, func(r rune) bool { return strings.ContainsRune("\n\r\t\v\f\u0085", r) }) {
+	for word := range strings.FieldsFuncSeq(text,
+		func(r rune) bool { return strings.ContainsRune("\n\r\t\v\f\u0085", r) }) {
 		if word = Escape(strings.TrimSpace(word)); word == "" {
 			continue
 		}

@@ -92,7 +92,8 @@ func isEmulator(program string) bool {
 
 // helpers are programs of QEMU's and libvirt's that are called like QEMU and run no guest, beside those that are called
 // helpers.
-var helpers = []string{"qemu-img", "qemu-io", "qemu-nbd", "qemu-storage-daemon", "qemu-ga", "qemu-rdp", "qemu-edid", "qemu-keymap",
+var helpers = []string{"qemu-img", "qemu-io", "qemu-nbd", "qemu-storage-daemon", "qemu-ga", "qemu-rdp", "qemu-edid",
+	"qemu-keymap",
 	"qemu-trace-stap", "qemu-pr-helper", "qemu-bridge-helper", "qemu-vmsr-helper"}
 
 // commLength is what the kernel keeps of a program's name, in bytes (TASK_COMM_LEN without its end).

@@ -119,7 +119,8 @@ func (h Host) IsDaemon(pid int, named func(program string) bool, users ...int) (
 func (h Host) SeesAll() error {
 	if _, err := os.Stat(h.path(1, "stat")); err != nil {
 		return fmt.Errorf("%w: %s shows no process 1 "+
-			"(not mounted, or mounted with hidepid: see HIDDEN PROCESSES in vmferryd(8)): %w", ErrIncomplete, h.ProcDir(), err)
+			"(not mounted, or mounted with hidepid: see HIDDEN PROCESSES in vmferryd(8)): %w", ErrIncomplete,
+			h.ProcDir(), err)
 	}
 	return nil
 }

@@ -35,6 +35,7 @@ func ParseTimeout(s string) time.Duration {
 // list that it was given stays as it is.
 func SetTimeout(environ []string, timeout time.Duration) []string {
 	ms := max(timeout.Milliseconds(), 1)
-	others := slices.DeleteFunc(slices.Clone(environ), func(v string) bool { return strings.HasPrefix(v, timeoutVar+"=") })
+	others := slices.DeleteFunc(slices.Clone(environ),
+		func(v string) bool { return strings.HasPrefix(v, timeoutVar+"=") })
 	return append(others, timeoutVar+"="+strconv.FormatInt(ms, 10))
 }

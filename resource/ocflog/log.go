@@ -16,7 +16,8 @@ import (
 const program = "vmferry-agent"
 
 // managers are variables that only a cluster manager sets.
-var managers = []string{"HA_LOGFACILITY", "HA_logfacility", "HA_LOGD", "HA_use_logd", "HA_LOGFILE", "OCF_EXIT_REASON_PREFIX"}
+var managers = []string{"HA_LOGFACILITY", "HA_logfacility", "HA_LOGD", "HA_use_logd", "HA_LOGFILE",
+	"OCF_EXIT_REASON_PREFIX"}
 
 // Call is one call of the agent, as its log needs to know it.
 type Call struct {

@@ -119,7 +119,8 @@ func (r *reader) boolean(name string) bool {
 
 // list splits at commas and at white space; nil for nothing.
 func (r *reader) list(name string) []string {
-	return slices.Collect(strings.FieldsFuncSeq(r.get(name), func(c rune) bool { return strings.ContainsRune(", \t\n", c) }))
+	return slices.Collect(strings.FieldsFuncSeq(r.get(name),
+		func(c rune) bool { return strings.ContainsRune(", \t\n", c) }))
 }
 
 // ladder reads what may be tried to get the guest off its node.

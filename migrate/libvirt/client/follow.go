@@ -52,18 +52,20 @@ func (c Domains) register(f func(string, libvirt.Turn), closed func()) (ends []f
 	case !c.unsupported(err): // drivers without a daemon lose no connection
 		return ends, err
 	}
-	lifecycle, err := c.lv.DomainEventLifecycleRegister(nil, func(_ *lv.Connect, d *lv.Domain, e *lv.DomainEventLifecycle) {
-		if t, ok := turnOf(e); ok {
-			report(f, d, t)
-		}
-	})
+	lifecycle, err := c.lv.DomainEventLifecycleRegister(nil,
+		func(_ *lv.Connect, d *lv.Domain, e *lv.DomainEventLifecycle) {
+			if t, ok := turnOf(e); ok {
+				report(f, d, t)
+			}
+		})
 	if err != nil {
 		return ends, err
 	}
 	ends = append(ends, func() error { return c.lv.DomainEventDeregister(lifecycle) })
-	qemu, err := c.lv.DomainQemuMonitorEventRegister(nil, "RESUME", func(_ *lv.Connect, d *lv.Domain, _ *lv.DomainQemuMonitorEvent) {
-		report(f, d, libvirt.TurnResumed)
-	}, 0)
+	qemu, err := c.lv.DomainQemuMonitorEventRegister(nil, "RESUME",
+		func(_ *lv.Connect, d *lv.Domain, _ *lv.DomainQemuMonitorEvent) {
+			report(f, d, libvirt.TurnResumed)
+		}, 0)
 	switch {
 	case err == nil:
 		ends = append(ends, func() error { return c.lv.DomainQemuEventDeregister(qemu) })

@@ -61,27 +61,28 @@ func (c Migrations) Accepts(ctx context.Context, domainXML string) error {
 // Snapshots lists the names of the domain's snapshots and checkpoints, as libvirt knows them. A libvirt without
 // checkpoints (before 5.6) has none.
 func (c Migrations) Snapshots(ctx context.Context, name string) (libvirt.Snapshots, error) {
-	return withDomain(ctx, c.session, "list the snapshots of", name, func(d *lv.Domain) (s libvirt.Snapshots, err error) {
-		all, err := d.ListAllSnapshots(0)
-		if err != nil {
+	return withDomain(ctx, c.session, "list the snapshots of", name,
+		func(d *lv.Domain) (s libvirt.Snapshots, err error) {
+			all, err := d.ListAllSnapshots(0)
+			if err != nil {
+				return s, err
+			}
+			for i := range all {
+				if n, err := all[i].GetName(); err == nil {
+					s.Snapshots = append(s.Snapshots, n)
+				}
+				_ = all[i].Free()
+			}
+			marks, err := d.ListAllCheckpoints(0)
+			if c.unsupported(err) {
+				return s, nil
+			}
+			for i := range marks {
+				if n, err := marks[i].GetName(); err == nil {
+					s.Checkpoints = append(s.Checkpoints, n)
+				}
+				_ = marks[i].Free()
+			}
 			return s, err
-		}
-		for i := range all {
-			if n, err := all[i].GetName(); err == nil {
-				s.Snapshots = append(s.Snapshots, n)
-			}
-			_ = all[i].Free()
-		}
-		marks, err := d.ListAllCheckpoints(0)
-		if c.unsupported(err) {
-			return s, nil
-		}
-		for i := range marks {
-			if n, err := marks[i].GetName(); err == nil {
-				s.Checkpoints = append(s.Checkpoints, n)
-			}
-			_ = marks[i].Free()
-		}
-		return s, err
-	})
+		})
 }

@@ -17,13 +17,14 @@ import (
 // DiskSize asks how large a running domain's disk is; disk is its target, such as "vda"
 // (virDomainGetBlockInfo).
 func (c Storage) DiskSize(ctx context.Context, name, disk string) (libvirt.DiskSize, error) {
-	return withDomain(ctx, c.session, "ask the size of disk "+disk+" of", name, func(d *lv.Domain) (libvirt.DiskSize, error) {
-		info, err := d.GetBlockInfo(disk, 0)
-		if err != nil {
-			return libvirt.DiskSize{}, err
-		}
-		return libvirt.DiskSize{Capacity: info.Capacity, Allocated: info.Allocation}, nil
-	})
+	return withDomain(ctx, c.session, "ask the size of disk "+disk+" of", name,
+		func(d *lv.Domain) (libvirt.DiskSize, error) {
+			info, err := d.GetBlockInfo(disk, 0)
+			if err != nil {
+				return libvirt.DiskSize{}, err
+			}
+			return libvirt.DiskSize{Capacity: info.Capacity, Allocated: info.Allocation}, nil
+		})
 }
 
 // Room is how many bytes are free in the storage pool whose target is dir. It refreshes the pool.

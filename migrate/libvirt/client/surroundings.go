@@ -78,7 +78,8 @@ func (c Storage) lookInto(ctx context.Context, dir string, f func(*lv.StoragePoo
 func isTaken(err error) bool {
 	var lerr lv.Error
 	return errors.As(err, &lerr) && lerr.Domain == lv.FROM_STORAGE &&
-		(lerr.Code == lv.ERR_OPERATION_FAILED || lerr.Code == lv.ERR_OPERATION_INVALID || lerr.Code == lv.ERR_NO_STORAGE_POOL)
+		(lerr.Code == lv.ERR_OPERATION_FAILED || lerr.Code == lv.ERR_OPERATION_INVALID ||
+			lerr.Code == lv.ERR_NO_STORAGE_POOL)
 }
 
 func (c Storage) onceInto(ctx context.Context, dir string, f func(*lv.StoragePool) error) error {

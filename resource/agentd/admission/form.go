@@ -23,13 +23,14 @@ type Request struct {
 	Resource string `json:"resource,omitempty"` // its id in the cluster manager
 	Target   string `json:"target,omitempty"`   // the node that it is to run on
 
-	Priority int           `json:"priority,omitempty"` // higher goes first
-	Ladder   ladder.Rungs  `json:"ladder,omitempty"`   // empty for ladder.Default
-	Shutdown time.Duration `json:"shutdown,omitempty"` // how long its clean shutdown may take, 0 where that is not known
-	Deadline time.Time     `json:"deadline,omitzero"`  // when the caller's time is up, zero for never
-	Rate     float64       `json:"rate,omitempty"`     // of the link, 0 where that is not known
-	Most     float64       `json:"most,omitempty"`     // that its move may take of it, 0 for all
-	SetUp    time.Duration `json:"set_up,omitempty"`   // of a migration, what is not copying
+	Priority int          `json:"priority,omitempty"` // higher goes first
+	Ladder   ladder.Rungs `json:"ladder,omitempty"`   // empty for ladder.Default
+	// how long its clean shutdown may take, 0 where that is not known
+	Shutdown time.Duration `json:"shutdown,omitempty"`
+	Deadline time.Time     `json:"deadline,omitzero"` // when the caller's time is up, zero for never
+	Rate     float64       `json:"rate,omitempty"`    // of the link, 0 where that is not known
+	Most     float64       `json:"most,omitempty"`    // that its move may take of it, 0 for all
+	SetUp    time.Duration `json:"set_up,omitempty"`  // of a migration, what is not copying
 
 	Load
 }
@@ -91,7 +92,8 @@ func decodeRequest(line []byte) (Request, error) {
 	switch {
 	case r.Schema != wire.Schema:
 		return Request{}, fmt.Errorf(
-			"read request: schema is %d, this daemon speaks %d: restart vmferryd after an upgrade", r.Schema, wire.Schema)
+			"read request: schema is %d, this daemon speaks %d: restart vmferryd after an upgrade", r.Schema,
+			wire.Schema)
 	case r.Action != wire.Enter:
 		return Request{}, fmt.Errorf("read request: action %q is not %q", r.Action, wire.Enter)
 	case r.Guest == "":
@@ -129,10 +131,11 @@ func decodeMessage(line []byte) (message, error) {
 
 // update is what the agent sends after the request.
 type update struct {
-	Schema int           `json:"schema"`
-	Word   string        `json:"word"`
-	Pause  time.Duration `json:"pause,omitempty"` // with wordCopied: for how long the guest was paused, 0 where that is not known
-	Load                 // with wordLoad: what was measured meanwhile
+	Schema int    `json:"schema"`
+	Word   string `json:"word"`
+	// with wordCopied: for how long the guest was paused, 0 where that is not known
+	Pause time.Duration `json:"pause,omitempty"`
+	Load                // with wordLoad: what was measured meanwhile
 }
 
 // decodeUpdate reads a line that an agent sent. What the plan needs is checked by the plan.

@@ -56,7 +56,8 @@ func IsEnter(line []byte) bool {
 // Heartbeat tell their agents.
 func Passes(variable string) bool {
 	name, _, ok := strings.Cut(variable, "=")
-	return ok && (strings.HasPrefix(name, "OCF_") || strings.HasPrefix(name, "HA_")) && !strings.Contains(variable, "\x00")
+	return ok && (strings.HasPrefix(name, "OCF_") || strings.HasPrefix(name, "HA_")) &&
+		!strings.Contains(variable, "\x00")
 }
 
 // NewRequest takes what belongs into a request from an environment.
