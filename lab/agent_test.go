@@ -13,7 +13,8 @@ import (
 
 // agentEnv is how Pacemaker calls the agent for vm1, with more parameters.
 func agentEnv(params ...string) []string {
-	env := []string{"env", "OCF_ROOT=/usr/lib/ocf", "OCF_RESOURCE_INSTANCE=vm1", "OCF_RA_VERSION_MAJOR=1", "OCF_RA_VERSION_MINOR=1"}
+	env := []string{"env", "OCF_ROOT=/usr/lib/ocf", "OCF_RESOURCE_INSTANCE=vm1", "OCF_RA_VERSION_MAJOR=1",
+		"OCF_RA_VERSION_MINOR=1"}
 	for _, param := range params {
 		env = append(env, "OCF_RESKEY_"+param)
 	}
@@ -25,7 +26,8 @@ func agentEnv(params ...string) []string {
 func testRefusedMigrations(t *testing.T, b bench) {
 	call := func(node, action string, params ...string) (string, int) {
 		params = append([]string{
-			"config=/shared/guests/vm1.xml", "hypervisor=qemu:///system", "migration_transport=tcp", "CRM_meta_timeout=20000", "force_stop=true",
+			"config=/shared/guests/vm1.xml", "hypervisor=qemu:///system", "migration_transport=tcp",
+			"CRM_meta_timeout=20000", "force_stop=true",
 		}, params...)
 		return b.try(t, append(append([]string{"shell", node}, agentEnv(params...)...), agentFile, action)...)
 	}
@@ -147,8 +149,11 @@ func testAgentSwap(t *testing.T, b bench) {
 	pid := qemuPID(t, b)
 
 	cib("crm_attribute", "--name=maintenance-mode", "--update=true")
-	ours := strings.NewReplacer(`provider="heartbeat"`, `provider="vmferry"`, `type="VirtualDomain"`, `type="Domain"`).Replace(primitive)
-	cib("cibadmin", "--replace", "--scope=resources", "--xml-text="+strings.Replace(cib("cibadmin", "--query", "--scope=resources"), section(t, cib("cibadmin", "--query", "--scope=resources")), ours, 1))
+	ours := strings.NewReplacer(`provider="heartbeat"`, `provider="vmferry"`, `type="VirtualDomain"`,
+		`type="Domain"`).Replace(primitive)
+	cib("cibadmin", "--replace", "--scope=resources",
+		"--xml-text="+strings.Replace(cib("cibadmin", "--query", "--scope=resources"),
+			section(t, cib("cibadmin", "--query", "--scope=resources")), ours, 1))
 	cib("crm_resource", "--refresh", "--resource=vm1")
 	cib("crm_resource", "--wait", "--timeout=60")
 	cib("crm_attribute", "--name=maintenance-mode", "--delete")
@@ -227,7 +232,8 @@ func testOperatorsTools(t *testing.T, b bench) {
 		t.Errorf("the guest still runs as %q", now)
 	}
 	for _, node := range lab.Nodes {
-		if out := b.run(t, "shell", node.Name, "journalctl", "--boot", "--no-pager", "--unit=pacemaker"); strings.Contains(out, "assertion") {
+		if out := b.run(t, "shell", node.Name, "journalctl", "--boot", "--no-pager",
+			"--unit=pacemaker"); strings.Contains(out, "assertion") {
 			t.Errorf("Pacemaker at %s stumbled over something of ours:\n%s", node.Name, out)
 		}
 	}

@@ -64,9 +64,11 @@ func (l *local) prepare() {
 	l.sum = l.script(source, "cd "+localDir+"; (head -c 8192 /dev/zero; head -c 67100672 /dev/urandom) > raw; qemu-img convert -f raw -O qcow2 raw vm1.qcow2; tail -c +8193 raw | sha256sum; rm raw")
 	l.script(source, "sed s#/shared/guests/vm1.qcow2#"+localDisk+"# /shared/guests/vm1.xml > /shared/guests/local.xml")
 	l.script(target, "ip address add "+dataWay+"/24 dev br0")
-	xml := strings.NewReplacer("vm1.xml", "local.xml", "</instance_attributes>", `<nvpair id="vm1-disks" name="disks" value="copy"/></instance_attributes>`).Replace(guestPrimitive)
+	xml := strings.NewReplacer("vm1.xml", "local.xml", "</instance_attributes>",
+		`<nvpair id="vm1-disks" name="disks" value="copy"/></instance_attributes>`).Replace(guestPrimitive)
 	l.on(target, "cibadmin", "--create", "--scope=resources", "--xml-text="+xml)
-	l.on(target, "cibadmin", "--create", "--scope=constraints", `--xml-text=<rsc_location id="vm1-here" rsc="vm1" node="`+source+`" score="100"/>`)
+	l.on(target, "cibadmin", "--create", "--scope=constraints",
+		`--xml-text=<rsc_location id="vm1-here" rsc="vm1" node="`+source+`" score="100"/>`)
 	l.runsOn(source)
 }
 
@@ -130,11 +132,13 @@ func (l *local) thereAndBack() {
 // copied. The agent's answer comes later.
 func (l *local) slow(params ...string) <-chan string {
 	l.t.Helper()
-	params = append([]string{"config=/shared/guests/local.xml", "disks=copy", "migration_speed=8", "CRM_meta_timeout=60000"}, params...)
+	params = append([]string{"config=/shared/guests/local.xml", "disks=copy", "migration_speed=8",
+		"CRM_meta_timeout=60000"}, params...)
 	env := killer{l.t, l.b}.environ(source, "migrate_to", params)
 	answer := make(chan string, 1)
 	go func() {
-		out, _ := l.b.command(l.t.Context(), append(append([]string{"shell", source}, env...), agentFile, "migrate_to")...).CombinedOutput()
+		out, _ := l.b.command(l.t.Context(),
+			append(append([]string{"shell", source}, env...), agentFile, "migrate_to")...).CombinedOutput()
 		answer <- string(out)
 	}()
 	await(l.t, "the disk to be copied", 30*time.Second, func() bool {
@@ -152,7 +156,8 @@ func (l *local) stayed(before guest.Status, answer <-chan string, words string) 
 	if files := l.files(source); files != "vm1.qcow2" {
 		l.t.Errorf("%s is left with %q", source, files)
 	}
-	if files := l.files(target); strings.Contains(files, "arriving") || regexp.MustCompile(`(^| )vm1\.qcow2( |$)`).MatchString(files) {
+	if files := l.files(target); strings.Contains(files, "arriving") ||
+		regexp.MustCompile(`(^| )vm1\.qcow2( |$)`).MatchString(files) {
 		l.t.Errorf("a half copy is left: %q", files)
 	}
 }
@@ -160,7 +165,8 @@ func (l *local) stayed(before guest.Status, answer <-chan string, words string) 
 func (l *local) linkCut() {
 	defer func() {
 		if l.t.Failed() {
-			out, _ := l.b.try(l.t, "shell", source, "bash", "-c", "virsh domjobinfo vm1; ss -tno; tail -n 2 /var/lib/vmferry/migrations.jsonl")
+			out, _ := l.b.try(l.t, "shell", source, "bash", "-c",
+				"virsh domjobinfo vm1; ss -tno; tail -n 2 /var/lib/vmferry/migrations.jsonl")
 			l.t.Log(out)
 		}
 	}()

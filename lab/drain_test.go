@@ -33,7 +33,8 @@ func drainPrimitive(name string, priority int) string {
 	}
 	return strings.NewReplacer(
 		"vm1", name,
-		"</instance_attributes>", param("drain_priority", strconv.Itoa(priority))+param("shutdown_timeout", "10")+"</instance_attributes>",
+		"</instance_attributes>", param("drain_priority", strconv.Itoa(priority))+param("shutdown_timeout",
+			"10")+"</instance_attributes>",
 		"</meta_attributes>", param("resource-stickiness", "1000")+"</meta_attributes>",
 	).Replace(guestPrimitive)
 }
@@ -166,7 +167,9 @@ func (d drained) tell(node string, since int) []record.Record {
 	moves := d.records(node, since)
 	slices.SortFunc(moves, func(a, b record.Record) int { return turn(a).Compare(turn(b)) })
 	for _, m := range moves {
-		d.t.Logf("%s: turn %.2f s, end %.2f s after the first, %s: %s %s", m.Guest, turn(m).Sub(turn(moves[0])).Seconds(), m.Ended.Sub(turn(moves[0])).Seconds(), m.Outcome, strings.Join(m.Notes, "; "), m.Error)
+		d.t.Logf("%s: turn %.2f s, end %.2f s after the first, %s: %s %s", m.Guest,
+			turn(m).Sub(turn(moves[0])).Seconds(), m.Ended.Sub(turn(moves[0])).Seconds(), m.Outcome,
+			strings.Join(m.Notes, "; "), m.Error)
 	}
 	return moves
 }
@@ -203,7 +206,8 @@ func (d drained) withoutTheDaemon() {
 	}
 	left := func(n int) func() bool {
 		return func() bool {
-			return n <= len(slices.DeleteFunc(slices.Clone(d.guests), func(g string) bool { return len(find(d.t, target, qemuOf(g))) > 0 }))
+			return n <= len(slices.DeleteFunc(slices.Clone(d.guests),
+				func(g string) bool { return len(find(d.t, target, qemuOf(g))) > 0 }))
 		}
 	}
 	isDaemon := func(p proc) bool { return filepath.Base(p.args[0]) == "vmferryd" }
@@ -277,7 +281,8 @@ func (d drained) inAWindow() {
 	d.on(target, "crm_resource", "--wait", "--timeout=60")
 	boots, begun, before := nodeBoots(d.t, d.b), time.Now(), len(d.records(target, 0))
 	d.on(target, "systemctl", "reboot", "--no-wall")
-	await(d.t, "the slow guest to be started on "+source, window+10*time.Second, func() bool { return d.state(source, slow) == "running (booted)" })
+	await(d.t, "the slow guest to be started on "+source, window+10*time.Second,
+		func() bool { return d.state(source, slow) == "running (booted)" })
 	d.t.Logf("%s ran on %s after %s", slow, source, time.Since(begun).Round(100*time.Millisecond))
 	d.arrived(source, others)
 	d.rebooted(target, boots)

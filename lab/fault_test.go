@@ -30,7 +30,8 @@ type link struct {
 // rule inserts (-I) or deletes (-D) a rule for the memory on its way in.
 func (l link) rule(node, verb, direction string, target ...string) {
 	l.t.Helper()
-	l.b.run(l.t, append([]string{"shell", node, "iptables", "--wait", verb, "INPUT", "--protocol=tcp", direction, ports, "--jump"}, target...)...)
+	l.b.run(l.t, append([]string{"shell", node, "iptables", "--wait", verb, "INPUT", "--protocol=tcp", direction, ports,
+		"--jump"}, target...)...)
 }
 
 // cut drops the memory at the target.
@@ -46,7 +47,8 @@ func (l link) slow() (mend func()) { return l.bound("1600kbit", "32kb") }
 func (l link) narrow() (widen func()) { return l.bound("64mbit", "256kb") }
 
 func (l link) bound(rate, burst string) (lift func()) {
-	l.b.run(l.t, "shell", source, "tc", "qdisc", "add", "dev", "host0", "root", "tbf", "rate", rate, "burst", burst, "latency", "200ms")
+	l.b.run(l.t, "shell", source, "tc", "qdisc", "add", "dev", "host0", "root", "tbf", "rate", rate, "burst", burst,
+		"latency", "200ms")
 	return func() { l.b.run(l.t, "shell", source, "tc", "qdisc", "delete", "dev", "host0", "root") }
 }
 
@@ -70,7 +72,8 @@ func testFaults(t *testing.T, b bench) {
 		fault func(t *testing.T, b bench) (mend func())
 	}{
 		{"link cut in the post-copy", func(t *testing.T, b bench) func() { return link{t, b}.cut() }},
-		{"agent killed in the post-copy", killInPostCopy(func(p proc) bool { return p.hasVariable(mark) && p.isAgent() }, source)},
+		{"agent killed in the post-copy",
+			killInPostCopy(func(p proc) bool { return p.hasVariable(mark) && p.isAgent() }, source)},
 		{"libvirtd of node1 killed in the post-copy", killInPostCopy(proc.isLibvirtd, source)},
 		{"libvirtd of node2 killed in the post-copy", killInPostCopy(proc.isLibvirtd, target)},
 	}
@@ -153,7 +156,8 @@ func faultInPostCopy(t *testing.T, b bench, fault func(*testing.T, bench) func()
 	r.must(source, "start", "config="+busyVM1)
 	was := bootID(t, b)
 	defer link{t, b}.narrow()()
-	params := []string{"config=" + busyVM1, "ladder=live,postcopy", "blackout_budget=10", "migration_speed=8", "CRM_meta_timeout=110000"}
+	params := []string{"config=" + busyVM1, "ladder=live,postcopy", "blackout_budget=10", "migration_speed=8",
+		"CRM_meta_timeout=110000"}
 	args := append(r.environ(source, "migrate_to", params), mark, agentFile, "migrate_to")
 	cmd := b.command(t.Context(), append([]string{"shell", source}, args...)...)
 	var out bytes.Buffer
@@ -192,7 +196,8 @@ func bootID(t *testing.T, b bench) string {
 	t.Helper()
 	var status guest.Status
 	await(t, "the guest to answer", 60*time.Second, func() bool {
-		out, _ := b.try(t, "shell", target, "timeout", "5", "bash", "-c", "cat </dev/tcp/10.77.0.101/"+strconv.Itoa(guest.StatusPort))
+		out, _ := b.try(t, "shell", target, "timeout", "5", "bash", "-c",
+			"cat </dev/tcp/10.77.0.101/"+strconv.Itoa(guest.StatusPort))
 		return json.Unmarshal([]byte(out), &status) == nil && status.BootID != ""
 	})
 	return status.BootID

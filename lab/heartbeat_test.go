@@ -22,7 +22,8 @@ type pair struct {
 
 // heartbeatLine gives the guest its home. The speed leaves time to kill a node in the
 // middle of a move.
-const heartbeatLine = source + " vmferry::/shared/guests/vm1.xml::hypervisor=qemu:///system::migration_transport=tcp::migration_speed=12\n"
+const heartbeatLine = source +
+	" vmferry::/shared/guests/vm1.xml::hypervisor=qemu:///system::migration_transport=tcp::migration_speed=12\n"
 
 // testHeartbeat runs the guest under Heartbeat 3 in haresources mode with auto_failback, and does
 // to the nodes what operators and accidents do. The guest moves live whenever there is a node
@@ -123,7 +124,8 @@ func (p pair) members() {
 		for node, peer := range map[string]string{source: target, target: source} {
 			status, _ := p.b.try(p.t, "shell", node, "cl_status", "nodestatus", peer)
 			held, _ := p.b.try(p.t, "shell", node, "cl_status", "rscstatus")
-			if strings.TrimSpace(status) != "active" || !slices.Contains([]string{"all", "local", "foreign", "none"}, strings.TrimSpace(held)) {
+			if strings.TrimSpace(status) != "active" || !slices.Contains([]string{"all", "local", "foreign", "none"},
+				strings.TrimSpace(held)) {
 				return false
 			}
 		}

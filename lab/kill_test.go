@@ -123,10 +123,12 @@ func (r killer) call(node, action string, params ...string) (string, int) {
 // environ is how Pacemaker calls the agent.
 func (killer) environ(node, action string, more []string) []string {
 	other := map[string]string{source: target, target: source}[node]
-	timeout := map[string]string{"start": "30000", "stop": "14000", "monitor": "10000", "migrate_to": "40000", "migrate_from": "6000"}[action]
+	timeout := map[string]string{"start": "30000", "stop": "14000", "monitor": "10000", "migrate_to": "40000",
+		"migrate_from": "6000"}[action]
 	params := []string{
 		"config=/shared/guests/vm1.xml", "hypervisor=qemu:///system", "migration_transport=tcp",
-		"CRM_meta_timeout=" + timeout, "CRM_meta_on_node=" + node, "CRM_meta_migrate_target=" + other, "CRM_meta_migrate_source=" + other,
+		"CRM_meta_timeout=" + timeout, "CRM_meta_on_node=" + node, "CRM_meta_migrate_target=" + other,
+		"CRM_meta_migrate_source=" + other,
 	}
 	return agentEnv(append(params, more...)...)
 }
@@ -214,8 +216,10 @@ func (r killer) strike(k kill) {
 	}
 	if k.step == "killing" {
 		params = []string{"force_stop=true"}
-		r.b.run(r.t, "shell", node, "systemctl", "stop", "libvirtd.service", "libvirtd.socket", "libvirtd-ro.socket", "libvirtd-admin.socket", "libvirtd-tcp.socket")
-		defer r.b.run(r.t, "shell", node, "systemctl", "start", "libvirtd.socket", "libvirtd-ro.socket", "libvirtd-admin.socket", "libvirtd-tcp.socket")
+		r.b.run(r.t, "shell", node, "systemctl", "stop", "libvirtd.service", "libvirtd.socket", "libvirtd-ro.socket",
+			"libvirtd-admin.socket", "libvirtd-tcp.socket")
+		defer r.b.run(r.t, "shell", node, "systemctl", "start", "libvirtd.socket", "libvirtd-ro.socket",
+			"libvirtd-admin.socket", "libvirtd-tcp.socket")
 	}
 	agent, ended, out := r.halt(k, node, params)
 	above := agent.ancestors()

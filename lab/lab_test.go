@@ -233,7 +233,8 @@ func testOCFTester(t *testing.T, b bench) {
 	if err := os.WriteFile(file, []byte(b.run(t, "shell", "node1", agentFile, "meta-data")), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if out, code := b.try(t, "shell", "node1", "xmllint", "--noout", "--nonet", "--relaxng", "/usr/share/pacemaker/api/ocf-ra-1.1.rng", "/shared/meta-data.xml"); code != 0 {
+	if out, code := b.try(t, "shell", "node1", "xmllint", "--noout", "--nonet", "--relaxng",
+		"/usr/share/pacemaker/api/ocf-ra-1.1.rng", "/shared/meta-data.xml"); code != 0 {
 		t.Errorf("the meta-data does not fit OCF 1.1: exit code %d\n%s", code, out)
 	}
 }
@@ -281,7 +282,8 @@ func (b bench) footprint(t *testing.T) []string {
 			things = append(things, "mount "+line)
 		}
 	}
-	for _, pattern := range []string{"/sys/class/net/*", "/sys/fs/cgroup/*lab*", "/sys/fs/cgroup/unified/*lab*", "/run/netns/*", "/run/systemd/nspawn/*/*", lab.DefaultCache + "/*.part"} {
+	for _, pattern := range []string{"/sys/class/net/*", "/sys/fs/cgroup/*lab*", "/sys/fs/cgroup/unified/*lab*",
+		"/run/netns/*", "/run/systemd/nspawn/*/*", lab.DefaultCache + "/*.part"} {
 		paths, err := filepath.Glob(pattern)
 		if err != nil {
 			t.Fatal(err)
@@ -318,7 +320,8 @@ func TestLabInterrupted(t *testing.T) {
 		}
 		compareFootprints(t, before, b.footprint(t))
 		if entries, err := os.ReadDir(b.dir); err == nil {
-			t.Errorf("%v after %v: the lab's folder is still there with %d entries", interruption.signal, interruption.after, len(entries))
+			t.Errorf("%v after %v: the lab's folder is still there with %d entries", interruption.signal,
+				interruption.after, len(entries))
 			b.run(t, "down")
 		}
 	}

@@ -111,7 +111,8 @@ func testModular(t *testing.T, b bench) {
 	boots := nodeBoots(t, b)
 	_, _ = b.try(t, "shell", source, "systemctl", "reboot", "--no-wall")
 	await(t, "the guest to run on "+target, 60*time.Second, func() bool { return strings.HasPrefix(qemuPID(t, b), "2:") })
-	if how := cib("virsh", "--connect", "qemu:///system", "domstate", "--reason", "vm1"); !strings.Contains(how, "running (migrated)") {
+	if how := cib("virsh", "--connect", "qemu:///system", "domstate", "--reason", "vm1"); !strings.Contains(how,
+		"running (migrated)") {
 		t.Errorf("the guest is %s, want running (migrated)", strings.TrimSpace(how))
 	}
 	await(t, source+" to boot again", 60*time.Second, func() bool { return nodeBoots(t, b) != boots })

@@ -61,7 +61,8 @@ func (s suite) run(t *testing.T, b bench) {
 		t.Fatal(err)
 	}
 	b.run(t, "shell", "node1", "ocft", "make", "-d", "/shared/ocft", s.name)
-	out, _ := b.try(t, "shell", "node1", "env", "HA_RSCTMP=/run", "OCF_RESKEY_hypervisor="+s.uri, "OCF_RESKEY_force_stop=true", "ocft", "test", s.name)
+	out, _ := b.try(t, "shell", "node1", "env", "HA_RSCTMP=/run", "OCF_RESKEY_hypervisor="+s.uri,
+		"OCF_RESKEY_force_stop=true", "ocft", "test", s.name)
 	b.run(t, "shell", "node1", "ocft", "clean", s.name)
 	checkCases(t, s, strings.Count(text, "\nCASE \""), plain(out))
 }

@@ -82,7 +82,8 @@ func addGuest(t *testing.T, b bench) {
 // second in which the guest left the other node before, Pacemaker 3.0.0 stops the source alone, and the guest runs on.
 func removeGuest(t *testing.T, b bench) {
 	b.run(t, "shell", target, "crm_resource", "--wait", "--timeout=90")
-	b.run(t, "shell", target, "crm_resource", "--resource=vm1", "--meta", "--set-parameter=target-role", "--parameter-value=Stopped")
+	b.run(t, "shell", target, "crm_resource", "--resource=vm1", "--meta", "--set-parameter=target-role",
+		"--parameter-value=Stopped")
 	b.run(t, "shell", target, "crm_resource", "--wait", "--timeout=90")
 	for _, path := range []string{"//rsc_location[@rsc='vm1']", "//primitive[@id='vm1']"} {
 		b.run(t, "shell", target, "cibadmin", "--delete-all", "--force", "--xpath="+path)

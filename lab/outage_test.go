@@ -18,7 +18,8 @@ type outage struct {
 	begin func(*testing.T, bench) (end func())
 }
 
-var libvirtUnits = []string{"libvirtd.service", "libvirtd.socket", "libvirtd-ro.socket", "libvirtd-admin.socket", "libvirtd-tcp.socket"}
+var libvirtUnits = []string{"libvirtd.service", "libvirtd.socket", "libvirtd-ro.socket", "libvirtd-admin.socket",
+	"libvirtd-tcp.socket"}
 
 func systemctl(t *testing.T, b bench, args ...string) {
 	t.Helper()

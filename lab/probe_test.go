@@ -46,7 +46,8 @@ func testProbeClock(t *testing.T, b bench) {
 	writeClockInitrd(t, filepath.Join(b.dir, "shared", "boot", "initrd"), initrd)
 	defer os.Remove(initrd)
 	out := b.run(t, "shell", "node1", "timeout", "180", "qemu-system-x86_64",
-		"-accel", "tcg", "-machine", "pc,hpet=off", "-cpu", "qemu64,+rdrand", "-m", "192", "-nodefaults", "-no-user-config", "-display", "none",
+		"-accel", "tcg", "-machine", "pc,hpet=off", "-cpu", "qemu64,+rdrand", "-m", "192", "-nodefaults",
+		"-no-user-config", "-display", "none",
 		"-serial", "stdio", "-no-reboot", "-kernel", "/shared/boot/vmlinuz", "-initrd", "/shared/"+filepath.Base(initrd),
 		"-append", "console=ttyS0 quiet panic=-1")
 	_, text, _ := strings.Cut(out, "report begins")
@@ -73,12 +74,15 @@ func checkSetClock(t *testing.T, r *blackout.Report) {
 		t.Errorf("the run is said to be complete %v, of %v s", r.Complete, length)
 	}
 	for _, target := range r.Targets {
-		t.Logf("%s: %d of %d answered, blackout of %v ± %v ms, dark for %v ms", target.Target, target.Answered, target.Sent, target.BlackoutMs, target.ErrorMs, target.DarkMs)
+		t.Logf("%s: %d of %d answered, blackout of %v ± %v ms, dark for %v ms", target.Target, target.Answered,
+			target.Sent, target.BlackoutMs, target.ErrorMs, target.DarkMs)
 		if target.BlackoutMs+target.ErrorMs < 1000 || target.BlackoutMs > 8000 || target.WorstErrorMs > minute {
-			t.Errorf("%s: blackout of %v ms ± %v, worst error %v ms", target.Target, target.BlackoutMs, target.ErrorMs, target.WorstErrorMs)
+			t.Errorf("%s: blackout of %v ms ± %v, worst error %v ms", target.Target, target.BlackoutMs, target.ErrorMs,
+				target.WorstErrorMs)
 		}
 		if target.Lost+target.Unsettled != 0 || target.RTT.Max > 8e6 {
-			t.Errorf("%s: %d lost, %d unsettled, a round trip of %v µs", target.Target, target.Lost, target.Unsettled, target.RTT.Max)
+			t.Errorf("%s: %d lost, %d unsettled, a round trip of %v µs", target.Target, target.Lost, target.Unsettled,
+				target.RTT.Max)
 		}
 	}
 }

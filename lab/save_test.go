@@ -43,7 +43,8 @@ func testSave(t *testing.T, b bench) {
 	defer func() { p.on(source, "umount", saves) }()
 	before := p.status()
 	after := p.drained()
-	if after.BootID == before.BootID || after.ForeignWrites != 0 || after.Boots != before.Boots+1 || after.DiskCounterAtBoot < before.Counter {
+	if after.BootID == before.BootID || after.ForeignWrites != 0 || after.Boots != before.Boots+1 ||
+		after.DiskCounterAtBoot < before.Counter {
 		t.Errorf("without room for its memory, the guest was %+v and is %+v", before, after)
 	}
 	p.reports(source, "ended", "shutdown")

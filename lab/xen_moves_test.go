@@ -158,7 +158,8 @@ func testXenKills(t *testing.T, b bench) {
 		g.on(node, "systemctl", "kill", "--signal=KILL", "libvirtd.service")
 	}
 	machine := func(g xenGuest, node string) {
-		if _, err := supervisor.Ask(g.t.Context(), supervisor.Control(g.b.dir), supervisor.Request{Op: supervisor.OpKill, Node: node}); err != nil {
+		if _, err := supervisor.Ask(g.t.Context(), supervisor.Control(g.b.dir),
+			supervisor.Request{Op: supervisor.OpKill, Node: node}); err != nil {
 			g.t.Fatal(err)
 		}
 	}
@@ -189,7 +190,8 @@ func testXenKills(t *testing.T, b bench) {
 			struck := time.Now()
 			now, after := g.awaitIdle()
 			g.clear(now)
-			t.Logf("one copy on %s, it was on %s, same boot: %v; idle after %.0f s", now, node, boot == after, time.Since(struck).Seconds())
+			t.Logf("one copy on %s, it was on %s, same boot: %v; idle after %.0f s", now, node, boot == after,
+				time.Since(struck).Seconds())
 		}) {
 			return
 		}

@@ -84,7 +84,8 @@ func testXenNodes(t *testing.T, b bench) {
 			{[]string{"fence_lab", "-o", "list"}, other + ","},
 			{[]string{"findmnt", "--noheadings", "--output", "FSTYPE", "/shared"}, "9p"},
 		} {
-			if out, code := b.try(t, append([]string{"shell", node.Name}, check.command...)...); code != 0 || !strings.Contains(out, check.want) {
+			if out, code := b.try(t, append([]string{"shell", node.Name}, check.command...)...); code != 0 ||
+				!strings.Contains(out, check.want) {
 				t.Errorf("%s: %q: exit code %d, no %q:\n%s", node.Name, check.command, code, check.want, out)
 			}
 		}
@@ -122,7 +123,8 @@ func testXenCommands(t *testing.T, b bench) {
 func testXenReboot(t *testing.T, b bench) {
 	was := b.state(t)
 	b.run(t, "shell", "node1", "systemctl", "reboot")
-	await(t, "the machine to boot again", 2*time.Minute, func() bool { return b.state(t).Nodes["node1"].Boots > was.Nodes["node1"].Boots })
+	await(t, "the machine to boot again", 2*time.Minute,
+		func() bool { return b.state(t).Nodes["node1"].Boots > was.Nodes["node1"].Boots })
 	b.awaitMembers(t)
 	now := b.state(t)
 	if now.Nodes["node1"].Boots != was.Nodes["node1"].Boots+1 || now.Nodes["node2"] != was.Nodes["node2"] {
@@ -153,7 +155,8 @@ func testXenPower(t *testing.T, b bench) {
 func testXenCrash(t *testing.T, b bench) {
 	was := b.state(t)
 	begun := time.Now()
-	if _, err := supervisor.Ask(t.Context(), supervisor.Control(b.dir), supervisor.Request{Op: supervisor.OpKill, Node: "node1"}); err != nil {
+	if _, err := supervisor.Ask(t.Context(), supervisor.Control(b.dir),
+		supervisor.Request{Op: supervisor.OpKill, Node: "node1"}); err != nil {
 		t.Fatal(err)
 	}
 	t.Logf("killed within %v", time.Since(begun).Round(time.Millisecond))

@@ -124,7 +124,8 @@ func TestSilentTarget(t *testing.T) {
 			return x.arrives(ctx, 40*time.Second)
 		}, nil, record.Moved, nil, "", false, 40 * time.Second, 41 * time.Second},
 		{"its libvirtd is down", func(x *xen, ctx context.Context) error {
-			refused := &libvirt.Error{Op: "connect", Code: 38, Message: "unable to connect to server at 'node2:16509': Connection refused", Kind: libvirt.ErrConnect}
+			refused := &libvirt.Error{Op: "connect", Code: 38,
+				Message: "unable to connect to server at 'node2:16509': Connection refused", Kind: libvirt.ErrConnect}
 			x.Target.Answer(refused)
 			x.Target.Refuse(refused)
 			time.AfterFunc(30*time.Second, x.back)
@@ -132,12 +133,14 @@ func TestSilentTarget(t *testing.T) {
 		}, nil, record.Moved, nil, "", false, 40 * time.Second, 41 * time.Second},
 		{"for good", func(x *xen, ctx context.Context) error { x.silent(); return x.hangs(ctx, 0) },
 			nil, record.Stayed, ErrTargetSilent, "for 15s", false, 15 * time.Second, 20 * time.Second},
-		{"for good, and libvirt asks it before it ends", func(x *xen, ctx context.Context) error { x.silent(); return x.hangs(ctx, 20*time.Second) },
+		{"for good, and libvirt asks it before it ends",
+			func(x *xen, ctx context.Context) error { x.silent(); return x.hangs(ctx, 20*time.Second) },
 			nil, record.Stayed, ErrTargetSilent, "was aborted", false, 35 * time.Second, 40 * time.Second},
 		{"for good, and the call hangs", func(x *xen, ctx context.Context) error { x.silent(); return x.hangs(ctx, time.Hour) },
 			nil, record.Unknown, ErrTargetSilent, "could not be aborted within 45s", false, 60 * time.Second, 75 * time.Second},
 		{"for good, and the abort fails", func(x *xen, ctx context.Context) error { x.silent(); return x.hangs(ctx, time.Hour) },
-			errors.New("no copy is under way"), record.Unknown, ErrTargetSilent, "could not be aborted within 45s", false, 60 * time.Second, 75 * time.Second},
+			errors.New("no copy is under way"), record.Unknown, ErrTargetSilent, "could not be aborted within 45s",
+			false, 60 * time.Second, 75 * time.Second},
 		{"for 20 s, and the abort fails", func(x *xen, ctx context.Context) error {
 			x.silent()
 			time.AfterFunc(20*time.Second, x.back)
@@ -165,7 +168,8 @@ func TestSilentTarget(t *testing.T) {
 				if took := time.Since(began); took < c.least || took > c.most {
 					t.Errorf("took %v, want %v to %v", took, c.least, c.most)
 				}
-				if rec.Outcome != c.outcome || (err == nil) != (c.outcome == record.Moved) || !errors.Is(err, c.why) || !strings.Contains(rec.Error, c.text) {
+				if rec.Outcome != c.outcome || (err == nil) != (c.outcome == record.Moved) || !errors.Is(err, c.why) ||
+					!strings.Contains(rec.Error, c.text) {
 					t.Errorf("outcome %q: %v", rec.Outcome, err)
 				}
 				if x.woken != c.woken || c.outcome == record.Moved && c.fails == nil && x.tries > 0 {
@@ -242,7 +246,8 @@ func TestGivenUpWithoutLibvirt(t *testing.T) {
 	}{
 		{"cancelled", func(_ *xen, cancel func()) { cancel() }, false, context.Canceled, 6 * time.Second},
 		{"cancelled in the last copy", func(_ *xen, cancel func()) { cancel() }, true, context.Canceled, 8 * time.Second},
-		{"the window is shortened", func(x *xen, _ func()) { x.shorten <- time.Now().Add(5 * time.Second) }, false, ErrOutOfTime, 10 * time.Second},
+		{"the window is shortened", func(x *xen, _ func()) { x.shorten <- time.Now().Add(5 * time.Second) }, false,
+			ErrOutOfTime, 10 * time.Second},
 		{"the time is up", func(*xen, func()) {}, false, ErrOutOfTime, time.Minute},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -261,7 +266,8 @@ func TestGivenUpWithoutLibvirt(t *testing.T) {
 				}
 				began := time.Now()
 				rec, err := Move(ctx, x.req, x.deps)
-				if took := time.Since(began); rec.Outcome != record.Stayed || !errors.Is(err, c.why) || took > c.most || !strings.Contains(rec.Error, "was aborted") {
+				if took := time.Since(began); rec.Outcome != record.Stayed || !errors.Is(err, c.why) || took > c.most ||
+					!strings.Contains(rec.Error, "was aborted") {
 					t.Errorf("outcome %q after %v: %v", rec.Outcome, took, err)
 				}
 				if x.woken != c.halted {

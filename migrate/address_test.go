@@ -26,7 +26,8 @@ func TestMemoryGoesWhereLibvirtIsReached(t *testing.T) {
 		{name: "address given", hostname: "kvm-b.site", given: "tcp://10.0.0.2", want: "tcp://10.0.0.2"},
 		{name: "tunnelled", hostname: "kvm-b.site", tunnelled: true},
 		{name: "source is another node", hostname: "kvm-b.site", source: "qemu+tcp://node1/system"},
-		{name: "by address", hostname: "kvm-b.site", target: "qemu+tcp://[2001:db8::2]/system", want: "tcp://[2001:db8::2]", notes: 1},
+		{name: "by address", hostname: "kvm-b.site", target: "qemu+tcp://[2001:db8::2]/system",
+			want: "tcp://[2001:db8::2]", notes: 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -55,7 +56,8 @@ func TestNoNameLeadsToTheTarget(t *testing.T) {
 		p.deps.Resolve = func(context.Context, string) ([]netip.Addr, error) { return nil, errors.New("no such host") }
 		_, err := Move(t.Context(), p.req, p.deps)
 		var r *preflight.Refusal
-		if !errors.As(err, &r) || r.Check != preflight.CheckAddress || !strings.Contains(r.Hint, "migrateuri=tcp://") || !MayTryNext(err) {
+		if !errors.As(err, &r) || r.Check != preflight.CheckAddress || !strings.Contains(r.Hint, "migrateuri=tcp://") ||
+			!MayTryNext(err) {
 			t.Errorf("%v", err)
 		}
 	})

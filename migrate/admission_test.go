@@ -87,14 +87,19 @@ func TestMoveInItsTurn(t *testing.T) {
 		if err != nil || rec.Outcome != record.Moved {
 			t.Fatalf("%q, %v", rec.Outcome, err)
 		}
-		if want := []string{"dirties 5.24288e+06", "copied, pause 15ms, slot free: true", "released"}; !slices.Equal(turn.did, want) {
+		if want := []string{"dirties 5.24288e+06", "copied, pause 15ms, slot free: true",
+			"released"}; !slices.Equal(turn.did, want) {
 			t.Errorf("did %q, want %q", turn.did, want)
 		}
-		if wish.Guest != "web" || wish.UUID != guestUUID || wish.Target != "node2" || wish.Rate != 100<<20 || wish.Most != 50<<20 || wish.SetUp != 700*time.Millisecond ||
-			wish.Load.Memory != 1<<30 || wish.Load.DirtyRate != 5<<20 || wish.Load.Budget != convergence.DefaultBudget || !slices.Equal(wish.Rungs, []ladder.Rung{ladder.Live, ladder.Converge}) {
+		if wish.Guest != "web" || wish.UUID != guestUUID || wish.Target != "node2" || wish.Rate != 100<<20 ||
+			wish.Most != 50<<20 || wish.SetUp != 700*time.Millisecond ||
+			wish.Load.Memory != 1<<30 || wish.Load.DirtyRate != 5<<20 ||
+			wish.Load.Budget != convergence.DefaultBudget ||
+			!slices.Equal(wish.Rungs, []ladder.Rung{ladder.Live, ladder.Converge}) {
 			t.Errorf("asked for %+v", *wish)
 		}
-		if phases[0] != PhaseSlot || rec.Steps[0].Name != "slot" || rec.Steps[0].MS != 4100 || !hasNote(rec, "waited 4.1s in the migration queue; 2 may") {
+		if phases[0] != PhaseSlot || rec.Steps[0].Name != "slot" || rec.Steps[0].MS != 4100 ||
+			!hasNote(rec, "waited 4.1s in the migration queue; 2 may") {
 			t.Errorf("phases %q, first step %+v, notes %q", phases, rec.Steps[0], rec.Notes)
 		}
 	})
@@ -112,8 +117,10 @@ func TestMoveWithoutItsTurn(t *testing.T) {
 		text  string // in the notes of a move, and in the error of none
 	}{
 		{"no daemon", 0, errors.New("connection refused"), false, true, ""},
-		{"the daemon dies", 5 * time.Second, errors.New("EOF"), false, true, "lost after 5s, and the move continues without it: EOF"},
-		{"too late", time.Second, fmt.Errorf("ask: %w", late), false, false, `pre-flight window: the migration queue refused it after 1s`},
+		{"the daemon dies", 5 * time.Second, errors.New("EOF"), false, true,
+			"lost after 5s, and the move continues without it: EOF"},
+		{"too late", time.Second, fmt.Errorf("ask: %w", late), false, false,
+			`pre-flight window: the migration queue refused it after 1s`},
 		{"no time left", time.Hour, nil, false, false, "pre-flight window: timed out in the migration queue after 52.5s"},
 		{"under way already", 0, late, true, true, ""},
 	} {
@@ -124,7 +131,8 @@ func TestMoveWithoutItsTurn(t *testing.T) {
 				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 				defer cancel()
 				rec, err := Move(ctx, p.req, p.deps)
-				if (err == nil) != c.moved || c.moved && !hasNote(rec, c.text) || !c.moved && !strings.Contains(err.Error(), c.text) {
+				if (err == nil) != c.moved || c.moved && !hasNote(rec, c.text) || !c.moved &&
+					!strings.Contains(err.Error(), c.text) {
 					t.Errorf("%v, notes %q; want %q", err, rec.Notes, c.text)
 				}
 				if len(turn.did) > 0 {
@@ -154,7 +162,10 @@ func TestMoveThatLosesItsTurn(t *testing.T) {
 			}
 			time.AfterFunc(20*time.Second, func() { close(turn.giveUp) })
 		}, errGaveUp},
-		{"to the window", func(_ *pair, turn *fakeAdmission) { turn.deadline = time.Now().Add(22500 * time.Millisecond) }, ErrOutOfTime},
+		{"to the window", func(_ *pair,
+			turn *fakeAdmission) {
+			turn.deadline = time.Now().Add(22500 * time.Millisecond)
+		}, ErrOutOfTime},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -21,12 +21,14 @@ func TestRetry(t *testing.T) {
 		plain bool
 	}{
 		{"failed while it sent", failure{attempt: full, err: refused}, attempt{}, false, false},
-		{"refused, with nothing that could be left out", failure{attempt: attempt{throttle: 20, pace: 128}, err: refused, refused: true}, attempt{}, false, false},
+		{"refused, with nothing that could be left out",
+			failure{attempt: attempt{throttle: 20, pace: 128}, err: refused, refused: true}, attempt{}, false, false},
 		{"refused", failure{attempt: full, err: refused, refused: true}, attempt{throttle: 20}, true, true},
 		{"XBZRLE refused", failure{attempt: delta, err: refused, refused: true}, attempt{}, true, true},
 		{"XBZRLE refused, and a throttle is allowed", failure{attempt: delta, err: refused, refused: true, mayThrottle: true},
 			attempt{throttle: convergence.ThrottleFirst}, true, true},
-		{"a throttle is wanted", failure{attempt: attempt{connections: 4, pace: 128}, err: fmt.Errorf("%w, and was aborted", &wantRestart{throttle: 45})},
+		{"a throttle is wanted", failure{attempt: attempt{connections: 4, pace: 128},
+			err: fmt.Errorf("%w, and was aborted", &wantRestart{throttle: 45})},
 			attempt{throttle: 45, connections: 4}, true, false},
 		{"XBZRLE is wanted", failure{attempt: full, err: &wantRestart{cache: 64 * mib}, xbzrleLast: 70},
 			attempt{throttle: 20, postCopy: true, cache: 64 * mib, switchover: 70}, true, false},

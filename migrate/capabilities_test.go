@@ -16,7 +16,8 @@ import (
 )
 
 const (
-	xenDoc  = `<domain type='xen'><name>web</name><uuid>` + guestUUID + `</uuid><memory unit='KiB'>131072</memory><vcpu>2</vcpu><os><type arch='x86_64' machine='xenpvh'>xenpvh</type></os></domain>`
+	xenDoc = `<domain type='xen'><name>web</name><uuid>` + guestUUID +
+		`</uuid><memory unit='KiB'>131072</memory><vcpu>2</vcpu><os><type arch='x86_64' machine='xenpvh'>xenpvh</type></os></domain>`
 	xenHost = `<guest><os_type>xenpvh</os_type><arch name='x86_64'><machine>xenpvh</machine><domain type='xen'/></arch></guest></capabilities>`
 )
 
@@ -53,7 +54,8 @@ func (p *pair) arrive() {
 func (p *pair) untouched(t *testing.T) {
 	t.Helper()
 	if len(p.Source.Limits)+len(p.Source.Speeds)+len(p.Source.PostCopySpeeds) > 0 || isClosed(p.Source.Aborted) {
-		t.Errorf("limits %v, speeds %v and %v, aborted %t", p.Source.Limits, p.Source.Speeds, p.Source.PostCopySpeeds, isClosed(p.Source.Aborted))
+		t.Errorf("limits %v, speeds %v and %v, aborted %t", p.Source.Limits, p.Source.Speeds, p.Source.PostCopySpeeds,
+			isClosed(p.Source.Aborted))
 	}
 }
 
@@ -79,7 +81,8 @@ func TestMoveWithoutLevers(t *testing.T) {
 		if want := []libvirt.Ability{libvirt.CanBoundPause, libvirt.CanTellPause}; !slices.Equal(rec.Unsupported, want) {
 			t.Errorf("unsupported %q", rec.Unsupported)
 		}
-		for _, want := range []string{"budget of 100ms cannot be held", "pause will not be known", "left out: not supported", "go on before all", "bound the speed", "compression"} {
+		for _, want := range []string{"budget of 100ms cannot be held", "pause will not be known",
+			"left out: not supported", "go on before all", "bound the speed", "compression"} {
 			if !strings.Contains(strings.Join(rec.Notes, "\n"), want) {
 				t.Errorf("no note says %q: %q", want, rec.Notes)
 			}
@@ -99,11 +102,13 @@ func TestRefusedWithoutLevers(t *testing.T) {
 		{"firm", preflight.CheckRequest, "cannot bound the pause", func(p *pair) { p.req.Firm = true }},
 		{"encrypted", preflight.CheckRequest, "cannot encrypt", func(p *pair) { p.req.Options.TLS = true }},
 		{"disks", preflight.CheckRequest, "cannot copy disks", func(p *pair) { p.req.Disks = preflight.DisksCopy }},
-		{"memory", preflight.CheckMemory, "the target has 132 MiB free, and the guest needs 133 MiB", func(p *pair) { p.Target.Free = 132 << 20 }},
+		{"memory", preflight.CheckMemory, "the target has 132 MiB free, and the guest needs 133 MiB",
+			func(p *pair) { p.Target.Free = 132 << 20 }},
 		{"standing still", preflight.CheckRunning, "xl resume web", func(p *pair) {
 			p.deps.Halted = func(context.Context, string, string) (bool, error) { return true, nil }
 		}},
-		{"a stuck copy", preflight.CheckDuplicate, "still at work", func(p *pair) { p.Target.Is(idle); p.Target.SetJob(libvirt.JobStats{Active: true}) }},
+		{"a stuck copy", preflight.CheckDuplicate, "still at work",
+			func(p *pair) { p.Target.Is(idle); p.Target.SetJob(libvirt.JobStats{Active: true}) }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -153,7 +158,9 @@ func TestDeadlineWithoutAbort(t *testing.T) {
 				if rec.Outcome != c.outcome || time.Since(began) > 41*time.Second {
 					t.Errorf("outcome %q after %v: %v", rec.Outcome, time.Since(began), err)
 				}
-				if c.outcome == record.Unknown && (!errors.Is(err, ErrUnknown) || !errors.Is(err, ErrOutOfTime) || !errors.Is(err, libvirt.ErrUnsupported)) {
+				if c.outcome == record.Unknown &&
+					(!errors.Is(err, ErrUnknown) || !errors.Is(err, ErrOutOfTime) ||
+						!errors.Is(err, libvirt.ErrUnsupported)) {
 					t.Errorf("error %v", err)
 				}
 				p.untouched(t)
@@ -174,7 +181,8 @@ func TestHaltedAtTheSource(t *testing.T) {
 	}{
 		{"refused, and not at the target", errSend, func(*pair) {}, record.Stayed, true},
 		{"refused, and at the target", errSend, func(p *pair) { p.Target.Is(runs("migrated")) }, record.Moved, false},
-		{"refused, and the target is silent", errSend, func(p *pair) { p.Target.Answer(errors.New("no answer")) }, record.Unknown, false},
+		{"refused, and the target is silent", errSend, func(p *pair) { p.Target.Answer(errors.New("no answer")) },
+			record.Unknown, false},
 		{"refused, and paused at the target", errSend, func(p *pair) { p.Target.Is(stopped("user")) }, record.Unknown, false},
 		{"the connection was lost", lost, func(*pair) {}, record.Unknown, false},
 	} {

@@ -22,7 +22,8 @@ func TestCompressedMove(t *testing.T) {
 		note   string
 	}{
 		{"there is time without", 10 * time.Minute, func(*pair) {}, []bool{false}, ""},
-		{"nobody asked for several connections", 5 * time.Minute, func(p *pair) { p.req.Options.Parallel = false }, []bool{false}, ""},
+		{"nobody asked for several connections", 5 * time.Minute, func(p *pair) { p.req.Options.Parallel = false },
+			[]bool{false}, ""},
 		{"both can", 5 * time.Minute, func(*pair) {}, []bool{true}, ""},
 		{"one of them cannot", 5 * time.Minute, func(p *pair) {
 			carry := p.Source.Migrate
@@ -33,14 +34,17 @@ func TestCompressedMove(t *testing.T) {
 				return carry(ctx)
 			}
 		}, []bool{true, false}, "without post-copy, parallel connections, compression"},
-		{"the operator compresses by another method", 5 * time.Minute, func(p *pair) { p.req.Options.Compressed, p.req.Options.Compression = true, "xbzrle" }, []bool{false}, ""},
-		{"it goes through libvirt's own connection", 5 * time.Minute, func(p *pair) { p.req.Options.Tunnelled = true }, []bool{false}, ""},
+		{"the operator compresses by another method", 5 * time.Minute,
+			func(p *pair) { p.req.Options.Compressed, p.req.Options.Compression = true, "xbzrle" }, []bool{false}, ""},
+		{"it goes through libvirt's own connection", 5 * time.Minute, func(p *pair) { p.req.Options.Tunnelled = true },
+			[]bool{false}, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p := newPair(t)
 				p.Source.GaugeErr = nil
-				p.Source.Guest = libvirt.Load{Memory: 4 << 30, Resident: 4 << 30, Dirty: libvirt.Dirty{Measured: true, Rate: 80 << 20}}
+				p.Source.Guest = libvirt.Load{Memory: 4 << 30, Resident: 4 << 30,
+					Dirty: libvirt.Dirty{Measured: true, Rate: 80 << 20}}
 				p.known(history.Link{Bandwidth: 100 << 20})
 				p.req.Options.Parallel = true
 				c.spoil(p)

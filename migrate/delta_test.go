@@ -22,14 +22,19 @@ func TestXBZRLEFromTheBegin(t *testing.T) {
 		how   string // on record
 	}{
 		{"as remembered", func(*pair, *history.Profile) {}, 256, "xbzrle"},
-		{"another guest of its name", func(_ *pair, p *history.Profile) { p.UUID = "99999999-2222-3333-4444-555555555555" }, 0, ""},
+		{"another guest of its name", func(_ *pair,
+			p *history.Profile) {
+			p.UUID = "99999999-2222-3333-4444-555555555555"
+		}, 0, ""},
 		{"it hardly wrote", func(_ *pair, p *history.Profile) { p.DirtyRate = mib }, 0, ""},
 		{"the source is short of memory", func(p *pair, _ *history.Profile) { p.Source.Free = 512 * mib }, 0, ""},
 		{"its process has a limit", func(p *pair, _ *history.Profile) {
-			p.Source.Doc = strings.Replace(p.Source.Doc, "<memory ", "<memtune><hard_limit>700000</hard_limit></memtune><memory ", 1)
+			p.Source.Doc = strings.Replace(p.Source.Doc, "<memory ",
+				"<memtune><hard_limit>700000</hard_limit></memtune><memory ", 1)
 		}, 0, ""},
 		{"several connections were requested", func(p *pair, _ *history.Profile) { p.req.Options.Parallel = true }, 0, ""},
-		{"the operator has a method of his own", func(p *pair, _ *history.Profile) { p.req.Options.Compressed = true }, 0, "xbzrle"},
+		{"the operator has a method of his own", func(p *pair, _ *history.Profile) { p.req.Options.Compressed = true },
+			0, "xbzrle"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -50,7 +50,8 @@ func localDoc(image, more string) string {
 
 func (p *pair) copyDisks() {
 	for done := uint64(0); done <= 64; done += 16 {
-		p.Source.SetJob(libvirt.JobStats{Active: true, Disks: libvirt.DiskStats{Total: 64 << 20, Processed: done << 20, Remaining: (64 - done) << 20}})
+		p.Source.SetJob(libvirt.JobStats{Active: true,
+			Disks: libvirt.DiskStats{Total: 64 << 20, Processed: done << 20, Remaining: (64 - done) << 20}})
 		time.Sleep(500 * time.Millisecond)
 	}
 }
@@ -136,7 +137,8 @@ func TestDisksGoAlong(t *testing.T) {
 		if !params.CopyAll || !slices.Equal(params.Disks, []string{"vda"}) || !params.AutoConverge {
 			t.Errorf("migrated with %+v", params)
 		}
-		if want := []record.CopiedDisk{{Target: "vda", Path: image, Bytes: 10 << 20}}; !slices.Equal(rec.Disks, want) || rec.DisksMS != 2500 {
+		if want := []record.CopiedDisk{{Target: "vda", Path: image, Bytes: 10 << 20}}; !slices.Equal(rec.Disks, want) ||
+			rec.DisksMS != 2500 {
 			t.Errorf("record: %+v, %v ms", rec.Disks, rec.DisksMS)
 		}
 		if _, known := rec.SetUp(); known {
@@ -242,7 +244,8 @@ func TestDisksOverABadLink(t *testing.T) {
 				p.req.Bandwidth = c.cap
 				p.Source.Migrate = func(context.Context) error {
 					for done := uint64(0); ; done += c.perTick {
-						p.Source.SetJob(libvirt.JobStats{Active: true, Disks: libvirt.DiskStats{Total: 64 << 20, Processed: done, Remaining: 64<<20 - done}})
+						p.Source.SetJob(libvirt.JobStats{Active: true,
+							Disks: libvirt.DiskStats{Total: 64 << 20, Processed: done, Remaining: 64<<20 - done}})
 						select {
 						case <-p.Source.Aborted:
 							p.Cancelled()
@@ -348,21 +351,25 @@ func TestDisksOfAnAdoptedMove(t *testing.T) {
 
 func TestDiskBytes(t *testing.T) {
 	p, image := localPair(t)
-	p.Source.Doc = localDoc(image, `<disk type='file' device='cdrom'><driver type='raw'/><source file='/d/a'/><target dev='sda'/><readonly/></disk>`)
-	for mode, want := range map[preflight.DiskMode]uint64{"": 0, preflight.DisksShared: 0, preflight.DisksAuto: 10 << 20, preflight.DisksCopy: 10 << 20} {
+	p.Source.Doc = localDoc(image,
+		`<disk type='file' device='cdrom'><driver type='raw'/><source file='/d/a'/><target dev='sda'/><readonly/></disk>`)
+	for mode, want := range map[preflight.DiskMode]uint64{"": 0, preflight.DisksShared: 0,
+		preflight.DisksAuto: 10 << 20, preflight.DisksCopy: 10 << 20} {
 		if got, err := preflight.DiskBytes(t.Context(), p.Source, "web", mode); got != want || err != nil {
 			t.Errorf("%q: %d, %v, want %d", mode, got, err, want)
 		}
 	}
 	p.Source.Doc = "<"
-	if _, err := preflight.DiskBytes(t.Context(), p.Source, "web", preflight.DisksCopy); err == nil || !strings.Contains(err.Error(), "web") {
+	if _, err := preflight.DiskBytes(t.Context(), p.Source, "web", preflight.DisksCopy); err == nil ||
+		!strings.Contains(err.Error(), "web") {
 		t.Errorf("of a description that cannot be read: %v", err)
 	}
 }
 
 func TestForecastOfDisks(t *testing.T) {
 	var going diskcopy.Copy
-	going.Plan(guestUUID, []diskcopy.Plan{{CopiedDisk: record.CopiedDisk{Bytes: 10 << 20}, Image: libvirt.Image{Capacity: 100 << 20}}})
+	going.Plan(guestUUID, []diskcopy.Plan{{CopiedDisk: record.CopiedDisk{Bytes: 10 << 20},
+		Image: libvirt.Image{Capacity: 100 << 20}}})
 	for capped, want := range map[bool]float64{false: 1500, true: 10500} {
 		f := record.Forecast{DurationMS: 500, Bandwidth: 10 << 20}
 		addDisks(&f, going.Bytes(), going.Cost(capped))
@@ -428,20 +435,21 @@ func TestHalfCopyKeepsItsMark(t *testing.T) {
 				return err
 			}
 		}, ""},
-		{"the new one is made after the time was up", false, func(p *pair, image string) func(context.Context, string, bool) error {
-			return func(ctx context.Context, path string, remove bool) error {
-				if path != image || remove {
-					return nil
+		{"the new one is made after the time was up", false,
+			func(p *pair, image string) func(context.Context, string, bool) error {
+				return func(ctx context.Context, path string, remove bool) error {
+					if path != image || remove {
+						return nil
+					}
+					<-ctx.Done()
+					time.AfterFunc(100*time.Millisecond, func() {
+						p.Target.Mu.Lock()
+						defer p.Target.Mu.Unlock()
+						p.Target.Files[image] = "100"
+					})
+					return ctx.Err()
 				}
-				<-ctx.Done()
-				time.AfterFunc(100*time.Millisecond, func() {
-					p.Target.Mu.Lock()
-					defer p.Target.Mu.Unlock()
-					p.Target.Files[image] = "100"
-				})
-				return ctx.Err()
-			}
-		}, "web.img web.img.vmferry-arriving"},
+			}, "web.img web.img.vmferry-arriving"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -25,7 +25,8 @@ func TestMayTryNext(t *testing.T) {
 		{fmt.Errorf("wait: %w", context.DeadlineExceeded), false},
 		{context.Canceled, false},
 		{&preflight.Refusal{Check: preflight.CheckMemory}, true},
-		{&preflight.Refusal{Check: preflight.CheckDiskMove}, true},                              // it has an old copy, and the next may have none
+		// it has an old copy, and the next may have none
+		{&preflight.Refusal{Check: preflight.CheckDiskMove}, true},
 		{&preflight.Refusal{Check: preflight.CheckTarget, Err: context.DeadlineExceeded}, true}, // it hangs, and the next may not
 		{&preflight.Refusal{Check: preflight.CheckTarget, Err: libvirt.ErrConnect}, true},
 		{&preflight.Refusal{Check: preflight.CheckRequest}, false},
@@ -77,7 +78,8 @@ func TestRungs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newWriter(t, func(p *pair) error { p.whole(); return nil })
 		rec, err := Move(t.Context(), p.req, p.deps)
-		if err != nil || len(rec.Rungs) != 2 || rec.Rungs[0].Rung != "live" || rec.Rungs[1].Rung != "postcopy" || rec.Rungs[0].MS <= 0 || rec.Rungs[1].MS < 2000 {
+		if err != nil || len(rec.Rungs) != 2 || rec.Rungs[0].Rung != "live" || rec.Rungs[1].Rung != "postcopy" ||
+			rec.Rungs[0].MS <= 0 || rec.Rungs[1].MS < 2000 {
 			t.Errorf("rungs %+v, %v", rec.Rungs, err)
 		}
 	})

@@ -122,7 +122,8 @@ func TestExamineStopsWhereNothingMoreCanBeAsked(t *testing.T) {
 		{"target dead", func(p *pair) { p.Target.ConnectErr = libvirt.ErrConnect }, preflight.CheckTarget},
 		{"target silent", func(p *pair) { p.Target.Fails = libvirt.ErrConnect }, preflight.CheckTarget},
 		{"source dead", func(p *pair) { p.Source.ConnectErr = libvirt.ErrConnect }, preflight.CheckSource},
-		{"same host", func(p *pair) { p.Target.Caps = endpointtest.CapsXML("source"); p.Target.Is(runs("booted")) }, preflight.CheckSameHost},
+		{"same host", func(p *pair) { p.Target.Caps = endpointtest.CapsXML("source"); p.Target.Is(runs("booted")) },
+			preflight.CheckSameHost},
 		{"unknown mode", func(p *pair) { p.req.Disks = "most" }, preflight.CheckRequest},
 	} {
 		t.Run(c.name, func(t *testing.T) {

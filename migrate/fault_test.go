@@ -32,7 +32,8 @@ func (p *pair) copies() (n int) {
 func TestFaultsOnTheWay(t *testing.T) {
 	cut := func(p *pair) { p.Source.Mu.Lock(); p.Source.Cut = true; p.Source.Mu.Unlock() }
 	slow := func(rate uint64) libvirt.JobStats {
-		return libvirt.JobStats{Active: true, Total: 512 << 20, Remaining: 300 << 20, Processed: 212 << 20, Rate: rate, Iteration: 2}
+		return libvirt.JobStats{Active: true, Total: 512 << 20, Remaining: 300 << 20, Processed: 212 << 20, Rate: rate,
+			Iteration: 2}
 	}
 	cases := []struct {
 		name   string
@@ -62,7 +63,8 @@ func TestFaultsOnTheWay(t *testing.T) {
 			p.Target.Answer(libvirt.ErrConnect)
 			return errLibvirt
 		}, errLibvirt, "", 0, 6 * time.Second},
-		{"the link is cut", func(p *pair) error { cut(p); return p.hang(context.Background()) }, ErrHopeless, "carried nothing for 8s", 7 * time.Second, 12 * time.Second},
+		{"the link is cut", func(p *pair) error { cut(p); return p.hang(context.Background()) }, ErrHopeless,
+			"carried nothing for 8s", 7 * time.Second, 12 * time.Second},
 		{"the link slows down", func(p *pair) error {
 			p.Source.SetJob(slow(1 << 20))
 			<-p.Source.Aborted
@@ -152,7 +154,8 @@ func TestBegunAgain(t *testing.T) {
 				p := newPair(t)
 				p.known(history.Link{Bandwidth: 100 << 20})
 				c.req(&p.req)
-				p.Source.GaugeErr, p.Source.Guest = nil, libvirt.Load{Memory: 600 << 20, Dirty: libvirt.Dirty{Measured: true, Rate: 1 << 20}}
+				p.Source.GaugeErr, p.Source.Guest = nil,
+					libvirt.Load{Memory: 600 << 20, Dirty: libvirt.Dirty{Measured: true, Rate: 1 << 20}}
 				p.Source.Migrate = func(context.Context) error { return p.unless(c.enough) }
 				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 				defer cancel()
@@ -171,7 +174,8 @@ func TestBegunAgain(t *testing.T) {
 				if got := strings.Join(calls, " "); got != c.calls || rec.Cache != c.cache {
 					t.Errorf("begun %q with a cache of %d, want %q, %d", got, rec.Cache, c.calls, c.cache)
 				}
-				if notes := strings.Join(rec.Notes, "; "); rec.PauseMS == nil || *rec.PauseMS != 15 || !strings.Contains(notes, c.note) {
+				if notes := strings.Join(rec.Notes, "; "); rec.PauseMS == nil || *rec.PauseMS != 15 ||
+					!strings.Contains(notes, c.note) {
 					t.Errorf("pause %v, notes %q", rec.PauseMS, notes)
 				}
 			})
@@ -259,15 +263,18 @@ func TestParams(t *testing.T) {
 	}{
 		{"plain", attempt{}, libvirt.MigrateParams{}},
 		{"QEMU's own throttle", attempt{throttle: 20}, libvirt.MigrateParams{AutoConverge: true}},
-		{"a stronger one from the begin", attempt{throttle: 45}, libvirt.MigrateParams{AutoConverge: true, MigrateOptions: libvirt.MigrateOptions{ConvergeInitial: 45}}},
+		{"a stronger one from the begin", attempt{throttle: 45},
+			libvirt.MigrateParams{AutoConverge: true, MigrateOptions: libvirt.MigrateOptions{ConvergeInitial: 45}}},
 		{"post-copy", attempt{postCopy: true}, libvirt.MigrateParams{MigrateOptions: libvirt.MigrateOptions{PostCopy: true}}},
-		{"parallel", attempt{connections: 4}, libvirt.MigrateParams{MigrateOptions: libvirt.MigrateOptions{Parallel: true, Connections: 4}}},
+		{"parallel", attempt{connections: 4},
+			libvirt.MigrateParams{MigrateOptions: libvirt.MigrateOptions{Parallel: true, Connections: 4}}},
 	} {
 		got := c.try.params(libvirt.MigrateParams{Bandwidth: req.Bandwidth, MigrateOptions: req.Options})
 		if got.Bandwidth != 7 || got.ConvergeIncrement != 5 {
 			t.Errorf("%s: what was requested is lost: %+v", c.name, got)
 		}
-		if got.AutoConverge != c.want.AutoConverge || got.ConvergeInitial != c.want.ConvergeInitial || got.PostCopy != c.want.PostCopy ||
+		if got.AutoConverge != c.want.AutoConverge || got.ConvergeInitial != c.want.ConvergeInitial ||
+			got.PostCopy != c.want.PostCopy ||
 			got.Parallel != c.want.Parallel || got.Connections != c.want.Connections {
 			t.Errorf("%s: %+v", c.name, got)
 		}

@@ -44,8 +44,10 @@ func TestNothingForeignIsRemoved(t *testing.T) {
 				}
 			}
 		}, "web.img=truth", "exists already"},
-		{"the guest's shared file system is mounted while the disk is copied", mount(map[string]string{"": "truth"}), "web.img=truth", "not made by this move"},
-		{"and has a mark of the same name", mount(map[string]string{"": "truth", disks.ArrivingSuffix: "17"}), "web.img=truth web.img.vmferry-arriving=17", "not made by this move"},
+		{"the guest's shared file system is mounted while the disk is copied", mount(map[string]string{"": "truth"}),
+			"web.img=truth", "not made by this move"},
+		{"and has a mark of the same name", mount(map[string]string{"": "truth", disks.ArrivingSuffix: "17"}),
+			"web.img=truth web.img.vmferry-arriving=17", "not made by this move"},
 		{"a mark that nobody knows of", func(_ *testing.T, p *pair) {
 			p.Target.Files = rename(p, map[string]string{"": "truth", disks.ArrivingSuffix: "17"})
 		}, "web.img=truth web.img.vmferry-arriving=17", "unfinished copy"},
@@ -159,7 +161,8 @@ func TestSharedStorageIsNotCopied(t *testing.T) {
 		m.sharedBy = func(string) (string, error) { return "NFS", nil }
 		err := m.preflight(t.Context(), false)
 		var refusal *preflight.Refusal
-		if !errors.As(err, &refusal) || !strings.Contains(err.Error(), "lies on NFS here") || !strings.Contains(err.Error(), "findmnt -T ") {
+		if !errors.As(err, &refusal) || !strings.Contains(err.Error(), "lies on NFS here") ||
+			!strings.Contains(err.Error(), "findmnt -T ") {
 			t.Errorf("%s: %v", mode, err)
 		}
 		if len(m.found.Copies) > 0 || len(p.Target.Files) > 0 {
@@ -175,7 +178,8 @@ func TestSharedStorageIsNotCopied(t *testing.T) {
 // The pre-flight says what goes along and what stays behind, and removes nothing to make room.
 func TestDiskReport(t *testing.T) {
 	p, image := localPair(t)
-	p.Source.Doc = localDoc(image, `<disk type='file' device='cdrom'><driver type='raw'/><source file='/d/a' startupPolicy='requisite'/><target dev='sda'/><readonly/></disk>`)
+	p.Source.Doc = localDoc(image,
+		`<disk type='file' device='cdrom'><driver type='raw'/><source file='/d/a' startupPolicy='requisite'/><target dev='sda'/><readonly/></disk>`)
 	p.Target.Space, p.Target.Files = 0, oldCopy(image, guestUUID)
 	x, err := Examine(t.Context(), p.req, p.deps)
 	if err != nil || len(x.Refusals) > 0 {
@@ -201,7 +205,8 @@ func TestDiskReport(t *testing.T) {
 func TestAllDiskRefusals(t *testing.T) {
 	p, image := localPair(t)
 	p.req.Disks = preflight.DisksShared
-	p.Source.Doc = localDoc(image, `<disk type='file' device='cdrom'><driver type='raw'/><source file='/d/a'/><target dev='sda'/><readonly/></disk>`)
+	p.Source.Doc = localDoc(image,
+		`<disk type='file' device='cdrom'><driver type='raw'/><source file='/d/a'/><target dev='sda'/><readonly/></disk>`)
 	for _, copies := range []bool{false, true} {
 		p.req.Options.CopyAll = copies
 		x, err := Examine(t.Context(), p.req, p.deps)

@@ -15,7 +15,8 @@ func TestTargetShortOfMemoryIsAWarning(t *testing.T) {
 			p := newPair(t)
 			p.Target.Free, p.req.Memory = 512<<20-1, mode
 			rec, err := Move(t.Context(), p.req, p.deps)
-			if err != nil || rec.Outcome != record.Moved || !strings.Contains(strings.Join(rec.Notes, "; "), "may not have memory") {
+			if err != nil || rec.Outcome != record.Moved || !strings.Contains(strings.Join(rec.Notes, "; "),
+				"may not have memory") {
 				t.Errorf("mode %q: outcome %q, notes %q, %v", mode, rec.Outcome, rec.Notes, err)
 			}
 		})

@@ -40,7 +40,8 @@ func TestMoved(t *testing.T) {
 		if !slices.Equal(p.Source.Limits, []time.Duration{2 * time.Millisecond}) || len(rec.DowntimeLimitsMS) != 1 {
 			t.Errorf("downtime limits %v", p.Source.Limits)
 		}
-		if rec.Verified.Source != "absent" || rec.Verified.Target != "running (migrated)" || rec.Verified.SameBoot == nil || !*rec.Verified.SameBoot {
+		if rec.Verified.Source != "absent" || rec.Verified.Target != "running (migrated)" ||
+			rec.Verified.SameBoot == nil || !*rec.Verified.SameBoot {
 			t.Errorf("verified: %+v", rec.Verified)
 		}
 		if want := []string{"pre-flight", "migrating", "verifying"}; !slices.Equal(phases, want) {
@@ -84,29 +85,49 @@ func TestRefusals(t *testing.T) {
 	}{
 		{"no guest named", func(p *pair) { p.req.Guest = "" }, preflight.CheckRequest, "no guest", record.Unknown},
 		{"negative limit", func(p *pair) { p.req.DowntimeLimit = -1 }, preflight.CheckRequest, "negative", record.Unknown},
-		{"source's libvirtd dead", func(p *pair) { p.Source.ConnectErr = libvirt.ErrConnect }, preflight.CheckSource, "cannot be reached", record.Unknown},
-		{"source's libvirtd blocked", func(p *pair) { p.Source.Fails = context.DeadlineExceeded }, preflight.CheckSource, "does not respond", record.Unknown},
-		{"not running anywhere", func(p *pair) { p.Source.Fails = libvirt.ErrNoDomain }, preflight.CheckRunning, "at the target: absent", record.Unknown},
-		{"not running, target dead", func(p *pair) { p.Source.Fails, p.Target.ConnectErr = libvirt.ErrNoDomain, libvirt.ErrConnect }, preflight.CheckRunning, "cannot be asked", record.Unknown},
-		{"another guest by UUID", func(p *pair) { p.req.UUID = other.UUID }, preflight.CheckRunning, "does not run", record.Unknown},
-		{"paused by an I/O error", func(p *pair) { p.Source.At = stopped("ioerror") }, preflight.CheckRunning, "paused (ioerror)", record.Stayed},
+		{"source's libvirtd dead", func(p *pair) { p.Source.ConnectErr = libvirt.ErrConnect }, preflight.CheckSource,
+			"cannot be reached", record.Unknown},
+		{"source's libvirtd blocked", func(p *pair) { p.Source.Fails = context.DeadlineExceeded },
+			preflight.CheckSource, "does not respond", record.Unknown},
+		{"not running anywhere", func(p *pair) { p.Source.Fails = libvirt.ErrNoDomain }, preflight.CheckRunning,
+			"at the target: absent", record.Unknown},
+		{"not running, target dead", func(p *pair) {
+			p.Source.Fails, p.Target.ConnectErr = libvirt.ErrNoDomain,
+				libvirt.ErrConnect
+		}, preflight.CheckRunning, "cannot be asked", record.Unknown},
+		{"another guest by UUID", func(p *pair) { p.req.UUID = other.UUID }, preflight.CheckRunning, "does not run",
+			record.Unknown},
+		{"paused by an I/O error", func(p *pair) { p.Source.At = stopped("ioerror") }, preflight.CheckRunning,
+			"paused (ioerror)", record.Stayed},
 		{"crashed", func(p *pair) { p.Source.At.State = libvirt.Crashed }, preflight.CheckRunning, "crashed", record.Stayed},
 		{"job under way", func(p *pair) { p.Source.Job.Active = true }, preflight.CheckJob, "domjobabort web", record.Stayed},
-		{"target dead", func(p *pair) { p.Target.ConnectErr = libvirt.ErrConnect }, preflight.CheckTarget, "node2", record.Stayed},
-		{"target blocked", func(p *pair) { p.Target.Fails = context.DeadlineExceeded }, preflight.CheckTarget, "does not respond", record.Stayed},
-		{"target's capabilities broken", func(p *pair) { p.Target.Caps = "<" }, preflight.CheckTarget, "capabilities", record.Stayed},
-		{"same host", func(p *pair) { p.Target.Caps = endpointtest.CapsXML("source") }, preflight.CheckSameHost, "same host", record.Stayed},
-		{"runs at both ends", func(p *pair) { p.Target.Is(runs("booted")) }, preflight.CheckDuplicate, "runs at both ends", record.Unknown},
-		{"paused copy at the target", func(p *pair) { p.Target.Is(stopped("migration")) }, preflight.CheckDuplicate, "paused copy", record.Stayed},
-		{"name taken", func(p *pair) { p.Target.Is(other) }, preflight.CheckDuplicate, "another guest of this name", record.Stayed},
-		{"no KVM there", func(p *pair) { p.Source.Doc = strings.Replace(guestDoc, "'qemu'", "'xen'", 1) }, preflight.CheckHypervisor, `type "xen"`, record.Stayed},
-		{"older QEMU there", func(p *pair) { p.Source.Doc = strings.Replace(guestDoc, "10.0", "11.0", 1) }, preflight.CheckHypervisor, "pc-q35-11.0", record.Stayed},
-		{"other architecture", func(p *pair) { p.Source.Doc = strings.Replace(guestDoc, "x86_64", "aarch64", 1) }, preflight.CheckHypervisor, "aarch64", record.Stayed},
+		{"target dead", func(p *pair) { p.Target.ConnectErr = libvirt.ErrConnect }, preflight.CheckTarget, "node2",
+			record.Stayed},
+		{"target blocked", func(p *pair) { p.Target.Fails = context.DeadlineExceeded }, preflight.CheckTarget,
+			"does not respond", record.Stayed},
+		{"target's capabilities broken", func(p *pair) { p.Target.Caps = "<" }, preflight.CheckTarget, "capabilities",
+			record.Stayed},
+		{"same host", func(p *pair) { p.Target.Caps = endpointtest.CapsXML("source") }, preflight.CheckSameHost,
+			"same host", record.Stayed},
+		{"runs at both ends", func(p *pair) { p.Target.Is(runs("booted")) }, preflight.CheckDuplicate,
+			"runs at both ends", record.Unknown},
+		{"paused copy at the target", func(p *pair) { p.Target.Is(stopped("migration")) }, preflight.CheckDuplicate,
+			"paused copy", record.Stayed},
+		{"name taken", func(p *pair) { p.Target.Is(other) }, preflight.CheckDuplicate, "another guest of this name",
+			record.Stayed},
+		{"no KVM there", func(p *pair) { p.Source.Doc = strings.Replace(guestDoc, "'qemu'", "'xen'", 1) },
+			preflight.CheckHypervisor, `type "xen"`, record.Stayed},
+		{"older QEMU there", func(p *pair) { p.Source.Doc = strings.Replace(guestDoc, "10.0", "11.0", 1) },
+			preflight.CheckHypervisor, "pc-q35-11.0", record.Stayed},
+		{"other architecture", func(p *pair) { p.Source.Doc = strings.Replace(guestDoc, "x86_64", "aarch64", 1) },
+			preflight.CheckHypervisor, "aarch64", record.Stayed},
 		{"guest's XML broken", func(p *pair) { p.Source.Doc = "<" }, preflight.CheckSource, "description", record.Stayed},
-		{"no memory", func(p *pair) { p.Target.Free, p.req.Memory = 512<<20-1, preflight.MemoryRefuse }, preflight.CheckMemory, "needs 512 MiB", record.Stayed},
+		{"no memory", func(p *pair) { p.Target.Free, p.req.Memory = 512<<20-1, preflight.MemoryRefuse },
+			preflight.CheckMemory, "needs 512 MiB", record.Stayed},
 		{"CPU", func(p *pair) {
 			p.Target.CPU = false
-			p.Source.Doc = strings.Replace(strings.Replace(guestDoc, "'qemu'", "'kvm'", 1), "<devices>", "<cpu mode='custom'><model>EPYC</model></cpu><devices>", 1)
+			p.Source.Doc = strings.Replace(strings.Replace(guestDoc, "'qemu'", "'kvm'", 1), "<devices>",
+				"<cpu mode='custom'><model>EPYC</model></cpu><devices>", 1)
 		}, preflight.CheckCPU, "lacks features", record.Stayed},
 		{"disk", func(p *pair) { p.Target.Visible = libvirt.VisibleNo }, preflight.CheckDisk, "/shared/web.img", record.Stayed},
 	}
@@ -175,8 +196,10 @@ func TestFaults(t *testing.T) {
 		note    string
 		resumes int
 	}{
-		{"error, but moved", func(p *pair) error { p.Copy(); p.Switchover(); return errLibvirt }, record.Moved, nil, "moved all the same", 0},
-		{"libvirt cancelled it", func(p *pair) error { p.Copy(); p.Cancelled(); return errLibvirt }, record.Stayed, errLibvirt, "", 0},
+		{"error, but moved", func(p *pair) error { p.Copy(); p.Switchover(); return errLibvirt }, record.Moved, nil,
+			"moved all the same", 0},
+		{"libvirt cancelled it", func(p *pair) error { p.Copy(); p.Cancelled(); return errLibvirt }, record.Stayed,
+			errLibvirt, "", 0},
 		{"success, but stayed", func(p *pair) error { p.Cancelled(); return nil }, record.Stayed, nil, "", 0},
 		{"target's node died in pre-copy", func(p *pair) error {
 			p.Copy()
@@ -205,7 +228,8 @@ func TestFaults(t *testing.T) {
 			p.Target.Answer(libvirt.ErrNoDomain)
 			return errLibvirt
 		}, record.Unknown, ErrUnknown, "not resumed", 0},
-		{"paused at both ends", func(p *pair) error { p.Copy(); p.Halt(); return errLibvirt }, record.Unknown, ErrUnknown, "paused at both ends", 0},
+		{"paused at both ends", func(p *pair) error { p.Copy(); p.Halt(); return errLibvirt }, record.Unknown,
+			ErrUnknown, "paused at both ends", 0},
 		{"paused by its own disk at the source", func(p *pair) error {
 			p.Cancelled()
 			p.Source.Is(stopped("ioerror"))
@@ -271,7 +295,8 @@ func TestFaults(t *testing.T) {
 					t.Errorf("notes %q, want %q", notes, c.note)
 				}
 				if p.Source.Resumes != c.resumes || p.Target.Resumes != 0 {
-					t.Errorf("resumed %d times at the source, %d at the target; want %d and 0", p.Source.Resumes, p.Target.Resumes, c.resumes)
+					t.Errorf("resumed %d times at the source, %d at the target; want %d and 0", p.Source.Resumes,
+						p.Target.Resumes, c.resumes)
 				}
 				if took := rec.Ended.Sub(rec.Started); took > 15*time.Second {
 					t.Errorf("took %v", took)
@@ -421,7 +446,8 @@ func TestWithoutEvents(t *testing.T) {
 		p.Source.WatchErr, p.Target.WatchErr = libvirt.ErrUnsupported, libvirt.ErrUnsupported
 		p.Source.LimitErr = libvirt.ErrUnsupported
 		rec, err := Move(t.Context(), p.req, p.deps)
-		if err != nil || rec.PauseMS != nil || rec.Verified.SameBoot != nil || len(rec.Notes) != 2 || len(rec.DowntimeLimitsMS) != 0 {
+		if err != nil || rec.PauseMS != nil || rec.Verified.SameBoot != nil || len(rec.Notes) != 2 ||
+			len(rec.DowntimeLimitsMS) != 0 {
 			t.Errorf("%+v, %v", rec, err)
 		}
 	})
@@ -466,7 +492,8 @@ func TestSecondMoveWaits(t *testing.T) {
 
 func TestReserve(t *testing.T) {
 	for window, want := range map[time.Duration]time.Duration{
-		time.Second: 2 * time.Second, 20 * time.Second: 2500 * time.Millisecond, time.Hour: 10 * time.Second, -time.Second: 2 * time.Second,
+		time.Second: 2 * time.Second, 20 * time.Second: 2500 * time.Millisecond, time.Hour: 10 * time.Second,
+		-time.Second: 2 * time.Second,
 	} {
 		if got := reserveOf(window); got != want {
 			t.Errorf("reserve of %v is %v, want %v", window, got, want)

@@ -34,7 +34,8 @@ func newWriter(t *testing.T, after func(p *pair) error) *pair {
 		}
 		p.Migration("active")
 		p.Target.Is(stopped("migration"))
-		p.Source.SetJob(libvirt.JobStats{Active: true, Total: 512 << 20, Remaining: 200 << 20, Processed: 600 << 20, Rate: 100 << 20, DirtyRate: 100 << 20, Iteration: 3})
+		p.Source.SetJob(libvirt.JobStats{Active: true, Total: 512 << 20, Remaining: 200 << 20, Processed: 600 << 20,
+			Rate: 100 << 20, DirtyRate: 100 << 20, Iteration: 3})
 		select {
 		case <-switched:
 		case <-p.Source.Aborted:
@@ -88,7 +89,8 @@ func TestPostCopy(t *testing.T) {
 		note    string
 	}{
 		{"all of it arrives", func(p *pair) error { p.whole(); return nil }, record.Moved, "was switched to post-copy"},
-		{"libvirt reports an error all the same", func(p *pair) error { p.whole(); return errLibvirt }, record.Moved, "moved all the same"},
+		{"libvirt reports an error all the same", func(p *pair) error { p.whole(); return errLibvirt }, record.Moved,
+			"moved all the same"},
 		{"the link is cut, and mended", func(p *pair) error {
 			if tries++; tries < 3 {
 				p.tear()
@@ -315,7 +317,8 @@ func TestSwitchoverBandwidth(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p := newPair(t)
 				p.deps.Links = filepath.Join(t.TempDir(), history.LinksFile)
-				remember(p.deps.Links, map[string]any{"schema": 1, "peers": map[string]history.Link{p.req.Target: {Bandwidth: c.link << 20}}})
+				remember(p.deps.Links, map[string]any{"schema": 1,
+					"peers": map[string]history.Link{p.req.Target: {Bandwidth: c.link << 20}}})
 				p.req.Bandwidth = c.bound
 				p.Source.Migrate = func(context.Context) error {
 					if c.refused && p.last().Switchover > 0 {

@@ -29,7 +29,8 @@ func TestMoveIsManagedWhereTheDaemonDoesNotReachTheTarget(t *testing.T) {
 			return says("Host key verification failed")
 		}
 		rec, err := Move(t.Context(), p.req, p.deps)
-		if err != nil || !p.Source.Params[0].Managed || len(rec.Notes) != 1 || !strings.Contains(rec.Notes[0], "this process manages") {
+		if err != nil || !p.Source.Params[0].Managed || len(rec.Notes) != 1 ||
+			!strings.Contains(rec.Notes[0], "this process manages") {
 			t.Errorf("managed %+v, notes %q, %v", p.Source.Params, rec.Notes, err)
 		}
 	})
@@ -115,7 +116,8 @@ func TestRehearsalIsOfTheMigrationToCome(t *testing.T) {
 		p.req.Unsafe, p.req.Options.Tunnelled = true, true
 		_, err := Move(t.Context(), p.req, p.deps)
 		var r *preflight.Refusal
-		if !errors.As(err, &r) || r.Check != preflight.CheckLibvirt || len(asked) != 1 || !asked[0].Unsafe || !asked[0].Tunnelled {
+		if !errors.As(err, &r) || r.Check != preflight.CheckLibvirt || len(asked) != 1 || !asked[0].Unsafe ||
+			!asked[0].Tunnelled {
 			t.Errorf("asked %+v, %v", asked, err)
 		}
 	})
@@ -137,7 +139,8 @@ func TestRehearsalWithoutAnAnswer(t *testing.T) {
 			p.Source.Rehearsal = func(libvirt.MigrateParams) error { calls++; return c.err }
 			rec, err := Move(t.Context(), p.req, p.deps)
 			var r *preflight.Refusal
-			if errors.As(err, &r) != (c.check != "") || r != nil && r.Check != c.check || calls != 1 && !errors.Is(c.err, libvirt.ErrNoDomain) {
+			if errors.As(err, &r) != (c.check != "") || r != nil && r.Check != c.check || calls != 1 &&
+				!errors.Is(c.err, libvirt.ErrNoDomain) {
 				t.Errorf("%s: asked %d times, notes %q, %v", c.name, calls, rec.Notes, err)
 			}
 			if c.check == "" && len(rec.Notes) != 1 {

@@ -52,9 +52,12 @@ func TestRelay(t *testing.T) {
 		outcome record.Outcome
 	}{
 		{"moved", nil, handed, 1, record.Moved},
-		{"not all was forwarded", func(_ *pair, h *handOver) { h.closes = errors.New("the queue is full") }, handed, 1, record.Moved},
-		{"the target is not heard", func(p *pair, _ *handOver) { p.Target.WatchErr = libvirt.ErrUnsupported }, handed, 1, record.Moved},
-		{"the source is not heard", func(p *pair, _ *handOver) { p.Source.WatchErr = libvirt.ErrUnsupported }, nil, 0, record.Moved},
+		{"not all was forwarded", func(_ *pair, h *handOver) { h.closes = errors.New("the queue is full") }, handed, 1,
+			record.Moved},
+		{"the target is not heard", func(p *pair, _ *handOver) { p.Target.WatchErr = libvirt.ErrUnsupported }, handed,
+			1, record.Moved},
+		{"the source is not heard", func(p *pair, _ *handOver) { p.Source.WatchErr = libvirt.ErrUnsupported }, nil, 0,
+			record.Moved},
 		{"from another node", func(p *pair, _ *handOver) { p.req.Fetch = true }, nil, 0, record.Moved},
 		{"it failed before the pause", func(p *pair, _ *handOver) {
 			p.Source.Migrate = func(context.Context) error { p.Copy(); p.Cancelled(); return errLibvirt }

@@ -305,7 +305,8 @@ func (s *stage) carry(pass int, span time.Duration) error {
 	for left := span; left > 0; {
 		link := 0
 		s.set(func() { link = s.link })
-		job := libvirt.JobStats{Active: true, Total: 512 << 20, Remaining: 90 << 20, Processed: uint64(pass) * (100 << 20), Rate: 100 << 20, Iteration: pass}
+		job := libvirt.JobStats{Active: true, Total: 512 << 20, Remaining: 90 << 20,
+			Processed: uint64(pass) * (100 << 20), Rate: 100 << 20, Iteration: pass}
 		if s.at == "post-copy" {
 			job.Remaining, job.DirtyRate = 200<<20, 100<<20
 		}

@@ -64,8 +64,10 @@ func TestStartAfterABrokenArrival(t *testing.T) {
 	}{
 		{"half of it came", half, ocf.Success, "", "kill; " + restart + "; " + other + "; create"},
 		{"all of it came", whole, ocf.Success, "", "kill; " + restart + "; " + other + "; create"},
-		{"libvirt alone is left", func(w *xenWorld) { half(w); w.procs = nil }, ocf.Success, "", restart + "; " + other + "; create"},
-		{"libvirt is at work for others", func(w *xenWorld) { half(w); w.procs = nil; w.busy = []string{"vm1", "web"} }, ocf.Generic, "has jobs on web: when these are done, type systemctl", ""},
+		{"libvirt alone is left", func(w *xenWorld) { half(w); w.procs = nil }, ocf.Success, "",
+			restart + "; " + other + "; create"},
+		{"libvirt is at work for others", func(w *xenWorld) { half(w); w.procs = nil; w.busy = []string{"vm1", "web"} },
+			ocf.Generic, "has jobs on web: when these are done, type systemctl", ""},
 		{"no daemon can be started", func(w *xenWorld) {
 			half(w)
 			w.procs = nil

@@ -129,7 +129,8 @@ func TestChecks(t *testing.T) {
 		{"UDP refused", param.Checks{UDP: []string{closed}}, nil, ocf.Generic, "check_udp"},
 		{"UDP, silence", param.Checks{UDP: []string{echo(t, 1000)}, Timeout: quick}, nil, ocf.Generic, "check_udp"},
 		{"agent", param.Checks{Agent: true}, nil, ocf.Success, ""},
-		{"agent does not answer", param.Checks{Agent: true}, errors.New("guest agent is not responding"), ocf.Generic, "check_agent"},
+		{"agent does not answer", param.Checks{Agent: true}, errors.New("guest agent is not responding"), ocf.Generic,
+			"check_agent"},
 		{"libvirt does not answer", param.Checks{Agent: true}, dead(), ocf.Success, ""},
 		{"young", param.Checks{TCP: []string{closed}, Grace: time.Hour}, nil, ocf.Success, ""},
 	} {

@@ -18,7 +18,8 @@ func TestMetaDataNamesWhatIsThere(t *testing.T) {
 		if !ocf.IsAction(action) {
 			t.Errorf("action %s is refused before anybody looks", action)
 		}
-		line := regexp.MustCompile(fmt.Sprintf(`<action name="%s" (depth="0" )?timeout="%.0fs"`, action, metadata.Timeout(action).Seconds()))
+		line := regexp.MustCompile(fmt.Sprintf(`<action name="%s" (depth="0" )?timeout="%.0fs"`, action,
+			metadata.Timeout(action).Seconds()))
 		if !line.MatchString(text) {
 			t.Errorf("action %s is not advertised with its default timeout %v", action, metadata.Timeout(action))
 		}

@@ -60,7 +60,8 @@ func TestConfigOnStorageThatHangs(t *testing.T) {
 
 // A note of our own on a disk that hangs does not outlast the action.
 func TestTidyEnds(t *testing.T) {
-	for left, most := range map[time.Duration]time.Duration{time.Minute: tidyTime, 2 * time.Second: time.Second, 0: answerReserve / 4} {
+	for left, most := range map[time.Duration]time.Duration{time.Minute: tidyTime, 2 * time.Second: time.Second,
+		0: answerReserve / 4} {
 		synctest.Test(t, func(t *testing.T) {
 			end := make(chan struct{})
 			defer close(end)

@@ -99,7 +99,8 @@ func TestPlantedSavedState(t *testing.T) {
 func TestWhichSavedStateIsRestored(t *testing.T) {
 	asRoot(t)
 	disk := func(path string) string {
-		return strings.Replace(guestXML, "</domain>", "<devices><disk type='file' device='disk'><source file='"+path+"'/><target dev='vda'/></disk></devices></domain>", 1)
+		return strings.Replace(guestXML, "</domain>",
+			"<devices><disk type='file' device='disk'><source file='"+path+"'/><target dev='vda'/></disk></devices></domain>", 1)
 	}
 	fresh := "<domain><name>vm1</name></domain>"
 	otherHardware := &libvirt.Error{Code: 67, Message: "Target domain disk count 1 does not match source 2"}
@@ -118,20 +119,26 @@ func TestWhichSavedStateIsRestored(t *testing.T) {
 	}{
 		{"root's", 0o700, 0, 0, guestXML, guestXML, nil, guestXML, "restore", ocf.Success, "", false},
 		{"readable by all", 0o755, 0, 0, guestXML, guestXML, nil, guestXML, "restore", ocf.Success, "", false},
-		{"in a directory like /tmp", 0o777 | fs.ModeSticky, 0, 0, guestXML, guestXML, nil, guestXML, "restore", ocf.Success, "", false},
+		{"in a directory like /tmp", 0o777 | fs.ModeSticky, 0, 0, guestXML, guestXML, nil, guestXML, "restore",
+			ocf.Success, "", false},
 		{"QEMU's user's", 0o700, qemuUser, qemuUser, guestXML, guestXML, nil, guestXML, "restore", ocf.Success, "", false},
 		{"in a directory for all", 0o777, 0, 0, guestXML, guestXML, nil, "", "", ocf.Generic, "type chmod go-w ", true},
 		{"in a stranger's directory", 0o700, nobody, 0, guestXML, guestXML, nil, "", "", ocf.Generic, "type chown root ", true},
 		{"of another UUID", 0o700, 0, 0, guestXML, anotherXML, nil, "", "create", ocf.Success, "", false},
 		{"of another UUID, for all", 0o777, 0, 0, guestXML, anotherXML, nil, "", "create", ocf.Success, "", false},
-		{"of another name", 0o700, 0, 0, guestXML, strings.Replace(guestXML, "vm1", "vm2", 1), nil, "", "create", ocf.Success, "", false},
+		{"of another name", 0o700, 0, 0, guestXML, strings.Replace(guestXML, "vm1", "vm2", 1), nil, "", "create",
+			ocf.Success, "", false},
 		{"of nothing", 0o700, 0, 0, guestXML, "<domain", nil, "", "create", ocf.Success, "", false},
-		{"of a guest without UUID", 0o700, 0, 0, fresh, guestXML, nil, "<uuid>" + guestUUID + "</uuid>", "restore", ocf.Success, "", false},
+		{"of a guest without UUID", 0o700, 0, 0, fresh, guestXML, nil, "<uuid>" + guestUUID + "</uuid>", "restore",
+			ocf.Success, "", false},
 		{"of other hardware", 0o700, 0, 0, guestXML, guestXML, otherHardware, "", "restore restore", ocf.Success, "", false},
-		{"of other hardware, QEMU's user's", 0o700, qemuUser, qemuUser, guestXML, guestXML, otherHardware, guestXML, "restore", ocf.Generic, "does not match", true},
+		{"of other hardware, QEMU's user's", 0o700, qemuUser, qemuUser, guestXML, guestXML, otherHardware, guestXML,
+			"restore", ocf.Generic, "does not match", true},
 		{"of other disks", 0o700, 0, 0, disk("/a"), disk("/b"), nil, "", "restore", ocf.Success, "", false},
-		{"of other disks, QEMU's user's", 0o700, qemuUser, qemuUser, disk("/a"), disk("/b"), nil, "", "", ocf.Generic, "had other disks", true},
-		{"of other disks, QEMU's user's file", 0o700, 0, qemuUser, disk("/a"), disk("/b"), nil, "", "", ocf.Generic, "had other disks", true},
+		{"of other disks, QEMU's user's", 0o700, qemuUser, qemuUser, disk("/a"), disk("/b"), nil, "", "", ocf.Generic,
+			"had other disks", true},
+		{"of other disks, QEMU's user's file", 0o700, 0, qemuUser, disk("/a"), disk("/b"), nil, "", "", ocf.Generic,
+			"had other disks", true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := newWorld(t, "start")
@@ -153,7 +160,8 @@ func TestWhichSavedStateIsRestored(t *testing.T) {
 			if calls := strings.Join(w.calls, " "); calls != c.calls {
 				t.Errorf("did %q, want %q", calls, c.calls)
 			}
-			if slices.Contains(w.calls, "restore") && (got == "") != (c.xml == "") || !strings.Contains(got, c.xml) && got != "none" {
+			if slices.Contains(w.calls, "restore") && (got == "") != (c.xml == "") || !strings.Contains(got, c.xml) &&
+				got != "none" {
 				t.Errorf("restored with %q, want %q", got, c.xml)
 			}
 			if _, err := os.Lstat(file); (err == nil) != c.leavesFile {
@@ -269,7 +277,8 @@ func TestConfigThatOthersMayWrite(t *testing.T) {
 			w.agent.Log = log
 			err, _ := w.run(action)
 			checkExit(t, err, ocf.Success, "")
-			if got := strings.Contains(said.String(), c.words); !got || strings.Contains(said.String(), "as root, and") != (c.words != "") {
+			if got := strings.Contains(said.String(), c.words); !got ||
+				strings.Contains(said.String(), "as root, and") != (c.words != "") {
 				t.Errorf("%s, %s: said %q", c.name, action, said.String())
 			}
 		}

@@ -41,7 +41,8 @@ func TestGuestName(t *testing.T) {
 func TestStartKeepsTheTPM(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, "start")
-		text := strings.Replace(guestXML, "</domain>", "<devices><tpm model='tpm-crb'><backend type='emulator'/></tpm></devices></domain>", 1)
+		text := strings.Replace(guestXML, "</domain>",
+			"<devices><tpm model='tpm-crb'><backend type='emulator'/></tpm></devices></domain>", 1)
 		w.write("vm1.xml", text)
 		w.create = func(_ context.Context, got string) error {
 			if !strings.Contains(got, "persistent_state='yes'") {
@@ -83,7 +84,8 @@ func TestLocalFirmware(t *testing.T) {
 		ctx        context.Context
 		want       int
 	}{
-		{"on a local disk", text("<backend type='emulator'><source type='dir' path='/proc/self/none'/></backend>"), t.Context(), 1},
+		{"on a local disk", text("<backend type='emulator'><source type='dir' path='/proc/self/none'/></backend>"),
+			t.Context(), 1},
 		{"on storage without an answer", text("<backend type='emulator'/>"), ended, 0},
 		{"deleted at each stop", text("<backend type='emulator' persistent_state='no'/>"), ended, 1},
 		{"no TPM", guestXML, t.Context(), 0},

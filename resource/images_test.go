@@ -25,7 +25,8 @@ func newLocalWorld(t *testing.T, action string) (w *world, image string) {
 	if err := os.WriteFile(image, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	xml := strings.Replace(guestXML, "</domain>", "<devices><disk type='file'><source file='"+image+"'/></disk></devices></domain>", 1)
+	xml := strings.Replace(guestXML, "</domain>",
+		"<devices><disk type='file'><source file='"+image+"'/></disk></devices></domain>", 1)
 	if err := os.WriteFile(w.agent.Params.Config, []byte(xml), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -66,8 +67,12 @@ func TestStartFromAnImage(t *testing.T) {
 		left   []string
 	}{
 		{"never moved", func(*testing.T, string) {}, ocf.Success, "", []string{"vm1.img"}},
-		{"crashed while it was copied", func(t *testing.T, image string) { leave(t, image, (*disks.Transfer).Close) }, ocf.Success, "", []string{"vm1.img"}},
-		{"crashed at the hand-over", func(t *testing.T, image string) { leave(t, image, (*disks.Transfer).HandOver, (*disks.Transfer).Close) },
+		{"crashed while it was copied", func(t *testing.T, image string) { leave(t, image, (*disks.Transfer).Close) },
+			ocf.Success, "", []string{"vm1.img"}},
+		{"crashed at the hand-over", func(t *testing.T,
+			image string) {
+			leave(t, image, (*disks.Transfer).HandOver, (*disks.Transfer).Close)
+		},
 			ocf.Generic, "was being handed over to node2", []string{"vm1.img", "vm1.img.vmferry"}},
 		{"moved away", func(t *testing.T, image string) { leave(t, image, (*disks.Transfer).Moved) },
 			ocf.Generic, "went with the guest to node2", []string{"vm1.img.vmferry", "vm1.img.vmferry-old"}},

@@ -144,10 +144,13 @@ func TestUtilization(t *testing.T) {
 	monitor()
 	w.did() // its services come first
 	w.aged(time.Minute)
-	const ask, set = "crm_resource --resource res1 --utilization --quiet --get-parameter ", "crm_resource --resource res1 --utilization --set-parameter "
-	const simulate, strategy = "crm_simulate --live-check --quiet --show-utilization", "crm_attribute --type crm_config --name placement-strategy --query --quiet --default default"
+	const ask, set = "crm_resource --resource res1 --utilization --quiet --get-parameter ",
+		"crm_resource --resource res1 --utilization --set-parameter "
+	const simulate, strategy = "crm_simulate --live-check --quiet --show-utilization",
+		"crm_attribute --type crm_config --name placement-strategy --query --quiet --default default"
 	monitor()
-	w.did(ask+"cpu", simulate, strategy, set+"cpu --parameter-value 4", ask+"host_memory", ask+"hv_memory", set+"hv_memory --parameter-value 1024")
+	w.did(ask+"cpu", simulate, strategy, set+"cpu --parameter-value 4", ask+"host_memory", ask+"hv_memory",
+		set+"hv_memory --parameter-value 1024")
 	monitor()
 	w.did() // it was told
 	w.info.CPUs = 8
@@ -227,7 +230,8 @@ func TestSnapshotStop(t *testing.T) {
 				err, took := w.run("stop")
 				checkExit(t, err, ocf.Success, "")
 				w.did(c.calls...)
-				if _, err := os.Stat(filepath.Join(w.dir, saveFile)); (err == nil) != c.kept || took >= defaults["stop"]-ladder.DestroyTime {
+				if _, err := os.Stat(filepath.Join(w.dir, saveFile)); (err == nil) != c.kept ||
+					took >= defaults["stop"]-ladder.DestroyTime {
 					t.Errorf("saved state: %v, took %v", err, took)
 				}
 			})
@@ -250,7 +254,8 @@ func TestSnapshotStart(t *testing.T) {
 		{"restored and removed", complete, time.Hour, nil, []string{"restore"}, ocf.Success, ""},
 		{"a disk of the same moment", complete, -5 * time.Second, nil, []string{"restore"}, ocf.Success, ""},
 		{"a disk was written to since", complete, -time.Minute, nil, []string{"create"}, ocf.Success, saveFile + ".stale"},
-		{"not written to its end", "LibvirtQemudPart and more", time.Hour, nil, []string{"create"}, ocf.Success, saveFile + ".stale"},
+		{"not written to its end", "LibvirtQemudPart and more", time.Hour, nil, []string{"create"}, ocf.Success,
+			saveFile + ".stale"},
 		{"empty", "x", time.Hour, nil, []string{"create"}, ocf.Success, saveFile + ".stale"},
 		{"libvirt refuses it", complete, time.Hour, errors.New("bad state"), []string{"restore"}, ocf.Generic, saveFile},
 	} {
@@ -258,7 +263,8 @@ func TestSnapshotStart(t *testing.T) {
 			w := newWorld(t, "start")
 			w.agent.Params.Snapshot = w.dir
 			disk := w.write("disk.img", "x")
-			text := strings.Replace(guestXML, "</domain>", "<devices><disk><source file='"+disk+"'/></disk></devices></domain>", 1)
+			text := strings.Replace(guestXML, "</domain>",
+				"<devices><disk><source file='"+disk+"'/></disk></devices></domain>", 1)
 			w.write("vm1.xml", text)
 			if c.state != "" {
 				w.write(saveFile, strings.Replace(c.state, wholeState, savedQEMU(text), 1))
@@ -280,7 +286,8 @@ func TestSnapshotStart(t *testing.T) {
 			checkExit(t, err, c.want, "")
 			w.did(c.calls...)
 			left, err := filepath.Glob(filepath.Join(w.dir, saveFile+"*"))
-			if err != nil || strings.Join(left, " ") != strings.TrimSuffix(filepath.Join(w.dir, c.left), "/") && (c.left != "" || len(left) > 0) {
+			if err != nil || strings.Join(left, " ") != strings.TrimSuffix(filepath.Join(w.dir, c.left), "/") &&
+				(c.left != "" || len(left) > 0) {
 				t.Errorf("left %v, %v, want %q", left, err, c.left)
 			}
 		})
@@ -342,7 +349,8 @@ func TestStartResources(t *testing.T) {
 
 func TestXL(t *testing.T) {
 	w := newWorld(t, "start")
-	w.agent.Environ = param.ParseEnviron([]string{"OCF_RESOURCE_INSTANCE=res1", "OCF_RESKEY_xmfile=" + w.write("vm1.cfg", "name = \"vm1\"\nmemory = 512\n")})
+	w.agent.Environ = param.ParseEnviron([]string{"OCF_RESOURCE_INSTANCE=res1",
+		"OCF_RESKEY_xmfile=" + w.write("vm1.cfg", "name = \"vm1\"\nmemory = 512\n")})
 	w.agent.Params.Hypervisor = "qemu:///system" // the world has one libvirt
 	w.converted = "<domain type='xen'><metadata><name>no</name></metadata><name>Domain-1</name></domain>"
 	var got string
@@ -412,12 +420,14 @@ func TestNodeAddress(t *testing.T) {
 func TestTuningReachesTheMove(t *testing.T) {
 	w := newWorld(t, "migrate_to")
 	w.boot()
-	e := environ("migrate_options=--copy-storage-inc --bandwidth 7 --timeout 9 --unsafe", "migration_speed=100", "ladder=live,postcopy", "blackout_budget=250", "watch=udp://a:7")
+	e := environ("migrate_options=--copy-storage-inc --bandwidth 7 --timeout 9 --unsafe", "migration_speed=100",
+		"ladder=live,postcopy", "blackout_budget=250", "watch=udp://a:7")
 	p := &w.agent.Params
 	p.Options, p.Speed, p.Ladder = e.Params.Options, e.Params.Speed, e.Params.Ladder
 	p.BlackoutBudget, p.Watch = e.Params.BlackoutBudget, e.Params.Watch
 	w.migrate = func(_ context.Context, m param.Move) error {
-		if !m.Options.CopyInc || m.Bandwidth != 7 || m.PauseAfter != 9*time.Second || !m.Unsafe || !m.NoConverge || !m.PostCopy || m.BlackoutBudget != 250*time.Millisecond || len(m.Watch) != 1 {
+		if !m.Options.CopyInc || m.Bandwidth != 7 || m.PauseAfter != 9*time.Second || !m.Unsafe || !m.NoConverge ||
+			!m.PostCopy || m.BlackoutBudget != 250*time.Millisecond || len(m.Watch) != 1 {
 			t.Errorf("moved with %+v", m)
 		}
 		w.gone()

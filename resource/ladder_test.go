@@ -96,18 +96,23 @@ func TestWhichStopSaves(t *testing.T) {
 		{"a migration has failed", []func(*world){strandedNote("vm1", time.Minute)}, "save", ladder.Save},
 		{"long ago", []func(*world){strandedNote("vm1", time.Hour)}, "shutdown", ""},
 		{"of another guest", []func(*world){strandedNote("vm0", time.Minute)}, "shutdown", ""},
-		{"save is no rung of it", []func(*world){strandedNote("vm1", 0), func(w *world) { w.agent.Params.Ladder = defaultLadder }}, "shutdown", ladder.Shutdown},
-		{"no directory", []func(*world){strandedNote("vm1", 0), func(w *world) { w.agent.Params.SaveDir = "" }}, "shutdown", ladder.Shutdown},
+		{"save is no rung of it", []func(*world){strandedNote("vm1", 0),
+			func(w *world) { w.agent.Params.Ladder = defaultLadder }}, "shutdown", ladder.Shutdown},
+		{"no directory", []func(*world){strandedNote("vm1", 0), func(w *world) { w.agent.Params.SaveDir = "" }},
+			"shutdown", ladder.Shutdown},
 		{"it could not be restored there", []func(*world){func(w *world) {
-			note := notes.Failure{Guest: "vm1", Peer: "node2", Why: "its processor lacks features", Check: preflight.CheckCPU, At: time.Now()}
+			note := notes.Failure{Guest: "vm1", Peer: "node2", Why: "its processor lacks features",
+				Check: preflight.CheckCPU, At: time.Now()}
 			if err := w.notes().Failures.Save("res1", note); err != nil {
 				w.t.Fatal(err)
 			}
 		}}, "shutdown", ladder.Shutdown},
-		{"force_stop", []func(*world){strandedNote("vm1", 0), func(w *world) { w.agent.Params.ForceStop = true }}, "destroy", ladder.Destroy},
+		{"force_stop", []func(*world){strandedNote("vm1", 0), func(w *world) { w.agent.Params.ForceStop = true }},
+			"destroy", ladder.Destroy},
 		{"the node is emptied", []func(*world){leaving(true, nil)}, "save", ladder.Save},
 		{"the node is emptied, and save is no rung", []func(*world){leaving(true, nil), plain}, "shutdown", ladder.Shutdown},
-		{"the node is emptied, and the guest is ended by force", []func(*world){leaving(true, nil), func(w *world) { w.agent.Params.ForceStop = true }},
+		{"the node is emptied, and the guest is ended by force",
+			[]func(*world){leaving(true, nil), func(w *world) { w.agent.Params.ForceStop = true }},
 			"destroy", ladder.Destroy},
 		{"the node is not emptied, and save is no rung", []func(*world){leaving(false, nil), plain}, "shutdown", ""},
 		{"the node is not", []func(*world){leaving(false, nil)}, "shutdown", ""},
@@ -117,16 +122,22 @@ func TestWhichStopSaves(t *testing.T) {
 		}}, "shutdown", ""},
 		{"the agent was killed in a migration", []func(*world){pending}, "abort save", ladder.Save},
 		{"long ago killed", []func(*world){func(w *world) {
-			i := notes.Intent{Way: notes.Outward, Guest: "vm1", UUID: guestUUID, Peer: "node2", Began: time.Now().Add(-2 * time.Hour)}
+			i := notes.Intent{Way: notes.Outward, Guest: "vm1", UUID: guestUUID, Peer: "node2",
+				Began: time.Now().Add(-2 * time.Hour)}
 			if err := w.notes().Intents.Save("res1", i); err != nil {
 				w.t.Fatal(err)
 			}
 		}}, "abort shutdown", ""},
-		{"and the target has a part of it", []func(*world){pending, peer(libvirt.Status{State: libvirt.Paused, UUID: guestUUID}, nil)}, "abort shutdown", ladder.Shutdown},
-		{"and the target has another of its name", []func(*world){pending, peer(libvirt.Status{State: libvirt.Running, UUID: "99999999-2222-3333-4444-555555555555"}, nil)}, "abort save", ladder.Save},
+		{"and the target has a part of it",
+			[]func(*world){pending, peer(libvirt.Status{State: libvirt.Paused, UUID: guestUUID}, nil)},
+			"abort shutdown", ladder.Shutdown},
+		{"and the target has another of its name",
+			[]func(*world){pending, peer(libvirt.Status{State: libvirt.Running,
+				UUID: "99999999-2222-3333-4444-555555555555"}, nil)}, "abort save", ladder.Save},
 		{"and the target is silent", []func(*world){pending, peer(libvirt.Status{}, dead())}, "abort shutdown", ladder.Shutdown},
 		{"paused by a person", []func(*world){strandedNote("vm1", 0), state(libvirt.Paused, "user")}, "save", ladder.Save},
-		{"paused by an I/O error", []func(*world){strandedNote("vm1", 0), state(libvirt.Paused, "ioerror")}, "destroy", ladder.Destroy},
+		{"paused by an I/O error", []func(*world){strandedNote("vm1", 0), state(libvirt.Paused, "ioerror")}, "destroy",
+			ladder.Destroy},
 		{"saved by an agent that was killed", []func(*world){strandedNote("vm1", 0), func(w *world) {
 			w.savedIn(5 * time.Second)
 		}}, "", ladder.Save},
@@ -150,7 +161,8 @@ func TestWhichStopSaves(t *testing.T) {
 				if len(records) > 0 {
 					means = records[0].Rung
 				}
-				if means != c.means || len(records) > 1 || means != "" && (records[0].Outcome != record.Ended || records[0].Error == "") {
+				if means != c.means || len(records) > 1 || means != "" &&
+					(records[0].Outcome != record.Ended || records[0].Error == "") {
 					t.Errorf("recorded %+v, want %q", records, c.means)
 				}
 				if _, err := w.notes().Failures.Load("res1"); err == nil {
@@ -184,7 +196,8 @@ func TestRecordCostsAStopNoTime(t *testing.T) {
 		{"the guest is slower", 6 * time.Second, 3 * time.Second, time.Minute, 6 * time.Second, 7 * time.Second, true},
 		{"the manager is slower", 0, 3 * time.Second, time.Minute, 3 * time.Second, 4 * time.Second, true},
 		{"the manager hangs", 0, time.Hour, time.Minute, leavingTime, leavingTime + time.Second, false},
-		{"the manager hangs and the stop has little time", 0, time.Hour, 6 * time.Second, 2 * time.Second, 4 * time.Second, false},
+		{"the manager hangs and the stop has little time", 0, time.Hour, 6 * time.Second, 2 * time.Second,
+			4 * time.Second, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -243,7 +256,8 @@ func TestStrandedNote(t *testing.T) {
 					t.Errorf("%s: %v", c.action, err)
 				}
 				note, err := w.notes().Failures.Load("res1")
-				if (err == nil) != (c.noted != "") || !strings.Contains(note.Why, c.noted) || (note.Check == preflight.CheckCPU) != (c.name == "refused") {
+				if (err == nil) != (c.noted != "") || !strings.Contains(note.Why, c.noted) ||
+					(note.Check == preflight.CheckCPU) != (c.name == "refused") {
 					t.Errorf("noted %+v, %v, want %q", note, err, c.noted)
 				}
 			})
@@ -268,7 +282,8 @@ func TestDecideSave(t *testing.T) {
 		{"snapshot", with(func(p *param.Params) { p.Snapshot, p.Ladder = "/s", nil }), "", saveAlways, ""},
 		{"force_stop", with(func(p *param.Params) { p.Snapshot, p.ForceStop = "/s", true }), "", saveNever, ""},
 		{"the target has another CPU", usual, preflight.CheckCPU, saveNever, "node2 could not restore it: no avx"},
-		{"the target has another CPU, with snapshot", with(func(p *param.Params) { p.Snapshot = "/s" }), preflight.CheckCPU, saveAlways, ""},
+		{"the target has another CPU, with snapshot", with(func(p *param.Params) { p.Snapshot = "/s" }),
+			preflight.CheckCPU, saveAlways, ""},
 		{"the target has no room", usual, preflight.CheckMemory, saveOnLeaving, ""},
 	} {
 		when, reason := decideSave(c.p, notes.Failure{Peer: "node2", Check: c.check, Why: "no avx"})

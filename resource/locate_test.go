@@ -58,7 +58,8 @@ func TestStartWaitsForWhatIsOnItsWay(t *testing.T) {
 	}{
 		{"tidied up", paused("migration"), 30 * time.Second, gone, ocf.Success, ""},
 		{"tidied up early", paused("starting-up"), 2 * time.Second, gone, ocf.Success, ""},
-		{"it had all of it", paused("migration"), 5 * time.Second, at(libvirt.Running, guestUUID), ocf.Generic, "it is on node2 already, running"},
+		{"it had all of it", paused("migration"), 5 * time.Second, at(libvirt.Running, guestUUID), ocf.Generic,
+			"it is on node2 already, running"},
 		{"it stays", paused("migration"), time.Hour, never, ocf.Generic, "a part of it is on node2 still, paused (migration)"},
 		{"shuts down there", at(libvirt.ShuttingDown, guestUUID), 20 * time.Second, gone, ocf.Success, ""},
 		{"paused by somebody", paused("user"), time.Hour, never, ocf.Generic, "it is on node2 already, paused (user)"},
@@ -67,13 +68,15 @@ func TestStartWaitsForWhatIsOnItsWay(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t, "start")
 				w.agent.Peers = func(context.Context) ([]elsewhere.Peer, error) {
-					return []elsewhere.Peer{{Name: "node0", State: elsewhere.PeerFenced}, {Name: "node2", State: elsewhere.PeerUp}}, nil
+					return []elsewhere.Peer{{Name: "node0", State: elsewhere.PeerFenced},
+						{Name: "node2", State: elsewhere.PeerUp}}, nil
 				}
 				c.first(w)
 				later(c.after, c.then)(w)
 				err, took := w.run("start")
 				checkExit(t, err, c.want, c.reason)
-				if started := slices.Contains(w.calls, "create"); started != (c.want == ocf.Success) || took >= defaults["start"] {
+				if started := slices.Contains(w.calls, "create"); started != (c.want == ocf.Success) ||
+					took >= defaults["start"] {
 					t.Errorf("did %v in %v", w.calls, took)
 				}
 			})
@@ -104,14 +107,18 @@ func TestStartBringsBackWhatHasJustLeft(t *testing.T) {
 		{"moved there", []func(*world){departed("node2", time.Second), runs}, ocf.Success, "", []string{"migrate"}},
 		{"the agent was killed", []func(*world){pendingTo(notes.Outward, "node2"), runs}, ocf.Success, "", []string{"migrate"}},
 		{"a fetch was killed", []func(*world){pendingTo(notes.Inward, "node2"), runs}, ocf.Success, "", []string{"migrate"}},
-		{"is being handed over", []func(*world){departed("node2", time.Second), paused("migration"), later(3*time.Second, runs)}, ocf.Success, "", []string{"migrate"}},
+		{"is being handed over", []func(*world){departed("node2", time.Second), paused("migration"),
+			later(3*time.Second, runs)}, ocf.Success, "", []string{"migrate"}},
 		{"moved there, and gone", []func(*world){departed("node2", time.Second)}, ocf.Success, "", []string{"create"}},
 		{"moved to another", []func(*world){departed("node3", time.Second), runs}, ocf.Generic, "it is on node2 already", nil},
 		{"long ago", []func(*world){departed("node2", 10*time.Minute), runs}, ocf.Generic, "it is on node2 already", nil},
-		{"the clock was set back", []func(*world){departed("node2", -time.Hour), runs}, ocf.Generic, "it is on node2 already", nil},
+		{"the clock was set back", []func(*world){departed("node2", -time.Hour), runs}, ocf.Generic,
+			"it is on node2 already", nil},
 		{"started there by hand", []func(*world){runs}, ocf.Generic, "it is on node2 already", nil},
-		{"paused there by hand", []func(*world){departed("node2", time.Second), paused("user")}, ocf.Generic, "it is on node2 already", nil},
-		{"may not be moved live", []func(*world){departed("node2", time.Second), runs, noLive}, ocf.Generic, "it is on node2 already", nil},
+		{"paused there by hand", []func(*world){departed("node2", time.Second), paused("user")}, ocf.Generic,
+			"it is on node2 already", nil},
+		{"may not be moved live", []func(*world){departed("node2", time.Second), runs, noLive}, ocf.Generic,
+			"it is on node2 already", nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -125,7 +132,9 @@ func TestStartBringsBackWhatHasJustLeft(t *testing.T) {
 				err, _ := w.run("start")
 				checkExit(t, err, c.want, c.reason)
 				w.did(c.did...)
-				if slices.Contains(c.did, "migrate") && (!got.Fetch || got.SourceURI != "qemu://node2/system" || got.TargetURI != "qemu://node1/system" || got.Target != "node1") {
+				if slices.Contains(c.did, "migrate") &&
+					(!got.Fetch || got.SourceURI != "qemu://node2/system" || got.TargetURI != "qemu://node1/system" ||
+						got.Target != "node1") {
 					t.Errorf("moved by %+v", got)
 				}
 				_, gone := w.notes().Departures.Load("res1")
@@ -210,7 +219,8 @@ func TestDroppedProofIsAWarning(t *testing.T) {
 			checkExit(t, err, ocf.Success, "")
 			var warned []string
 			for _, e := range hook.AllEntries() {
-				if peer, ok := e.Data["peer"].(string); ok && e.Level == logrus.WarnLevel && strings.Contains(e.Message, "not proven") {
+				if peer, ok := e.Data["peer"].(string); ok && e.Level == logrus.WarnLevel &&
+					strings.Contains(e.Message, "not proven") {
 					warned = append(warned, peer)
 				}
 			}
@@ -292,7 +302,8 @@ func TestStartGoesOnWithAFetch(t *testing.T) {
 				err, _ := w.run("start")
 				checkExit(t, err, c.want, "")
 				w.did(c.did...)
-				if c.want == ocf.Success && (!got.Adopt || !got.Fetch || got.SourceURI != "qemu://node2/system" || got.UUID != guestUUID) {
+				if c.want == ocf.Success && (!got.Adopt || !got.Fetch || got.SourceURI != "qemu://node2/system" ||
+					got.UUID != guestUUID) {
 					t.Errorf("moved by %+v", got)
 				}
 			})

@@ -40,12 +40,16 @@ func TestMigrateTo(t *testing.T) {
 	}{
 		{"running", []func(*world){(*world).boot}, ocf.Success, "", true, false},
 		{"fails", []func(*world){(*world).boot, failing}, ocf.Generic, "no route to host", true, true},
-		{"answer lost, runs at the target", []func(*world){(*world).boot, lostAnswer, at(libvirt.Running, guestUUID)}, ocf.Success, "", true, false},
-		{"answer lost, not seen anywhere", []func(*world){(*world).boot, lostAnswer}, ocf.Generic, "connection reset", true, true},
-		{"answer lost, paused at the target", []func(*world){(*world).boot, lostAnswer, at(libvirt.Paused, guestUUID)}, ocf.Generic, "connection reset", true, true},
+		{"answer lost, runs at the target", []func(*world){(*world).boot, lostAnswer, at(libvirt.Running, guestUUID)},
+			ocf.Success, "", true, false},
+		{"answer lost, not seen anywhere", []func(*world){(*world).boot, lostAnswer}, ocf.Generic, "connection reset",
+			true, true},
+		{"answer lost, paused at the target", []func(*world){(*world).boot, lostAnswer, at(libvirt.Paused, guestUUID)},
+			ocf.Generic, "connection reset", true, true},
 		{"not here", nil, ocf.Generic, "not active", false, false},
 		{"moved already", []func(*world){at(libvirt.Running, guestUUID)}, ocf.Success, "", false, false},
-		{"another guest of that name at the target", []func(*world){at(libvirt.Running, other)}, ocf.Generic, "another guest", false, false},
+		{"another guest of that name at the target", []func(*world){at(libvirt.Running, other)}, ocf.Generic,
+			"another guest", false, false},
 		{"off at the target", []func(*world){at(libvirt.ShutOff, guestUUID)}, ocf.Generic, "shut off", false, false},
 		{"no target", []func(*world){(*world).boot, func(w *world) { w.agent.Target = "" }}, ocf.Args, "target", false, false},
 		{"I/O error", []func(*world){state(libvirt.Paused, "ioerror")}, ocf.Generic, "ioerror", false, false},
@@ -81,8 +85,9 @@ func TestMigrateToPassesTheParameters(t *testing.T) {
 		checkExit(t, err, ocf.Success, "")
 		want := param.Move{Relay: true, Request: migrate.Request{
 			Guest: "vm1", UUID: guestUUID, SourceURI: "qemu:///system", Target: "node2",
-			TargetURI: "qemu+tcp://node2-mig/system", MigrateURI: "tcp://node2-mig", Bandwidth: 100, DowntimeLimit: 50 * time.Millisecond,
-			Disks: preflight.DisksShared, Memory: preflight.MemoryWarn, Rest: migrate.RestTime}}
+			TargetURI: "qemu+tcp://node2-mig/system", MigrateURI: "tcp://node2-mig", Bandwidth: 100,
+			DowntimeLimit: 50 * time.Millisecond,
+			Disks:         preflight.DisksShared, Memory: preflight.MemoryWarn, Rest: migrate.RestTime}}
 		if got.Others == nil || got.Others() {
 			t.Error("others wait")
 		}

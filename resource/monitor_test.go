@@ -40,8 +40,10 @@ func TestMonitor(t *testing.T) {
 		{"asleep", []func(*world){state(libvirt.PMSuspended, "unknown")}, ocf.Generic, "suspended", false},
 		{"arriving", []func(*world){state(libvirt.Paused, "migration"), arrivingProcess}, ocf.NotRunning, "", false},
 		{"arrived", []func(*world){state(libvirt.Running, "migrated"), arrivingProcess}, ocf.Success, "", true},
-		{"left paused by a migration", []func(*world){state(libvirt.Paused, "migration")}, ocf.Generic, "left paused by a migration", false},
-		{"libvirt dead, arriving process", []func(*world){(*world).boot, arrivingProcess, dieAfterwards}, ocf.Generic, "incoming", false},
+		{"left paused by a migration", []func(*world){state(libvirt.Paused, "migration")}, ocf.Generic,
+			"left paused by a migration", false},
+		{"libvirt dead, arriving process", []func(*world){(*world).boot, arrivingProcess, dieAfterwards}, ocf.Generic,
+			"incoming", false},
 	} {
 		for _, action := range []string{"monitor", "status"} {
 			t.Run(c.name+"/"+action, func(t *testing.T) {

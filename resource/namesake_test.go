@@ -57,14 +57,20 @@ func TestNamesake(t *testing.T) {
 		{"stopped", "stop", []func(*world){stranger(libvirt.Running)}, ocf.Success, ""},
 		{"stopped without libvirt", "stop", []func(*world){stranger(libvirt.Running), dies}, ocf.Success, ""},
 		{"moved", "migrate_to", []func(*world){stranger(libvirt.Running)}, ocf.Generic, strangerUUID},
-		{"started", "start", []func(*world){stranger(libvirt.Running)}, ocf.Generic, "virsh -c qemu:///system shutdown " + strangerUUID},
+		{"started", "start", []func(*world){stranger(libvirt.Running)}, ocf.Generic,
+			"virsh -c qemu:///system shutdown " + strangerUUID},
 		{"started, paused", "start", []func(*world){stranger(libvirt.Paused)}, ocf.Generic, strangerUUID},
-		{"started, defined", "start", []func(*world){stranger(libvirt.ShutOff)}, ocf.Generic, "undefine --keep-nvram --keep-tpm " + strangerUUID},
+		{"started, defined", "start", []func(*world){stranger(libvirt.ShutOff)}, ocf.Generic,
+			"undefine --keep-nvram --keep-tpm " + strangerUUID},
 		{"waited for", "migrate_from", []func(*world){stranger(libvirt.Running)}, ocf.Generic, strangerUUID},
-		{"probed, its own UUID noted", "monitor", []func(*world){withoutUUID, (*world).noted, stranger(libvirt.Running), probe}, ocf.NotRunning, ""},
-		{"stopped, its own UUID noted", "stop", []func(*world){withoutUUID, (*world).noted, stranger(libvirt.Running)}, ocf.Success, ""},
-		{"started, its own UUID noted", "start", []func(*world){withoutUUID, (*world).noted, stranger(libvirt.Running)}, ocf.Generic, strangerUUID},
-		{"moved, its own UUID noted", "migrate_to", []func(*world){withoutUUID, (*world).noted, stranger(libvirt.Running)}, ocf.Generic, strangerUUID},
+		{"probed, its own UUID noted", "monitor",
+			[]func(*world){withoutUUID, (*world).noted, stranger(libvirt.Running), probe}, ocf.NotRunning, ""},
+		{"stopped, its own UUID noted", "stop", []func(*world){withoutUUID, (*world).noted, stranger(libvirt.Running)},
+			ocf.Success, ""},
+		{"started, its own UUID noted", "start", []func(*world){withoutUUID, (*world).noted, stranger(libvirt.Running)},
+			ocf.Generic, strangerUUID},
+		{"moved, its own UUID noted", "migrate_to",
+			[]func(*world){withoutUUID, (*world).noted, stranger(libvirt.Running)}, ocf.Generic, strangerUUID},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -95,9 +101,11 @@ func TestUUIDIsLentUntilTheEnd(t *testing.T) {
 		{"stopped", "stop", []func(*world){(*world).noted, (*world).boot}, ocf.Success, []string{"shutdown"}},
 		{"started as it runs", "start", []func(*world){(*world).noted, (*world).boot}, ocf.Success, nil},
 		{"started after its end", "start", []func(*world){(*world).noted}, ocf.Success, []string{"create"}},
-		{"started after its end, another one was defined", "start", []func(*world){(*world).noted, stranger(libvirt.ShutOff)}, ocf.Success, []string{"create"}},
+		{"started after its end, another one was defined", "start",
+			[]func(*world){(*world).noted, stranger(libvirt.ShutOff)}, ocf.Success, []string{"create"}},
 		{"never seen, so that the name counts", "monitor", []func(*world){stranger(libvirt.Running)}, ocf.Success, nil},
-		{"it came here as another one", "migrate_from", []func(*world){(*world).noted, stranger(libvirt.Running)}, ocf.Success, nil},
+		{"it came here as another one", "migrate_from", []func(*world){(*world).noted, stranger(libvirt.Running)},
+			ocf.Success, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

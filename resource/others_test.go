@@ -22,7 +22,8 @@ func TestFailureWaitsForTheOthers(t *testing.T) {
 	}{
 		{"alone", true, func(*world) {}, func(*world) {}, 0, time.Second},
 		{"another is being copied", true, intends("vm2"), arrived("vm2"), arrives, arrives + othersQuiet + 2*time.Second},
-		{"another has moved, and is not known there", true, departs("vm2"), arrived("vm2"), arrives, arrives + othersQuiet + 2*time.Second},
+		{"another has moved, and is not known there", true, departs("vm2"), arrived("vm2"), arrives,
+			arrives + othersQuiet + 2*time.Second},
 		{"another never arrives", true, intends("vm2"), func(*world) {}, 50 * time.Second, time.Minute},
 		{"its own note", true, intends("vm1"), func(*world) {}, 0, time.Second},
 		{"Heartbeat", false, intends("vm2"), func(*world) {}, 0, time.Second},

@@ -48,7 +48,8 @@ func TestOverlay(t *testing.T) {
 		{"stateless, none yet", "", true, nil, "", ocf.Success, "info create:new create", "made"},
 		{"with files", "", false, []string{"/a", "/b"}, "", ocf.Success, "info create:new copy create", "made"},
 		{"files cannot be copied", "", false, []string{"/a"}, "virt-copy-in", ocf.Generic, "info create:new copy", ""},
-		{"files cannot be copied in place", "old", true, []string{"/a"}, "virt-copy-in", ocf.Generic, "look info create:inplace copy", ""},
+		{"files cannot be copied in place", "old", true, []string{"/a"}, "virt-copy-in", ocf.Generic,
+			"look info create:inplace copy", ""},
 		{"stateless, and a disk that is no overlay", "truth", true, nil, "", ocf.Generic, "look", "truth"},
 		{"appears while it is made", "", false, []string{"mount"}, "", ocf.Generic, "info create:new copy", "truth"},
 		{"no such backing file", "", false, nil, "qemu-img", ocf.Generic, "info", ""},
@@ -61,7 +62,8 @@ func TestOverlay(t *testing.T) {
 			}
 			image := filepath.Join(dir, "vm1.qcow2")
 			config := filepath.Join(dir, "vm1.xml")
-			text := strings.Replace(guestXML, "</domain>", "<devices><disk><source file='"+image+"'/></disk></devices></domain>", 1)
+			text := strings.Replace(guestXML, "</domain>",
+				"<devices><disk><source file='"+image+"'/></disk></devices></domain>", 1)
 			if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 				t.Fatal(err)
 			}
@@ -97,7 +99,9 @@ func TestOverlay(t *testing.T) {
 			err, _ := w.run("start")
 			checkExit(t, err, c.want, "")
 			create := "qemu-img create -q -f qcow2 -F raw -b /base.img " + image
-			names := strings.NewReplacer("qemu-img info --force-share --output=json /base.img", "info", "qemu-img info --force-share --output=json "+image, "look", create+".new", "create:new", create, "create:inplace",
+			names := strings.NewReplacer("qemu-img info --force-share --output=json /base.img", "info",
+				"qemu-img info --force-share --output=json "+image, "look", create+".new", "create:new", create,
+				"create:inplace",
 				"virt-copy-in --format=qcow2 -a "+image+".new "+strings.Join(c.copyIn, " ")+" /", "copy",
 				"virt-copy-in --format=qcow2 -a "+image+" "+strings.Join(c.copyIn, " ")+" /", "copy")
 			own := regexp.MustCompile(`/\.vmferry-image-\d+(/\S+)`) // where a first image is made

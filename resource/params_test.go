@@ -45,7 +45,8 @@ func TestMoveParametersFailMovesAlone(t *testing.T) {
 		want   ocf.ExitCode
 		calls  []string
 	}{
-		{"start", ocf.Success, []string{"create"}}, {"monitor", ocf.Success, nil}, {"migrate_to", ocf.Generic, nil}, {"reload-agent", ocf.Success, nil}, {"stop", ocf.Success, []string{"shutdown"}},
+		{"start", ocf.Success, []string{"create"}}, {"monitor", ocf.Success, nil}, {"migrate_to", ocf.Generic, nil},
+		{"reload-agent", ocf.Success, nil}, {"stop", ocf.Success, []string{"shutdown"}},
 		{"validate-all", ocf.Configured, nil},
 	} {
 		w := newWorld(t, c.action)

@@ -65,7 +65,10 @@ func TestStartAsksThePeers(t *testing.T) {
 	silent := func(w *world) {
 		w.agent.Peers = func(context.Context) ([]elsewhere.Peer, error) { return nil, errors.New("crm_mon: not connected") }
 	}
-	up, down, lost, fenced := elsewhere.Peer{Name: "node2", State: elsewhere.PeerUp}, elsewhere.Peer{Name: "node2", State: elsewhere.PeerDown}, elsewhere.Peer{Name: "node2", State: elsewhere.PeerUnknown}, elsewhere.Peer{Name: "node2", State: elsewhere.PeerFenced}
+	up, down, lost, fenced := elsewhere.Peer{Name: "node2", State: elsewhere.PeerUp},
+		elsewhere.Peer{Name: "node2", State: elsewhere.PeerDown},
+		elsewhere.Peer{Name: "node2", State: elsewhere.PeerUnknown},
+		elsewhere.Peer{Name: "node2", State: elsewhere.PeerFenced}
 	const other = "99999999-2222-3333-4444-555555555555"
 	for _, c := range []struct {
 		name   string
@@ -77,7 +80,8 @@ func TestStartAsksThePeers(t *testing.T) {
 		{"peer has none", []func(*world){manager(up)}, ocf.Success, ""},
 		{"peer runs it", []func(*world){manager(up), at(libvirt.Running, guestUUID)}, ocf.Generic, "it is on node2 already"},
 		{"peer has it paused", []func(*world){manager(up), at(libvirt.Paused, guestUUID)}, ocf.Generic, "it is on node2 already"},
-		{"lost peer runs it", []func(*world){manager(lost), at(libvirt.Running, guestUUID)}, ocf.Generic, "it is on node2 already"},
+		{"lost peer runs it", []func(*world){manager(lost), at(libvirt.Running, guestUUID)}, ocf.Generic,
+			"it is on node2 already"},
 		{"peer has it defined", []func(*world){manager(up), at(libvirt.ShutOff, guestUUID)}, ocf.Success, ""},
 		{"peer runs another of that name", []func(*world){manager(up), at(libvirt.Running, other)}, ocf.Success, ""},
 		{"peer gives no answer", []func(*world){manager(up), deaf}, ocf.Success, ""},
@@ -92,25 +96,40 @@ func TestStartAsksThePeers(t *testing.T) {
 			}
 		}}, ocf.Success, ""},
 		{"peer was fenced", []func(*world){manager(fenced), at(libvirt.Running, guestUUID)}, ocf.Success, ""},
-		{"peer left, and runs it", []func(*world){manager(down), at(libvirt.Running, guestUUID)}, ocf.Generic, "it is on node2 already"},
+		{"peer left, and runs it", []func(*world){manager(down), at(libvirt.Running, guestUUID)}, ocf.Generic,
+			"it is on node2 already"},
 		{"peer left, and is off", []func(*world){manager(down), deaf}, ocf.Success, ""},
 		{"peer left, and hangs", []func(*world){manager(down), hangs}, ocf.Success, ""},
-		{"peer may not run it", []func(*world){manager(up), runnable("node1", "node3"), at(libvirt.Running, guestUUID)}, ocf.Success, ""},
-		{"peer may run it", []func(*world){manager(up), runnable("node1", "node2"), at(libvirt.Running, guestUUID)}, ocf.Generic, "it is on node2 already"},
+		{"peer may not run it", []func(*world){manager(up), runnable("node1", "node3"), at(libvirt.Running, guestUUID)},
+			ocf.Success, ""},
+		{"peer may run it", []func(*world){manager(up), runnable("node1", "node2"), at(libvirt.Running, guestUUID)},
+			ocf.Generic, "it is on node2 already"},
 		{"nobody knows who may", []func(*world){manager(up), func(w *world) {
-			w.agent.Runnable = func(context.Context, string) ([]string, error) { return nil, errors.New("cibadmin: not connected") }
+			w.agent.Runnable = func(context.Context, string) ([]string, error) {
+				return nil, errors.New("cibadmin: not connected")
+			}
 		}, at(libvirt.Running, guestUUID)}, ocf.Generic, "it is on node2 already"},
-		{"our own name among the peers", []func(*world){manager(elsewhere.Peer{Name: "node1", State: elsewhere.PeerUp}), at(libvirt.Running, guestUUID)}, ocf.Success, ""},
+		{"our own name among the peers",
+			[]func(*world){manager(elsewhere.Peer{Name: "node1", State: elsewhere.PeerUp}),
+				at(libvirt.Running, guestUUID)}, ocf.Success, ""},
 
 		{"pending, peer has none", []func(*world){pendingTo(notes.Outward, "node2"), manager(up)}, ocf.Success, ""},
-		{"pending, peer may not run it, and has it paused", []func(*world){pendingTo(notes.Outward, "node2"), manager(up), runnable("node1"), at(libvirt.Paused, guestUUID)}, ocf.Generic, "it is on node2 already"},
-		{"pending, peer gives no answer", []func(*world){pendingTo(notes.Outward, "node2"), manager(up), deaf}, ocf.Generic, "its outcome is unknown"},
-		{"pending, peer hangs", []func(*world){pendingTo(notes.Inward, "node2"), manager(up), hangs}, ocf.Generic, "its outcome is unknown"},
+		{"pending, peer may not run it, and has it paused",
+			[]func(*world){pendingTo(notes.Outward, "node2"), manager(up), runnable("node1"),
+				at(libvirt.Paused, guestUUID)}, ocf.Generic, "it is on node2 already"},
+		{"pending, peer gives no answer", []func(*world){pendingTo(notes.Outward, "node2"), manager(up), deaf},
+			ocf.Generic, "its outcome is unknown"},
+		{"pending, peer hangs", []func(*world){pendingTo(notes.Inward, "node2"), manager(up), hangs}, ocf.Generic,
+			"its outcome is unknown"},
 		{"pending, peer was fenced", []func(*world){pendingTo(notes.Outward, "node2"), manager(fenced), deaf}, ocf.Success, ""},
 		{"pending, peer left", []func(*world){pendingTo(notes.Outward, "node2"), manager(down), deaf}, ocf.Success, ""},
-		{"pending, peer was taken out of the cluster", []func(*world){pendingTo(notes.Outward, "node2"), manager(elsewhere.Peer{Name: "node3", State: elsewhere.PeerUp}), deaf}, ocf.Success, ""},
-		{"pending, no manager, peer gives no answer", []func(*world){pendingTo(notes.Outward, "node2"), deaf}, ocf.Generic, "its outcome is unknown"},
-		{"pending, manager silent, peer gives no answer", []func(*world){pendingTo(notes.Outward, "node2"), silent, deaf}, ocf.Generic, "remove "},
+		{"pending, peer was taken out of the cluster",
+			[]func(*world){pendingTo(notes.Outward, "node2"),
+				manager(elsewhere.Peer{Name: "node3", State: elsewhere.PeerUp}), deaf}, ocf.Success, ""},
+		{"pending, no manager, peer gives no answer", []func(*world){pendingTo(notes.Outward, "node2"), deaf},
+			ocf.Generic, "its outcome is unknown"},
+		{"pending, manager silent, peer gives no answer",
+			[]func(*world){pendingTo(notes.Outward, "node2"), silent, deaf}, ocf.Generic, "remove "},
 		{"pending, manager silent, peer has none", []func(*world){pendingTo(notes.Outward, "node2"), silent}, ocf.Success, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -150,7 +169,8 @@ func TestNoteOfAMigration(t *testing.T) {
 		{"moved", "migrate_to", []func(*world){(*world).boot}, ocf.Success, false},
 		{"stayed", "migrate_to", []func(*world){(*world).boot, ends(errors.New("no route to host"))}, ocf.Generic, false},
 		{"nobody can tell", "migrate_to", []func(*world){(*world).boot, ends(migrate.ErrUnknown)}, ocf.Generic, true},
-		{"moved before", "migrate_to", []func(*world){pendingTo(notes.Outward, "node2"), at(libvirt.Running, guestUUID)}, ocf.Success, false},
+		{"moved before", "migrate_to",
+			[]func(*world){pendingTo(notes.Outward, "node2"), at(libvirt.Running, guestUUID)}, ocf.Success, false},
 		{"arrived", "migrate_from", []func(*world){(*world).boot}, ocf.Success, false},
 		{"did not arrive", "migrate_from", nil, ocf.Generic, true},
 		{"stopped here", "stop", []func(*world){pendingTo(notes.Outward, "node2")}, ocf.Success, true},
@@ -295,9 +315,12 @@ func TestStartFetches(t *testing.T) {
 		{"runs there", []func(*world){at(libvirt.Running, guestUUID), arrives}, ocf.Success, "", true, false},
 		{"paused there", []func(*world){at(libvirt.Paused, guestUUID)}, ocf.Generic, "it is on node2 already", false, false},
 		{"runs nowhere", nil, ocf.Success, "", false, false},
-		{"in a half-made move there", []func(*world){paused("starting-up")}, ocf.Generic, "a part of it is on node2", false, false},
-		{"cannot be moved", []func(*world){at(libvirt.Running, guestUUID), fails}, ocf.Generic, "could not be fetched", true, true},
-		{"own name unknown", []func(*world){at(libvirt.Running, guestUUID), func(w *world) { w.agent.Node = "" }}, ocf.Generic, "own name is not known", false, false},
+		{"in a half-made move there", []func(*world){paused("starting-up")}, ocf.Generic, "a part of it is on node2",
+			false, false},
+		{"cannot be moved", []func(*world){at(libvirt.Running, guestUUID), fails}, ocf.Generic, "could not be fetched",
+			true, true},
+		{"own name unknown", []func(*world){at(libvirt.Running, guestUUID), func(w *world) { w.agent.Node = "" }},
+			ocf.Generic, "own name is not known", false, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -26,7 +26,8 @@ func TestAddressOf(t *testing.T) {
 		{"192.0.2.2 192.0.2.3", "", "neither an address"},
 		{"Error performing operation: Not connected", "", "neither an address"},
 	} {
-		got, err := p.Routes().Address(t.Context(), func(context.Context, string, ...string) (string, error) { return c.answer, nil }, "node2")
+		got, err := p.Routes().Address(t.Context(),
+			func(context.Context, string, ...string) (string, error) { return c.answer, nil }, "node2")
 		if got != c.want || (err == nil) != (c.why == "") || err != nil && !strings.Contains(err.Error(), c.why) {
 			t.Errorf("%q is %q, %v, want %q, %q", c.answer, got, err, c.want, c.why)
 		}
@@ -34,7 +35,8 @@ func TestAddressOf(t *testing.T) {
 	failing := func(context.Context, string, ...string) (string, error) {
 		return "not connected\n", errors.New("exit status 102")
 	}
-	if got, err := p.Routes().Address(t.Context(), failing, "node2"); got != "" || err == nil || !strings.Contains(err.Error(), "not connected") {
+	if got, err := p.Routes().Address(t.Context(), failing, "node2"); got != "" || err == nil ||
+		!strings.Contains(err.Error(), "not connected") {
 		t.Errorf("a tool that fails says %q, %v", got, err)
 	}
 	if got, err := (route.Config{}).Address(t.Context(), nil, "node2"); got != "" || err != nil {

@@ -31,7 +31,8 @@ func TestSaveConfig(t *testing.T) {
 		{"the same", grownXML, grownXML, hour, true, grownXML, "", ""},
 		{"saved before", domainxml.Seal(grownXML), grownXML, hour, true, domainxml.Seal(grownXML), "", ""},
 		{"saved before, and changed", domainxml.Seal(guestXML), grownXML, hour, false, domainxml.Seal(grownXML), "", ""},
-		{"saved before, then edited", domainxml.Seal(guestXML) + " ", grownXML, hour, false, domainxml.Seal(grownXML), domainxml.Seal(guestXML) + " ", ""},
+		{"saved before, then edited", domainxml.Seal(guestXML) + " ", grownXML, hour, false, domainxml.Seal(grownXML),
+			domainxml.Seal(guestXML) + " ", ""},
 		{"edited while the guest runs", guestXML, grownXML, -hour, true, guestXML, "", ""},
 		{"saved while the guest runs", domainxml.Seal(guestXML), grownXML, -hour, false, domainxml.Seal(grownXML), "", ""},
 		{"libvirt does not answer", guestXML, "", hour, false, guestXML, "", ""},
@@ -147,7 +148,8 @@ func TestSaveConfigAndLinks(t *testing.T) {
 	w.agent.Params.SaveConfig = true
 	err, _ := w.run("monitor")
 	checkExit(t, err, ocf.Success, "")
-	for path, want := range map[string]string{config: domainxml.Seal(grownXML), filepath.Join(w.dir, "real.xml"): domainxml.Seal(grownXML), config + ".orig": guestXML, victim: "precious"} {
+	for path, want := range map[string]string{config: domainxml.Seal(grownXML),
+		filepath.Join(w.dir, "real.xml"): domainxml.Seal(grownXML), config + ".orig": guestXML, victim: "precious"} {
 		if got, err := os.ReadFile(path); err != nil || string(got) != want {
 			t.Errorf("%s has %q, %v", path, got, err)
 		}

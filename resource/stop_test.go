@@ -39,25 +39,32 @@ func TestStop(t *testing.T) {
 		{"graceful", []func(*world){(*world).boot}, ocf.Success, []string{"shutdown"}, 0, time.Second},
 		{"deaf guest", []func(*world){(*world).boot, deaf}, ocf.Success,
 			[]string{"shutdown", "shutdown", "shutdown", "shutdown", "shutdown", "destroy"}, 71 * time.Second, 73 * time.Second},
-		{"forced", []func(*world){(*world).boot, func(w *world) { w.agent.Params.ForceStop = true }}, ocf.Success, []string{"destroy"}, 0, time.Second},
+		{"forced", []func(*world){(*world).boot, func(w *world) { w.agent.Params.ForceStop = true }}, ocf.Success,
+			[]string{"destroy"}, 0, time.Second},
 		{"paused", []func(*world){state(libvirt.Paused, "user")}, ocf.Success, []string{"destroy"}, 0, time.Second},
 		{"I/O error", []func(*world){state(libvirt.Paused, "ioerror")}, ocf.Success, []string{"destroy"}, 0, time.Second},
 		{"asleep", []func(*world){state(libvirt.PMSuspended, "unknown")}, ocf.Success, []string{"destroy"}, 0, time.Second},
 		{"crashed", []func(*world){state(libvirt.Crashed, "panicked")}, ocf.Success, []string{"destroy"}, 0, time.Second},
-		{"arriving", []func(*world){state(libvirt.Paused, "migration"), func(w *world) { w.procs[0].Incoming = true }}, ocf.Success, []string{"destroy"}, 0, time.Second},
+		{"arriving", []func(*world){state(libvirt.Paused, "migration"), func(w *world) { w.procs[0].Incoming = true }},
+			ocf.Success, []string{"destroy"}, 0, time.Second},
 		{"shutdown fails", []func(*world){(*world).boot, func(w *world) {
 			w.shutdown = func(context.Context, string) error { return errors.New("agent not connected") }
 		}}, ocf.Success, []string{"shutdown", "shutdown", "shutdown", "destroy"}, time.Second, 3 * time.Second},
-		{"libvirt dead", []func(*world){(*world).boot, deadLibvirt}, ocf.Success, []string{"kill"}, libvirtPatience, libvirtPatience + time.Second},
+		{"libvirt dead", []func(*world){(*world).boot, deadLibvirt}, ocf.Success, []string{"kill"}, libvirtPatience,
+			libvirtPatience + time.Second},
 		{"libvirt dead, no process", []func(*world){deadLibvirt}, ocf.Success, nil, 0, 0},
 		{"libvirt blocked", []func(*world){(*world).boot, hung}, ocf.Success, []string{"kill"}, 0, 60 * time.Second},
-		{"destroy hangs", []func(*world){state(libvirt.Paused, "user"), hungDestroy}, ocf.Success, []string{"destroy", "kill"}, 0, 85 * time.Second},
-		{"lost by libvirt", []func(*world){(*world).boot, func(w *world) { w.there = false }}, ocf.Success, []string{"destroy", "kill"}, 0, 2 * time.Second},
+		{"destroy hangs", []func(*world){state(libvirt.Paused, "user"), hungDestroy}, ocf.Success,
+			[]string{"destroy", "kill"}, 0, 85 * time.Second},
+		{"lost by libvirt", []func(*world){(*world).boot, func(w *world) { w.there = false }}, ocf.Success,
+			[]string{"destroy", "kill"}, 0, 2 * time.Second},
 		{"destroyed meanwhile", []func(*world){state(libvirt.Paused, "user"), func(w *world) {
 			w.destroy = func(context.Context) error { w.gone(); return noDomain() }
 		}}, ocf.Success, []string{"destroy"}, 0, time.Second},
-		{"cannot be killed", []func(*world){(*world).boot, deadLibvirt, immortal}, ocf.Generic, []string{"kill"}, 0, 90 * time.Second},
-		{"no proof", []func(*world){func(w *world) { w.find = unreadableProcesses }}, ocf.Generic, []string{"destroy"}, 0, 90 * time.Second},
+		{"cannot be killed", []func(*world){(*world).boot, deadLibvirt, immortal}, ocf.Generic, []string{"kill"}, 0,
+			90 * time.Second},
+		{"no proof", []func(*world){func(w *world) { w.find = unreadableProcesses }}, ocf.Generic, []string{"destroy"},
+			0, 90 * time.Second},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -85,7 +92,8 @@ func TestStop(t *testing.T) {
 // However short the timeout and whatever hangs, the stop ends inside it and
 // still gets to the kill.
 func TestStopFitsAnyTimeout(t *testing.T) {
-	for _, timeout := range []time.Duration{3 * time.Second, 10 * time.Second, 20 * time.Second, 90 * time.Second, 10 * time.Minute} {
+	for _, timeout := range []time.Duration{3 * time.Second, 10 * time.Second, 20 * time.Second, 90 * time.Second,
+		10 * time.Minute} {
 		for name, fault := range map[string]func(*world){
 			"libvirt blocked": func(w *world) { w.open = func(ctx context.Context, _ string) error { return blocked(ctx) } },
 			"status blocked": func(w *world) {
@@ -96,7 +104,13 @@ func TestStopFitsAnyTimeout(t *testing.T) {
 				w.shutdown = func(ctx context.Context, _ string) error { return blocked(ctx) }
 				w.destroy = blocked
 			},
-			"deaf and stuck": func(w *world) { w.shutdown = func(context.Context, string) error { return nil }; w.destroy = blocked },
+			"deaf and stuck": func(w *world) {
+				w.shutdown = func(context.Context,
+					string) error {
+					return nil
+				}
+				w.destroy = blocked
+			},
 		} {
 			t.Run(name+" "+timeout.String(), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {

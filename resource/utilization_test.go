@@ -29,7 +29,8 @@ func utilizationWorld(t *testing.T, hvMemory string) (*world, *test.Hook) {
 		case strings.Contains(line, "--get-parameter"):
 			return fails("no such attribute")
 		case strings.HasPrefix(line, "crm_simulate"):
-			return "Original: node1 capacity: cpu=2 host_memory=4096 hv_memory=" + hvMemory + "\npcmk__assign_resource: res1 utilization on node1:\n" +
+			return "Original: node1 capacity: cpu=2 host_memory=4096 hv_memory=" + hvMemory +
+				"\npcmk__assign_resource: res1 utilization on node1:\n" +
 				"Remaining: node1 capacity: cpu=2 host_memory=4096 hv_memory=" + hvMemory + "\n", nil
 		case strings.HasPrefix(line, "crm_attribute"):
 			return "balanced\n", nil

@@ -79,15 +79,23 @@ func TestMonitorBelievesXen(t *testing.T) {
 		reason string
 	}{
 		{"runs", func(w *xenWorld) { w.boot(); w.sees(hostproc.Alive) }, ocf.Success, ""},
-		{"paused for a switchover", func(w *xenWorld) { w.boot(); w.sees(hostproc.Halted) }, ocf.Generic, "Xen domain 3 is paused for a switchover"},
+		{"paused for a switchover", func(w *xenWorld) { w.boot(); w.sees(hostproc.Halted) }, ocf.Generic,
+			"Xen domain 3 is paused for a switchover"},
 		{"crashed", func(w *xenWorld) { w.boot(); w.sees(hostproc.Broken) }, ocf.Generic, "crashed"},
 		{"dying for ever", func(w *xenWorld) { w.sees(hostproc.Ending) }, ocf.Generic, "Xen domain 3 is ending"},
-		{"cannot be told", func(w *xenWorld) { w.find = unreadableProcesses }, ocf.Generic, "whether a Xen domain of it is here is unknown"},
+		{"cannot be told", func(w *xenWorld) { w.find = unreadableProcesses }, ocf.Generic,
+			"whether a Xen domain of it is here is unknown"},
 		{"not here", func(*xenWorld) {}, ocf.NotRunning, ""},
 		{"without libvirt", func(w *xenWorld) { w.sees(hostproc.Alive); dies(w) }, ocf.Success, ""},
 		{"not here, without libvirt", dies, ocf.NotRunning, ""},
-		{"half of it, without libvirt", func(w *xenWorld) { w.sees(hostproc.Alive); w.procs[0].Incoming = true; dies(w) }, ocf.Generic, "incoming"},
-		{"arriving", func(w *xenWorld) { w.is(libvirt.Paused, "user"); w.sees(hostproc.Alive); w.procs[0].Incoming = true }, ocf.NotRunning, ""},
+		{"half of it, without libvirt",
+			func(w *xenWorld) { w.sees(hostproc.Alive); w.procs[0].Incoming = true; dies(w) }, ocf.Generic, "incoming"},
+		{"arriving", func(w *xenWorld) {
+			w.is(libvirt.Paused,
+				"user")
+			w.sees(hostproc.Alive)
+			w.procs[0].Incoming = true
+		}, ocf.NotRunning, ""},
 		{"paused by somebody", func(w *xenWorld) {
 			w.is(libvirt.Paused, "user")
 			w.noted()
@@ -125,7 +133,8 @@ func TestReboot(t *testing.T) {
 		{"not seen before", "monitor", false, absent, 2 * time.Second, ocf.NotRunning, 0, 0},
 		{"libvirt is at work on it", "monitor", false, listed, 9 * time.Second, ocf.Success, 9 * time.Second, 10 * time.Second},
 		{"libvirt is at work for ever", "monitor", false, listed, 0, ocf.NotRunning, 14 * time.Second, 16 * time.Second},
-		{"libvirt has not heard of its end", "monitor", false, func(w *xenWorld) { w.boot(); w.procs = nil }, 0, ocf.NotRunning, 14 * time.Second, 16 * time.Second},
+		{"libvirt has not heard of its end", "monitor", false, func(w *xenWorld) { w.boot(); w.procs = nil }, 0,
+			ocf.NotRunning, 14 * time.Second, 16 * time.Second},
 		{"started in the midst of it", "start", true, absent, 2 * time.Second, ocf.Success, 2 * time.Second, 4 * time.Second},
 		{"stopped in the midst of it", "stop", true, absent, 2 * time.Second, ocf.Success, 2 * time.Second, 4 * time.Second},
 		{"stopped for the second time", "stop", false, absent, 0, ocf.Success, 0, 0},
@@ -167,13 +176,20 @@ func TestStopOfXen(t *testing.T) {
 		calls []string
 	}{
 		{"by libvirt", func(w *xenWorld) { w.boot(); w.sees(hostproc.Alive) }, ocf.Success, []string{"shutdown"}},
-		{"by libvirt, of a guest that is paused for a switchover", func(w *xenWorld) { w.boot(); w.sees(hostproc.Halted) }, ocf.Success, []string{"destroy"}},
+		{"by libvirt, of a guest that is paused for a switchover",
+			func(w *xenWorld) { w.boot(); w.sees(hostproc.Halted) }, ocf.Success, []string{"destroy"}},
 		{"without libvirt", func(w *xenWorld) { w.sees(hostproc.Alive); dies(w) }, ocf.Success, []string{"ask Xen domain 3"}},
-		{"without libvirt, by the button", func(w *xenWorld) { w.sees(hostproc.Alive); dies(w); w.agent.Params.ShutdownMode = "acpi" }, ocf.Success, []string{"ask Xen domain 3acpi"}},
-		{"without libvirt, of a deaf guest", func(w *xenWorld) { w.sees(hostproc.Alive); dies(w); w.ask = blocked }, ocf.Success, []string{"ask Xen domain 3", "kill"}},
-		{"without libvirt, of a guest that is paused for a switchover", func(w *xenWorld) { w.sees(hostproc.Halted); dies(w) }, ocf.Success, []string{"kill"}},
-		{"of another guest of its name", func(w *xenWorld) { w.sees(hostproc.Alive); w.procs[0].UUID = "other"; dies(w) }, ocf.Success, nil},
-		{"of what libvirt does not know", func(w *xenWorld) { w.sees(hostproc.Alive); w.procs[0].Incoming = true }, ocf.Success, []string{"kill"}},
+		{"without libvirt, by the button",
+			func(w *xenWorld) { w.sees(hostproc.Alive); dies(w); w.agent.Params.ShutdownMode = "acpi" }, ocf.Success,
+			[]string{"ask Xen domain 3acpi"}},
+		{"without libvirt, of a deaf guest", func(w *xenWorld) { w.sees(hostproc.Alive); dies(w); w.ask = blocked },
+			ocf.Success, []string{"ask Xen domain 3", "kill"}},
+		{"without libvirt, of a guest that is paused for a switchover",
+			func(w *xenWorld) { w.sees(hostproc.Halted); dies(w) }, ocf.Success, []string{"kill"}},
+		{"of another guest of its name",
+			func(w *xenWorld) { w.sees(hostproc.Alive); w.procs[0].UUID = "other"; dies(w) }, ocf.Success, nil},
+		{"of what libvirt does not know", func(w *xenWorld) { w.sees(hostproc.Alive); w.procs[0].Incoming = true },
+			ocf.Success, []string{"kill"}},
 		{"that switches itself off", func(w *xenWorld) {
 			w.boot()
 			w.sees(hostproc.Ending)
@@ -215,8 +231,10 @@ func TestStopCallsOffOfXen(t *testing.T) {
 		sees  func(*xenWorld) observe.Processes
 		calls []string
 	}{
-		{"without libvirt", func(w *xenWorld) observe.Processes { return abortable{w, nil} }, []string{"abort vm1 " + guestUUID, "shutdown"}},
-		{"none is under way", func(w *xenWorld) observe.Processes { return abortable{w, errors.New("none")} }, []string{"abort vm1 " + guestUUID, "shutdown"}},
+		{"without libvirt", func(w *xenWorld) observe.Processes { return abortable{w, nil} },
+			[]string{"abort vm1 " + guestUUID, "shutdown"}},
+		{"none is under way", func(w *xenWorld) observe.Processes { return abortable{w, errors.New("none")} },
+			[]string{"abort vm1 " + guestUUID, "shutdown"}},
 		{"by nobody", func(w *xenWorld) observe.Processes { return w }, []string{"shutdown"}},
 	} {
 		t.Run(c.name, func(t *testing.T) { stopWithMigration(t, c.sees, c.calls) })
@@ -239,7 +257,8 @@ func stopWithMigration(t *testing.T, sees func(*xenWorld) observe.Processes, cal
 	})
 }
 
-const xenXML = "<domain type='xen'>\n  <name>vm1</name>\n  <uuid>" + guestUUID + "</uuid>\n  <memory unit='MiB'>256</memory>\n</domain>\n"
+const xenXML = "<domain type='xen'>\n  <name>vm1</name>\n  <uuid>" + guestUUID +
+	"</uuid>\n  <memory unit='MiB'>256</memory>\n</domain>\n"
 
 func TestStartNeedsMemoryOfXen(t *testing.T) {
 	for _, c := range []struct {
@@ -272,7 +291,8 @@ func TestSaveOfXen(t *testing.T) {
 		kept  bool
 	}{
 		{"saved", func(w *xenWorld, _ string) error { w.gone(); return nil }, []string{"save"}, true},
-		{"refused, and left standing still", func(w *xenWorld, _ string) error { w.sees(hostproc.Halted); return errors.New("no space left") },
+		{"refused, and left standing still",
+			func(w *xenWorld, _ string) error { w.sees(hostproc.Halted); return errors.New("no space left") },
 			[]string{"save", "wake", "shutdown"}, false},
 		{"the answer got lost", func(w *xenWorld, _ string) error { w.gone(); return dead() }, []string{"save"}, false},
 	} {
@@ -305,10 +325,12 @@ func TestSaveOfXen(t *testing.T) {
 // Where no file is named, the Xen agent looks for its default one; a stop of what was taken out of the
 // configuration has no parameters at all, and goes by the notes.
 func TestDefaultFileOfXen(t *testing.T) {
-	if p := param.ParseEnviron([]string{reskey + "hypervisor=" + xenURI}); p.Params.XMFile != defaultXMFile || len(p.Problems) > 0 {
+	if p := param.ParseEnviron([]string{reskey + "hypervisor=" + xenURI}); p.Params.XMFile != defaultXMFile ||
+		len(p.Problems) > 0 {
 		t.Errorf("file %q, problems %v", p.Params.XMFile, p.Problems)
 	}
-	for _, vars := range [][]string{{"LIBVIRT_DEFAULT_URI=" + xenURI, "OCF_RESOURCE_INSTANCE=res1"}, {reskey + "hypervisor=qemu:///system"}} {
+	for _, vars := range [][]string{{"LIBVIRT_DEFAULT_URI=" + xenURI, "OCF_RESOURCE_INSTANCE=res1"},
+		{reskey + "hypervisor=qemu:///system"}} {
 		if p := param.ParseEnviron(vars); p.Params.File() != "" {
 			t.Errorf("%q: file %q", vars, p.Params.File())
 		}

@@ -15,7 +15,8 @@ func TestAccuracy(t *testing.T) {
 		}
 		return all
 	}
-	good := record.Record{Guest: "a", Steps: steps(3000), PauseMS: &pause, Predicted: &record.Forecast{DurationMS: 2000, PauseMS: 60}}
+	good := record.Record{Guest: "a", Steps: steps(3000), PauseMS: &pause,
+		Predicted: &record.Forecast{DurationMS: 2000, PauseMS: 60}}
 	for _, c := range []struct {
 		name            string
 		spoil           func(*record.Record)

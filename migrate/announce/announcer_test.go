@@ -139,7 +139,8 @@ func TestAnnounceRefines(t *testing.T) {
 					t.Errorf("sent %q", w.sent)
 				}
 				w = newWire()
-				w.announcer(Host{}).Announce(t.Context(), c.plan, func(context.Context) (Plan, error) { return Plan{}, errors.New("libvirt died") })
+				w.announcer(Host{}).Announce(t.Context(), c.plan,
+					func(context.Context) (Plan, error) { return Plan{}, errors.New("libvirt died") })
 				if len(w.sent) != len(Schedule) {
 					t.Errorf("sent %q", w.sent)
 				}

@@ -70,19 +70,27 @@ func TestChoose(t *testing.T) {
 		"a gateway's of IPv6, by its interface": {claim: "2001:db8::fe", by: unconfigured, why: "gateway"},
 		"at another MAC a moment ago":           {claim: "192.0.2.12", by: unconfigured, why: "02:00:00:00:00:09"},
 		"given, and moved here":                 {claim: "192.0.2.12", by: configured},
-		"another guest's":                       {claim: "192.0.2.8", by: []origin{byLease, byHost, byAgent}, why: `guest "vm2" has it`},
-		"given to two guests":                   {claim: "192.0.2.8", by: []origin{byOperator, byXML}},
-		"the filter's":                          {claim: "192.0.2.7", by: anybody, filter: filter("IP=192.0.2.7", "IP=192.0.2.6")},
-		"a filter that names none":              {claim: "192.0.2.7", by: anybody, filter: Filter{Name: "no-mac-spoofing"}},
-		"not the filter's":                      {claim: "192.0.2.5", by: anybody, filter: filter("IP=192.0.2.7"), why: "does not allow"},
-		"the filter's, broken":                  {claim: "192.0.2.5", by: []origin{byOperator, byLease, byAgent}, filter: filter("IP=?"), why: "does not allow"},
-		"the filter's of the other kind":        {claim: "2001:db8::7", by: unconfigured, filter: filter("IP=192.0.2.7"), why: "does not allow"},
-		"given, of the other kind":              {claim: "2001:db8::7", by: configured, filter: filter("IP=192.0.2.7")},
-		"the filter's of IPv6":                  {claim: "2001:db8::7", by: both, filter: filter("IPV6=2001:db8::8"), why: "does not allow"},
-		"a filter that learns":                  {claim: "192.0.2.7", by: []origin{byHost, byAgent}, filter: filter("CTRL_IP_LEARNING=any"), why: "does not allow"},
-		"what libvirt knows of a learner":       {claim: "192.0.2.7", by: []origin{byOperator, byXML, byLease}, filter: filter("CTRL_IP_LEARNING=dhcp")},
-		"the tables cannot be read":             {claim: "192.0.2.7", by: unconfigured, blind: true, why: "owner is not known"},
-		"given, and no tables":                  {claim: "192.0.2.7", by: configured, blind: true},
+		"another guest's": {claim: "192.0.2.8", by: []origin{byLease, byHost, byAgent},
+			why: `guest "vm2" has it`},
+		"given to two guests": {claim: "192.0.2.8", by: []origin{byOperator, byXML}},
+		"the filter's": {claim: "192.0.2.7", by: anybody,
+			filter: filter("IP=192.0.2.7", "IP=192.0.2.6")},
+		"a filter that names none": {claim: "192.0.2.7", by: anybody, filter: Filter{Name: "no-mac-spoofing"}},
+		"not the filter's": {claim: "192.0.2.5", by: anybody, filter: filter("IP=192.0.2.7"),
+			why: "does not allow"},
+		"the filter's, broken": {claim: "192.0.2.5", by: []origin{byOperator, byLease, byAgent},
+			filter: filter("IP=?"), why: "does not allow"},
+		"the filter's of the other kind": {claim: "2001:db8::7", by: unconfigured,
+			filter: filter("IP=192.0.2.7"), why: "does not allow"},
+		"given, of the other kind": {claim: "2001:db8::7", by: configured, filter: filter("IP=192.0.2.7")},
+		"the filter's of IPv6": {claim: "2001:db8::7", by: both, filter: filter("IPV6=2001:db8::8"),
+			why: "does not allow"},
+		"a filter that learns": {claim: "192.0.2.7", by: []origin{byHost, byAgent},
+			filter: filter("CTRL_IP_LEARNING=any"), why: "does not allow"},
+		"what libvirt knows of a learner": {claim: "192.0.2.7", by: []origin{byOperator, byXML, byLease},
+			filter: filter("CTRL_IP_LEARNING=dhcp")},
+		"the tables cannot be read": {claim: "192.0.2.7", by: unconfigured, blind: true, why: "owner is not known"},
+		"given, and no tables":      {claim: "192.0.2.7", by: configured, blind: true},
 	} {
 		for _, by := range c.by {
 			t.Run(fmt.Sprint(name, by), func(t *testing.T) {
@@ -105,7 +113,8 @@ func TestChoose(t *testing.T) {
 // What is not an address of a host is not spoken of.
 func TestChooseIsSilent(t *testing.T) {
 	got, left := choose(Card{MAC: guest}, claims(byAgent, addrs("127.0.0.1", "::1", "fe80::7", "224.0.0.1", "ff02::1",
-		"0.0.0.0", "::", "255.255.255.255", "240.0.0.1", "0.0.0.9", "169.254.169.254", "::ffff:192.0.2.7", "2001:db8::7%eth0")), scene{})
+		"0.0.0.0", "::", "255.255.255.255", "240.0.0.1", "0.0.0.9", "169.254.169.254", "::ffff:192.0.2.7",
+		"2001:db8::7%eth0")), scene{})
 	if len(got)+len(left) > 0 {
 		t.Errorf("announced %v, left out %v", got, left)
 	}

@@ -227,7 +227,8 @@ func TestWithoutNetAdmin(t *testing.T) {
 	log, hook := test.NewNullLogger()
 	a := n.announcer(s)
 	a.Log = log
-	plan := Plan{Guest: "vm1", Cards: []Planned{{Card: Card{MAC: guest, Dev: "vnet0"}, Outlets: outlets, frames: Frames(guest, []netip.Addr{guest4})}}}
+	plan := Plan{Guest: "vm1", Cards: []Planned{{Card: Card{MAC: guest, Dev: "vnet0"}, Outlets: outlets,
+		frames: Frames(guest, []netip.Addr{guest4})}}}
 	a.Announce(t.Context(), plan, nil)
 	n.Eventually("the switch looks for the guest at its new node", func() bool { return n.behind("switch") == "sw1" })
 	n.Eventually("the client has the guest's MAC", func() bool { return n.belief(guest4) == guest })
@@ -246,7 +247,8 @@ func TestMacvtap(t *testing.T) {
 	n := newNetwork(t)
 	s := n.socket()
 	n.Must(netlink.LinkAdd(&netlink.Macvtap{Macvlan: netlink.Macvlan{
-		LinkAttrs: netlink.LinkAttrs{Name: "macvtap0", ParentIndex: n.Index("guest"), HardwareAddr: guest[:]}, Mode: netlink.MACVLAN_MODE_BRIDGE,
+		LinkAttrs: netlink.LinkAttrs{Name: "macvtap0", ParentIndex: n.Index("guest"), HardwareAddr: guest[:]},
+		Mode:      netlink.MACVLAN_MODE_BRIDGE,
 	}}))
 	n.Must(netlink.LinkSetUp(n.Link("macvtap0")))
 	n.moved(s)

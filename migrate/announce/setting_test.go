@@ -30,7 +30,8 @@ func TestParseSetting(t *testing.T) {
 			Cards: map[MAC][]netip.Addr{guest: addrs("192.0.2.7"), other: addrs("192.0.2.8", "2001:db8::8")}},
 	} {
 		got, err := ParseSetting(text)
-		if err != nil || got.Off != want.Off || got.Agent != want.Agent || !slices.Equal(got.First, want.First) || !maps.EqualFunc(got.Cards, want.Cards, slices.Equal) {
+		if err != nil || got.Off != want.Off || got.Agent != want.Agent || !slices.Equal(got.First, want.First) ||
+			!maps.EqualFunc(got.Cards, want.Cards, slices.Equal) {
 			t.Errorf("%q: %+v, %v", text, got, err)
 		}
 	}

@@ -327,7 +327,8 @@ func TestWatcherWithoutPreparation(t *testing.T) {
 func TestWatcherLeavesOthersAlone(t *testing.T) {
 	watch(t, func(n *node) {
 		n.mu.Lock()
-		n.guests = []Guest{{Name: "vm1", URI: "qemu:///system", Setting: Setting{Off: true}}, {Name: "vm2", URI: "qemu:///system"}}
+		n.guests = []Guest{{Name: "vm1", URI: "qemu:///system", Setting: Setting{Off: true}},
+			{Name: "vm2", URI: "qemu:///system"}}
 		n.mu.Unlock()
 		n.after(time.Second, libvirt.TurnArriving)
 		n.after(time.Second, libvirt.TurnRunning)

@@ -68,8 +68,10 @@ func TestStages(t *testing.T) {
 		words string // of the refusal to start; empty: it may be
 	}{
 		{"copying", (*Transfer).Close, []string{"", NoteSuffix}, ""},
-		{"handing over", func(l *Transfer) error { return errors.Join(l.HandOver(), l.HandOver(), l.Close()) }, []string{"", NoteSuffix}, "was being handed over to node2"},
-		{"left", func(l *Transfer) error { return errors.Join(l.HandOver(), l.Moved()) }, []string{NoteSuffix, OldSuffix}, "went with the guest to node2"},
+		{"handing over", func(l *Transfer) error { return errors.Join(l.HandOver(), l.HandOver(), l.Close()) },
+			[]string{"", NoteSuffix}, "was being handed over to node2"},
+		{"left", func(l *Transfer) error { return errors.Join(l.HandOver(), l.Moved()) },
+			[]string{NoteSuffix, OldSuffix}, "went with the guest to node2"},
 		{"left, and nobody saw the copying end", (*Transfer).Moved, []string{NoteSuffix, OldSuffix}, "start the guest on node2"},
 		{"stayed", (*Transfer).Stayed, []string{""}, ""},
 		{"stayed after all", func(l *Transfer) error { return errors.Join(l.HandOver(), l.Stayed()) }, []string{""}, ""},

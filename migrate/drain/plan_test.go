@@ -26,7 +26,8 @@ func idle(name string, gigabytes uint64) Guest {
 
 // tight writes the same 100 MB again and again, and its budget is just what they need alone.
 func tight(name string, gigabytes uint64) Guest {
-	return Guest{Name: name, Load: predict.Load{Memory: gigabytes * gb, DirtyRate: 2 * gb, WorkingSet: 100 * mb, Limit: 100 * ms, Budget: 110 * ms}}
+	return Guest{Name: name, Load: predict.Load{Memory: gigabytes * gb, DirtyRate: 2 * gb, WorkingSet: 100 * mb,
+		Limit: 100 * ms, Budget: 110 * ms}}
 }
 
 func with(g Guest, changes ...func(*Guest)) Guest {
@@ -45,7 +46,8 @@ func short(s Step) string {
 	if !s.IsLive() {
 		return fmt.Sprintf("%s %s by %g", s.Guest, s.Rung, s.Start.Seconds())
 	}
-	return fmt.Sprintf("%s %s %s/%d %g %g %g", s.Guest, s.Rung, s.Link, s.Lane, s.Start.Seconds(), s.Copy.Seconds(), s.Free.Seconds())
+	return fmt.Sprintf("%s %s %s/%d %g %g %g", s.Guest, s.Rung, s.Link, s.Lane, s.Start.Seconds(), s.Copy.Seconds(),
+		s.Free.Seconds())
 }
 
 var planCases = []struct {
@@ -81,14 +83,17 @@ var planCases = []struct {
 		[]string{"w converge lan/0 0 0.5 8.667015074"}, 8867015074},
 	{"post-copy where even that is not enough",
 		oneLink(0), []Guest{with(idle("w", 1), func(g *Guest) {
-			g.Load.DirtyRate, g.Load.Budget, g.Ladder = 1000*gb, 100*ms, []ladder.Rung{ladder.Live, ladder.Converge, ladder.PostCopy, ladder.Shutdown}
+			g.Load.DirtyRate, g.Load.Budget, g.Ladder = 1000*gb, 100*ms,
+				[]ladder.Rung{ladder.Live, ladder.Converge, ladder.PostCopy, ladder.Shutdown}
 		})},
 		[]string{"w postcopy lan/0 0 0.5 2.5"}, 2700 * ms},
 	{"no deadline and no means that keeps the budget: the last, as well as it goes",
-		oneLink(0), []Guest{with(idle("w", 1), func(g *Guest) { g.Load.DirtyRate, g.Load.Budget = 1000*gb, 100*ms; g.Priority = 9 }), idle("a", 1)},
+		oneLink(0), []Guest{with(idle("w", 1),
+			func(g *Guest) { g.Load.DirtyRate, g.Load.Budget = 1000*gb, 100*ms; g.Priority = 9 }), idle("a", 1)},
 		[]string{"a live lan/0 0 0.5 1.5", "w converge lan/0 1.5 2 103"}, 103200 * ms},
 	{"a hand-over beyond the budget: to shut it down would be worse, and company makes no difference",
-		oneLink(100 * sec), []Guest{with(idle("over", 8), func(g *Guest) { g.Load.Budget, g.Load.HandOver = 100*ms, 200*ms }), idle("a", 1)},
+		oneLink(100 * sec), []Guest{with(idle("over", 8),
+			func(g *Guest) { g.Load.Budget, g.Load.HandOver = 100*ms, 200*ms }), idle("a", 1)},
 		[]string{"over live lan/0 0 0.5 8.7", "a live lan/0 8.2 8.7 9.7"}, 9900 * ms},
 	{"too short a window: the short ones leave, the long one is shut down while there is time",
 		oneLink(100 * sec), []Guest{idle("a", 90), idle("b", 50), idle("c", 40)},
@@ -104,7 +109,9 @@ var planCases = []struct {
 		[]string{"a destroy by 13"}, 30 * sec},
 	{"saved one after the other, the dearest as late as can be",
 		Node{Window: 30 * sec, StoreRate: gb, Links: oneLink(0).Links},
-		[]Guest{with(idle("a", 10), rungs(ladder.Save)), with(idle("b", 12), rungs(ladder.Save, ladder.Shutdown), prio(1)), with(idle("c", 9), rungs(ladder.Save, ladder.Destroy))},
+		[]Guest{with(idle("a", 10), rungs(ladder.Save)),
+			with(idle("b", 12), rungs(ladder.Save, ladder.Shutdown), prio(1)),
+			with(idle("c", 9), rungs(ladder.Save, ladder.Destroy))},
 		[]string{"a save by 8", "c destroy by 13", "b save by 18"}, 30 * sec},
 }
 
@@ -159,9 +166,12 @@ func TestPlanRefuses(t *testing.T) {
 
 func TestStrandedAreExplained(t *testing.T) {
 	hot := func(name string, rate float64, means ...ladder.Rung) Guest {
-		return Guest{Name: name, Ladder: means, Load: predict.Load{Memory: 8 * gb, DirtyRate: rate, Budget: 100 * ms, HandOver: 50 * ms}}
+		return Guest{Name: name, Ladder: means,
+			Load: predict.Load{Memory: 8 * gb, DirtyRate: rate, Budget: 100 * ms, HandOver: 50 * ms}}
 	}
-	s, err := Plan(oneLink(100*sec), []Guest{idle("long", 200), hot("hot", 2*gb, ladder.Live, ladder.Shutdown), hot("hotter", 1000*gb, ladder.Live, ladder.Shutdown), with(idle("cold", 1), rungs(ladder.Shutdown))})
+	s, err := Plan(oneLink(100*sec),
+		[]Guest{idle("long", 200), hot("hot", 2*gb, ladder.Live, ladder.Shutdown),
+			hot("hotter", 1000*gb, ladder.Live, ladder.Shutdown), with(idle("cold", 1), rungs(ladder.Shutdown))})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -254,7 +264,8 @@ func checkLink(t *testing.T, l Link, steps []Step) {
 func randomNode(r *rand.Rand) (Node, []Guest) {
 	var n Node
 	for i := range 1 + r.IntN(3) {
-		l := Link{Name: fmt.Sprint("l", i), Rate: (0.2 + r.Float64()) * gb, Setup: time.Duration(r.Int64N(int64(sec))), Teardown: time.Duration(r.Int64N(int64(sec)))}
+		l := Link{Name: fmt.Sprint("l", i), Rate: (0.2 + r.Float64()) * gb, Setup: time.Duration(r.Int64N(int64(sec))),
+			Teardown: time.Duration(r.Int64N(int64(sec)))}
 		if r.IntN(3) == 0 {
 			l.Each = l.Rate * (0.1 + r.Float64())
 		}
@@ -355,7 +366,8 @@ const (
 )
 
 func randomLoad(r *rand.Rand) predict.Load {
-	l := predict.Load{Memory: 64*mb + uint64(r.Int64N(16*gb)), DirtyRate: r.ExpFloat64() * 300 * mb, Device: uint64(r.Int64N(4 * mb)), HandOver: time.Duration(r.Int64N(int64(60 * ms)))}
+	l := predict.Load{Memory: 64*mb + uint64(r.Int64N(16*gb)), DirtyRate: r.ExpFloat64() * 300 * mb,
+		Device: uint64(r.Int64N(4 * mb)), HandOver: time.Duration(r.Int64N(int64(60 * ms)))}
 	if r.IntN(2) == 0 {
 		l.WorkingSet = uint64(r.Int64N(int64(l.Memory)))
 	}

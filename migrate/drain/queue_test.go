@@ -186,7 +186,8 @@ func TestQueueMindsTheCallers(t *testing.T) {
 			[]string{"1 b live", "11 a live", "11.5 b left", "31.5 a left"}},
 		{"one has not, whoever goes first", []Guest{with(idle("a", 60), prio(1)), with(idle("b", 10), patience(30*sec))},
 			[]string{"1 a live", `30 b: guest "b" cannot be migrated in the 0s that remain: it needs 10s on a link, and every link is busy until too late; use "shutdown" instead`, "61.5 a left"}},
-		{"with nothing to fall back on", []Guest{with(idle("a", 60), prio(1)), with(idle("b", 10), patience(30*sec), rungs(ladder.Live))},
+		{"with nothing to fall back on",
+			[]Guest{with(idle("a", 60), prio(1)), with(idle("b", 10), patience(30*sec), rungs(ladder.Live))},
 			[]string{"1 a live", `30 b: guest "b" cannot be migrated in the 0s that remain: it needs 10s on a link, and every link is busy until too late; nothing else that it allows can be done in time`, "61.5 a left"}},
 		{"not by the prediction, but the link is idle", []Guest{with(idle("a", 60), patience(50*sec))},
 			[]string{"1 a live", "61.5 a left"}},
@@ -404,7 +405,8 @@ func TestQueueRefusals(t *testing.T) {
 
 // TestQueueUnderFire has a hundred callers come, move, fail, die and come back at any time, while the deadline moves.
 func TestQueueUnderFire(t *testing.T) {
-	n := Node{Window: 300 * sec, Links: []Link{{Name: "a", Rate: gb, Setup: 200 * ms, Teardown: 200 * ms}, {Name: "b", Rate: 2 * gb, Each: gb, Setup: 200 * ms}}}
+	n := Node{Window: 300 * sec, Links: []Link{{Name: "a", Rate: gb, Setup: 200 * ms, Teardown: 200 * ms},
+		{Name: "b", Rate: 2 * gb, Each: gb, Setup: 200 * ms}}}
 	onBench(t, n, Options{Gather: sec}, func(b *bench) {
 		var wg sync.WaitGroup
 		for i := range 100 {

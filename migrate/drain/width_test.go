@@ -44,7 +44,8 @@ func TestQueueExplores(t *testing.T) {
 		{"four fill it", gb, gb / 4, func(n string) Guest { return idle(n, 10) }, ms, 4, 162}, // 1, 2, 4, and the last,
 		{"nothing fills it", 100 * gb, gb, func(n string) Guest { return idle(n, 10) }, ms, 4, 42},
 		{"they bear no company", 100 * gb, gb, func(n string) Guest { return tight(n, 10) }, ms, 1, 88},
-		{"nothing fills it, but pauses become too long", 100 * gb, gb, func(n string) Guest { return with(idle(n, 10), bounded) }, 200 * ms, 2, 75},
+		{"nothing fills it, but pauses become too long", 100 * gb, gb,
+			func(n string) Guest { return with(idle(n, 10), bounded) }, 200 * ms, 2, 75},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			onBench(t, Node{Links: []Link{{Name: "lan", Rate: gb}}}, Options{Explore: true, Gather: sec}, func(b *bench) {

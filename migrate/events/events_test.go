@@ -45,10 +45,13 @@ func TestLog(t *testing.T) {
 		{"copying", []string{"<setup", "<active", "<pass"}, true, false, false, false, nil},
 		{"stopped", []string{"<active", "<STOP", "<device"}, true, true, false, false, []string{"hold"}},
 		{"handed over", []string{"<active", "<STOP", "<device", "<completed"}, true, true, true, false, []string{"hold", "pass"}},
-		{"failed while it was stopped", []string{"<active", "<STOP", "<failed"}, true, false, false, false, []string{"hold", "drop"}},
+		{"failed while it was stopped", []string{"<active", "<STOP", "<failed"}, true, false, false, false,
+			[]string{"hold", "drop"}},
 		{"the target's status is not the source's", []string{">active", ">completed"}, false, false, false, false, nil},
-		{"post-copy, not yet running", []string{"<active", "<STOP", "<postcopy-active"}, true, true, false, true, []string{"hold"}},
-		{"post-copy, running", []string{"<active", "<STOP", "<postcopy-active", ">RESUME"}, true, false, false, true, []string{"hold", "pass"}},
+		{"post-copy, not yet running", []string{"<active", "<STOP", "<postcopy-active"}, true, true, false, true,
+			[]string{"hold"}},
+		{"post-copy, running", []string{"<active", "<STOP", "<postcopy-active", ">RESUME"}, true, false, false, true,
+			[]string{"hold", "pass"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			l, relay := NewLog(), &said{}
@@ -56,7 +59,8 @@ func TestLog(t *testing.T) {
 			for _, e := range c.events {
 				l.add(e)
 			}
-			if l.IsActive() != c.active || l.IsSwitching() != c.switching || l.IsCompleted() != c.completed || l.InPostCopy() != c.postCopy {
+			if l.IsActive() != c.active || l.IsSwitching() != c.switching || l.IsCompleted() != c.completed ||
+				l.InPostCopy() != c.postCopy {
 				t.Errorf("active %t, switching %t, completed %t, post-copy %t", l.active, l.switching, l.completed, l.postCopy)
 			}
 			if !slices.Equal(*relay, c.relay) {
@@ -84,7 +88,8 @@ func TestSignals(t *testing.T) {
 
 func TestAwaitResume(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		for _, c := range []struct{ after, want time.Duration }{{-1, resumeGrace}, {0, 0}, {100 * time.Millisecond, 100 * time.Millisecond}} {
+		for _, c := range []struct{ after, want time.Duration }{{-1, resumeGrace}, {0, 0},
+			{100 * time.Millisecond, 100 * time.Millisecond}} {
 			l, began := NewLog(), time.Now()
 			l.add("<STOP")
 			if c.after >= 0 {

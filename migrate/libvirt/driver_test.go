@@ -19,7 +19,8 @@ func TestDriverOf(t *testing.T) {
 		{"", "", "", "libvirtd", true},
 	} {
 		d := DriverOf(c.uri)
-		if d.Name != c.name || d.Hypervisor != c.hypervisor || d.Daemon != c.daemon || d.JobControl != c.job || d.TracksProcess != c.job || d.SaveImages != c.job {
+		if d.Name != c.name || d.Hypervisor != c.hypervisor || d.Daemon != c.daemon || d.JobControl != c.job ||
+			d.TracksProcess != c.job || d.SaveImages != c.job {
 			t.Errorf("%q: %+v", c.uri, d)
 		}
 	}

@@ -22,7 +22,8 @@ func TestParse(t *testing.T) {
 		{"", usual},
 		{"#migrate_tls_x509_cert_dir = \"/x\"\n # migrate_tls_x509_verify = 0\n", usual},
 		{"migrate_tls_x509_cert_dir = \"/x y\"", pki.Setting{Dir: "/x y", Fallback: pki.DefaultDir, Verify: true}},
-		{"\tmigrate_tls_x509_cert_dir='/x' # why\nuser = \"root\"", pki.Setting{Dir: "/x", Fallback: pki.DefaultDir, Verify: true, User: "root"}},
+		{"\tmigrate_tls_x509_cert_dir='/x' # why\nuser = \"root\"",
+			pki.Setting{Dir: "/x", Fallback: pki.DefaultDir, Verify: true, User: "root"}},
 		{"default_tls_x509_cert_dir=\"/d\"\ndefault_tls_x509_verify=0", pki.Setting{Fallback: "/d"}},
 		{"default_tls_x509_verify=0\nmigrate_tls_x509_verify=1", usual},
 		{"migrate_tls_x509_verify = 1\nmigrate_tls_x509_verify = 0", pki.Setting{Fallback: pki.DefaultDir}},
@@ -51,7 +52,8 @@ func TestRead(t *testing.T) {
 }
 
 func TestNeeds(t *testing.T) {
-	if got := (pki.Setting{Verify: true}).SenderNeeds(); !slices.Equal(got, []string{"ca-cert.pem", "client-cert.pem", "client-key.pem"}) {
+	if got := (pki.Setting{Verify: true}).SenderNeeds(); !slices.Equal(got,
+		[]string{"ca-cert.pem", "client-cert.pem", "client-key.pem"}) {
 		t.Error(got)
 	}
 	if got := (pki.Setting{}).SenderNeeds(); !slices.Equal(got, []string{"ca-cert.pem"}) {
@@ -72,7 +74,8 @@ func TestJudge(t *testing.T) {
 		{"sound", late, nil, nil, nil},
 		{"expired", now.Add(-time.Minute), nil, []string{"server-cert.pem expired on", "client-cert.pem expired on"}, nil},
 		{"expires soon", now.AddDate(0, 0, 7), nil, nil, []string{"client-cert.pem expires on", "server-cert.pem expires on"}},
-		{"a key is missing", late, func(t *testing.T, dir string) { remove(t, dir, pki.ClientKey) }, []string{"client-key.pem is missing"}, nil},
+		{"a key is missing", late, func(t *testing.T, dir string) { remove(t, dir, pki.ClientKey) },
+			[]string{"client-key.pem is missing"}, nil},
 		{"another authority", late, func(t *testing.T, dir string) {
 			other := t.TempDir()
 			pkitest.New(t, now).Write(t, other, "n1", now, late)

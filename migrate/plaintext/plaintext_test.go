@@ -32,7 +32,8 @@ func TestLine(t *testing.T) {
 	if got, want := Line("virsh undefine 'a  b'\n \n"), "virsh undefine 'a  b'"; got != want {
 		t.Errorf("%q, want %q: it is pasted", got, want)
 	}
-	for _, text := range []string{strings.Repeat("ü", MaxLine), strings.Repeat("a b ", MaxLine), strings.Repeat("\x1b", MaxLine)} {
+	for _, text := range []string{strings.Repeat("ü", MaxLine), strings.Repeat("a b ", MaxLine),
+		strings.Repeat("\x1b", MaxLine)} {
 		got := Line(text)
 		if len(got) > MaxLine || len(got) < MaxLine-16 || !strings.HasSuffix(got, "…") || !utf8.ValidString(got) {
 			t.Errorf("%d bytes became %d: …%q", len(text), len(got), got[len(got)-20:])

@@ -74,14 +74,18 @@ func TestSurroundings(t *testing.T) {
 	}{
 		{"all there", func(p *pair) {}, "", ""},
 		{"firmware is missing", func(p *pair) { p.Target.Dirs[dir] = []string{"OVMF_CODE.fd"} }, CheckFirmware, ""},
-		{"firmware is not seen here either", func(p *pair) { p.Target.Dirs[dir], p.Source.Dirs = nil, map[string][]string{} }, "", "was not checked"},
+		{"firmware is not seen here either",
+			func(p *pair) { p.Target.Dirs[dir], p.Source.Dirs = nil, map[string][]string{} }, "", "was not checked"},
 		{"no swtpm", func(p *pair) { p.Target.DomCaps = noTPM }, CheckFirmware, ""},
 		{"no swtpm here either", func(p *pair) { p.Target.DomCaps, p.Source.DomCaps = noTPM, noTPM }, "", ""},
 		{"too few huge pages", func(p *pair) { p.Target.Pages = 255 }, CheckMemory, ""},
-		{"huge pages that the kernel makes when they are needed", func(p *pair) { p.Target.Pages, p.req.Memory = 0, MemoryIgnore }, "", ""},
+		{"huge pages that the kernel makes when they are needed",
+			func(p *pair) { p.Target.Pages, p.req.Memory = 0, MemoryIgnore }, "", ""},
 		{"other processor", func(p *pair) {
-			p.Source.Caps = strings.Replace(endpointtest.CapsXML("source"), "</uuid>", "</uuid><cpu><model>Skylake</model><vendor>Intel</vendor></cpu>", 1)
-			p.Target.Caps = strings.Replace(endpointtest.CapsXML("target"), "</uuid>", "</uuid><cpu><model>EPYC</model><vendor>AMD</vendor></cpu>", 1)
+			p.Source.Caps = strings.Replace(endpointtest.CapsXML("source"), "</uuid>",
+				"</uuid><cpu><model>Skylake</model><vendor>Intel</vendor></cpu>", 1)
+			p.Target.Caps = strings.Replace(endpointtest.CapsXML("target"), "</uuid>",
+				"</uuid><cpu><model>EPYC</model><vendor>AMD</vendor></cpu>", 1)
 		}, "", "AMD EPYC there"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

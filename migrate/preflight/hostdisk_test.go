@@ -77,7 +77,8 @@ func TestWhichDisksGoAlong(t *testing.T) {
 		{"base of an optional medium", opt, "", yes, diskLeft, "", base, false},
 		{"base of an optional disk", optDisk, "", yes, diskThere, "which the disk", base, true},
 		{"base of an image of the network", cephBased, DisksCopy, unknown, diskThere, "does not see", base, false},
-		{"volume that is not there", vol, "", no, diskThere, "virsh pool-start 'my pool', or virsh pool-refresh 'my pool'", none, false},
+		{"volume that is not there", vol, "", no, diskThere,
+			"virsh pool-start 'my pool', or virsh pool-refresh 'my pool'", none, false},
 		{"volume that is not there, auto", vol, DisksAuto, no, diskThere, "named as a volume", none, false},
 		{"volume that is there", vol, DisksAuto, yes, diskThere, "", none, false},
 		{"data in another file", data, DisksCopy, no, diskThere, "has its data in another file", none, false},
@@ -98,7 +99,8 @@ func TestWhichDisksGoAlong(t *testing.T) {
 			}
 			var refusal *Refusal
 			errors.As(err, &refusal)
-			if fate != c.fate || (refusal == nil) != (c.words == "") || refusal != nil && !strings.Contains(refusal.Error(), c.words) {
+			if fate != c.fate || (refusal == nil) != (c.words == "") || refusal != nil &&
+				!strings.Contains(refusal.Error(), c.words) {
 				t.Errorf("fate %v, %v", fate, refusal)
 			}
 			if refusal != nil && (refusal.Check == CheckDiskMove) != c.starts {

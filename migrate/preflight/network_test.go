@@ -27,15 +27,20 @@ func TestUplinks(t *testing.T) {
 	}{
 		{bridgeCard, []uplink{{device: "br77", kind: "bridge"}}},
 		{bridgeCard + bridgeCard, []uplink{{device: "br77", kind: "bridge"}}},
-		{`<interface type='bridge'><source bridge='ovs0'/><virtualport type='openvswitch'/></interface>`, []uplink{{device: "ovs0", kind: "bridge"}}},
-		{`<interface type='network'><source network='dmz' portgroup='v7'/></interface>`, []uplink{{network: "dmz", portGroup: "v7"}}},
-		{`<interface type='direct'><source dev='eth1' mode='bridge'/></interface>`, []uplink{{device: "eth1", kind: "network device"}}},
-		{`<interface type='ethernet'><target dev='tap7' managed='no'/></interface>`, []uplink{{device: "tap7", kind: "network device"}}},
+		{`<interface type='bridge'><source bridge='ovs0'/><virtualport type='openvswitch'/></interface>`,
+			[]uplink{{device: "ovs0", kind: "bridge"}}},
+		{`<interface type='network'><source network='dmz' portgroup='v7'/></interface>`,
+			[]uplink{{network: "dmz", portGroup: "v7"}}},
+		{`<interface type='direct'><source dev='eth1' mode='bridge'/></interface>`,
+			[]uplink{{device: "eth1", kind: "network device"}}},
+		{`<interface type='ethernet'><target dev='tap7' managed='no'/></interface>`,
+			[]uplink{{device: "tap7", kind: "network device"}}},
 		{`<interface type='ethernet'><target dev='vnet7'/></interface>`, nil},
 		{`<interface type='user'/>`, nil},
 		{`<interface type='vhostuser'><source type='unix' path='/run/ovs/a.sock' mode='server'/></interface>`,
 			[]uplink{{device: "/run/ovs/a.sock", kind: "vhost-user socket", hidden: true}}},
-		{`<interface type='vdpa'><source dev='/dev/vhost-vdpa-0'/></interface>`, []uplink{{device: "/dev/vhost-vdpa-0", kind: "vDPA device", hidden: true}}},
+		{`<interface type='vdpa'><source dev='/dev/vhost-vdpa-0'/></interface>`,
+			[]uplink{{device: "/dev/vhost-vdpa-0", kind: "vDPA device", hidden: true}}},
 		{``, nil},
 	} {
 		if got := uplinks(domainWith(t, c.card)); fmt.Sprint(got) != fmt.Sprint(c.want) {
@@ -90,7 +95,8 @@ func FuzzNetworks(f *testing.F) {
 func TestNetworks(t *testing.T) {
 	const card = `<interface type='network'><source network='dmz' portgroup='v7'/></interface>`
 	active := func(doc string) map[string]libvirt.Network {
-		return map[string]libvirt.Network{"dmz": {XML: strings.Replace(doc, "</network>", "<portgroup name='v7'/></network>", 1), Active: true}}
+		return map[string]libvirt.Network{"dmz": {XML: strings.Replace(doc, "</network>",
+			"<portgroup name='v7'/></network>", 1), Active: true}}
 	}
 	for _, c := range []struct {
 		name, card string
@@ -102,22 +108,30 @@ func TestNetworks(t *testing.T) {
 	}{
 		{"bridge is there", bridgeCard, nil, []string{"lo", "br77"}, false, "", ""},
 		{"bridge is missing", bridgeCard, nil, []string{"lo", "br0"}, false, `no bridge "br77"`, ""},
-		{"a hook may make the bridge", bridgeCard, nil, []string{"lo", "br0"}, false, "", "unless the hook script there makes it"},
+		{"a hook may make the bridge", bridgeCard, nil, []string{"lo", "br0"}, false, "",
+			"unless the hook script there makes it"},
 		{"bridge cannot be looked for", bridgeCard, nil, nil, false, "", `bridge "br77" was not checked`},
 		{"a socket is in no list", `<interface type='vhostuser'><source type='unix' path='/a.sock' mode='server'/></interface>`, nil, []string{"lo"}, false, "", `socket "/a.sock" was not checked`},
-		{"macvtap's device is missing", `<interface type='direct'><source dev='eth1' mode='bridge'/></interface>`, nil, []string{"lo"}, false, `no network device "eth1"`, ""},
+		{"macvtap's device is missing", `<interface type='direct'><source dev='eth1' mode='bridge'/></interface>`, nil,
+			[]string{"lo"}, false, `no network device "eth1"`, ""},
 		{"no network", card, nil, []string{"lo"}, false, "net-define", ""},
-		{"network is not active", card, map[string]libvirt.Network{"dmz": {XML: nat}}, []string{"lo"}, false, "net-start dmz", ""},
-		{"network will be started", card, map[string]libvirt.Network{"dmz": {XML: strings.Replace(nat, "</network>", "<portgroup name='v7'/></network>", 1)}}, []string{"lo"}, true, "", ""},
+		{"network is not active", card, map[string]libvirt.Network{"dmz": {XML: nat}}, []string{"lo"}, false,
+			"net-start dmz", ""},
+		{"network will be started", card,
+			map[string]libvirt.Network{"dmz": {XML: strings.Replace(nat, "</network>",
+				"<portgroup name='v7'/></network>", 1)}}, []string{"lo"}, true, "", ""},
 		{"libvirt's own bridge", card, active(nat), []string{"lo"}, false, "", ""},
 		{"isolated network", card, active(isolated), []string{"lo"}, false, "", ""},
 		{"its bridge is there", card, active(hostBridge), []string{"lo", "br77"}, false, "", ""},
 		{"its bridge is missing", card, active(hostBridge), []string{"lo", "br0"}, false, `not its bridge "br77"`, ""},
-		{"it is another bridge there", card, active(otherBr), []string{"lo", "br0"}, false, "", `is the bridge "br77" here, and "br0" at the target`},
+		{"it is another bridge there", card, active(otherBr), []string{"lo", "br0"}, false, "",
+			`is the bridge "br77" here, and "br0" at the target`},
 		{"one of its devices is there", card, active(macvtap), []string{"lo", "eth2"}, false, "", ""},
 		{"none of its devices is there", card, active(macvtap), []string{"lo", "eth0"}, false, `none of its devices`, ""},
-		{"no port group", card, map[string]libvirt.Network{"dmz": {XML: nat, Active: true}}, []string{"lo"}, false, "", `no port group "v7"`},
-		{"a description that is none", card, map[string]libvirt.Network{"dmz": {XML: "<", Active: true}}, []string{"lo"}, false, "", ""},
+		{"no port group", card, map[string]libvirt.Network{"dmz": {XML: nat, Active: true}}, []string{"lo"}, false, "",
+			`no port group "v7"`},
+		{"a description that is none", card, map[string]libvirt.Network{"dmz": {XML: "<", Active: true}},
+			[]string{"lo"}, false, "", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -131,7 +145,8 @@ func TestNetworks(t *testing.T) {
 					p.Target.Dirs["/etc/libvirt/hooks"] = []string{"qemu"}
 				}
 				x, err := p.run(t)
-				if err != nil || (len(x.Refusals) > 0) != (c.refused != "") || len(x.Refusals) > 0 && !strings.Contains(x.Refusals[0].Error(), c.refused) {
+				if err != nil || (len(x.Refusals) > 0) != (c.refused != "") || len(x.Refusals) > 0 &&
+					!strings.Contains(x.Refusals[0].Error(), c.refused) {
 					t.Errorf("refused %v, want %q; %v", x.Refusals, c.refused, err)
 				}
 				notes := strings.Join(x.Notes, "; ")

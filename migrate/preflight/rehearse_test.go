@@ -37,8 +37,11 @@ func TestSnapshotHint(t *testing.T) {
 		want []string
 	}{
 		{libvirt.Snapshots{}, nil},
-		{libvirt.Snapshots{Snapshots: []string{"-a", "b c"}}, []string{`snapshots ["-a" "b c"]`, "virsh snapshot-delete --metadata -- 'Night Watch 1' -a", "stays in the image"}},
-		{libvirt.Snapshots{Checkpoints: []string{"daily"}}, []string{`checkpoints ["daily"]`, "virsh checkpoint-delete --metadata 'Night Watch 1' daily", "full one"}},
+		{libvirt.Snapshots{Snapshots: []string{"-a", "b c"}},
+			[]string{`snapshots ["-a" "b c"]`, "virsh snapshot-delete --metadata -- 'Night Watch 1' -a",
+				"stays in the image"}},
+		{libvirt.Snapshots{Checkpoints: []string{"daily"}},
+			[]string{`checkpoints ["daily"]`, "virsh checkpoint-delete --metadata 'Night Watch 1' daily", "full one"}},
 	} {
 		hint := snapshotHint("Night Watch 1", c.s)
 		if (hint == "") != (len(c.want) == 0) {
@@ -85,7 +88,8 @@ func TestUnsupportedForThisGuest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPair(t)
 		p.Source.Rehearsal = func(libvirt.MigrateParams) error {
-			return &libvirt.Error{Code: 84, Kind: libvirt.ErrUnsupported, Message: "migration with such a device is not supported"}
+			return &libvirt.Error{Code: 84, Kind: libvirt.ErrUnsupported,
+				Message: "migration with such a device is not supported"}
 		}
 		x, err := p.run(t)
 		if err != nil || len(x.Refusals) != 1 || x.Refusals[0].Check != CheckLibvirt {

@@ -33,7 +33,8 @@ func TestTLSHint(t *testing.T) {
 		{"connection refused", true, ""},
 		{"Certificate does not match the hostname 10.99.0.1", false, ""}, // that of libvirt's own connection
 	} {
-		if hint := tlsHint(says(c.says), "Night Watch 1", c.asked); (hint == "") != (c.hint == "") || !strings.Contains(hint, c.hint) {
+		if hint := tlsHint(says(c.says), "Night Watch 1", c.asked); (hint == "") != (c.hint == "") ||
+			!strings.Contains(hint, c.hint) {
 			t.Errorf("%q: %q, want %q", c.says, hint, c.hint)
 		}
 	}
@@ -64,12 +65,16 @@ func TestCertificatesAreLookedForBeforeTheMove(t *testing.T) {
 		note    string
 	}{
 		{"all is there", nil, "", ""},
-		{"not requested", func(_ *testing.T, p *pair) { p.req.Options.TLS, p.Source.Dirs, p.Target.Dirs = false, nil, nil }, "", ""},
+		{"not requested", func(_ *testing.T, p *pair) {
+			p.req.Options.TLS, p.Source.Dirs, p.Target.Dirs = false, nil,
+				nil
+		}, "", ""},
 		{"target has none", func(_ *testing.T, p *pair) { p.Target.Dirs[pki.DefaultDir] = nil },
 			`the target has no ca-cert.pem, server-cert.pem, server-key.pem in "/etc/pki/qemu"`, ""},
 		{"target lacks the key", func(_ *testing.T, p *pair) { p.Target.Dirs[pki.DefaultDir] = endpointtest.Receives[:2] },
 			"the target has no server-key.pem", ""},
-		{"source has those of a target alone", func(_ *testing.T, p *pair) { p.Source.Dirs[pki.DefaultDir] = endpointtest.Receives },
+		{"source has those of a target alone",
+			func(_ *testing.T, p *pair) { p.Source.Dirs[pki.DefaultDir] = endpointtest.Receives },
 			"the source has no client-cert.pem, client-key.pem", ""},
 		{"senders are not verified", func(t *testing.T, p *pair) {
 			conf("migrate_tls_x509_verify = 0")(t, p)
@@ -100,7 +105,8 @@ func TestCertificatesAreLookedForBeforeTheMove(t *testing.T) {
 			p.Target.Texts[filepath.Join(pki.DefaultDir, pki.ServerCert)] = []byte("rubbish")
 		}, "", "no certificate that can be read"},
 		{"the target's cannot be read", func(_ *testing.T, p *pair) { p.Target.Texts = nil }, "", "was not read"},
-		{"qemu.conf is no file", func(_ *testing.T, p *pair) { p.deps.Conf = filepath.Dir(p.deps.Conf) }, "", "assumed to be in the default directory"},
+		{"qemu.conf is no file", func(_ *testing.T, p *pair) { p.deps.Conf = filepath.Dir(p.deps.Conf) }, "",
+			"assumed to be in the default directory"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

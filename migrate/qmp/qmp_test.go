@@ -11,7 +11,8 @@ var epoch = time.Unix(1_800_000_000, 0)
 func ev(t testing.TB, side Side, name string, stamp, received int, details string) Observed {
 	t.Helper()
 	at := epoch.Add(time.Duration(stamp) * time.Millisecond)
-	o, err := Parse(side, name, at.Unix(), uint(at.Nanosecond()/1000), details, epoch.Add(time.Duration(received)*time.Millisecond))
+	o, err := Parse(side, name, at.Unix(), uint(at.Nanosecond()/1000), details,
+		epoch.Add(time.Duration(received)*time.Millisecond))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,23 +63,31 @@ func TestBuild(t *testing.T) {
 		{"target 36 ms behind: 1 ms before", usual(t, -36), ClockReceipt, ms(37), ms(17), 2, false},
 		{"nothing seen", nil, "", nil, nil, 0, false},
 		{"guest was paused before", append(usual(t, 0)[:6:6], usual(t, 0)[7:11]...), "", nil, nil, 2, false},
-		{"cancelled before the switchover", append(usual(t, 0)[:6:6], ev(t, Source, "MIGRATION", 950, 951, status("cancelled"))), "", nil, nil, 2, false},
-		{"target lost at the switchover", append(usual(t, 0)[:9:9], ev(t, Source, "RESUME", 1200, 1201, "")), "", nil, nil, 2, false},
-		{"second try counts", append([]Observed{ev(t, Source, "STOP", 500, 501, ""), ev(t, Source, "RESUME", 520, 521, "")}, usual(t, 0)...), ClockQEMU, ms(35), ms(15), 2, false},
+		{"cancelled before the switchover",
+			append(usual(t, 0)[:6:6], ev(t, Source, "MIGRATION", 950, 951, status("cancelled"))), "", nil, nil, 2,
+			false},
+		{"target lost at the switchover", append(usual(t, 0)[:9:9], ev(t, Source, "RESUME", 1200, 1201, "")), "", nil,
+			nil, 2, false},
+		{"second try counts", append([]Observed{ev(t, Source, "STOP", 500, 501, ""),
+			ev(t, Source, "RESUME", 520, 521, "")}, usual(t, 0)...), ClockQEMU, ms(35), ms(15), 2, false},
 		{"completed not seen", append(usual(t, 0)[:9:9], usual(t, 0)[11]), ClockQEMU, ms(35), nil, 2, false},
 		{"post-copy", []Observed{
 			ev(t, Source, "MIGRATION_PASS", 10, 11, `{"pass":1}`), ev(t, Source, "STOP", 1000, 1001, ""),
 			ev(t, Source, "MIGRATION", 1010, 1011, status("postcopy-active")), ev(t, Target, "RESUME", 1012, 1013, ""),
 			ev(t, Source, "MIGRATION", 9000, 9001, status("completed")),
 		}, ClockQEMU, ms(12), nil, 1, false},
-		{"guest reset itself", append(usual(t, 0), ev(t, Target, "RESET", 1100, 1101, `{"guest":true,"reason":"guest-reset"}`)), ClockQEMU, ms(35), ms(15), 2, true},
-		{"guest switched off", append(usual(t, 0)[:5:5], ev(t, Source, "SHUTDOWN", 600, 601, `{"guest":true}`)), "", nil, nil, 1, true},
+		{"guest reset itself", append(usual(t, 0),
+			ev(t, Target, "RESET", 1100, 1101, `{"guest":true,"reason":"guest-reset"}`)), ClockQEMU, ms(35), ms(15), 2,
+			true},
+		{"guest switched off", append(usual(t, 0)[:5:5], ev(t, Source, "SHUTDOWN", 600, 601, `{"guest":true}`)), "",
+			nil, nil, 1, true},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			got := Build(c.events)
 			if got.Clock != c.clock || !same(got.Pause, c.pause) || !same(got.HandOver, c.handOver) {
-				t.Errorf("clock %q pause %v hand-over %v, want %q %v %v", got.Clock, got.Pause, got.HandOver, c.clock, c.pause, c.handOver)
+				t.Errorf("clock %q pause %v hand-over %v, want %q %v %v", got.Clock, got.Pause, got.HandOver, c.clock,
+					c.pause, c.handOver)
 			}
 			if got.Iterations != c.iterations || got.Rebooted != c.rebooted {
 				t.Errorf("iterations %d rebooted %v, want %d %v", got.Iterations, got.Rebooted, c.iterations, c.rebooted)
@@ -98,7 +107,8 @@ func TestBuildOrder(t *testing.T) {
 	events := usual(t, 0)
 	events[0], events[7] = events[7], events[0]
 	got := Build(events)
-	want := []string{"setup", "setup", "active", "active", "pass", "pass", "stop", "pre-switchover", "device", "completed", "completed", "resume"}
+	want := []string{"setup", "setup", "active", "active", "pass", "pass", "stop", "pre-switchover", "device",
+		"completed", "completed", "resume"}
 	if len(got.Phases) != len(want) {
 		t.Fatalf("%d phases, want %d", len(got.Phases), len(want))
 	}
@@ -127,7 +137,8 @@ func TestSwitching(t *testing.T) {
 	}
 	for _, c := range cases {
 		if c.e.Switching() != c.switching || c.e.Cancelled() != c.goes {
-			t.Errorf("%s %s %v: switching %v, cancelled %v", c.e.Side, c.e.Event.Event, c.e.Data, c.e.Switching(), c.e.Cancelled())
+			t.Errorf("%s %s %v: switching %v, cancelled %v", c.e.Side, c.e.Event.Event, c.e.Data, c.e.Switching(),
+				c.e.Cancelled())
 		}
 	}
 }

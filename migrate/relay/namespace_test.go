@@ -224,8 +224,19 @@ func TestNothingIsHandedOn(t *testing.T) {
 		do   func(n network, r *Relay)
 		want error
 	}{
-		"the guest is announced nowhere":  {do: func(n network, r *Relay) { r.Buffer(time.Now()); n.send(toGuest); r.Forward() }, want: ErrNotLearned},
-		"nothing came":                    {do: func(n network, r *Relay) { r.Buffer(time.Now()); r.Forward(); n.move(); n.announce() }},
+		"the guest is announced nowhere": {do: func(n network,
+			r *Relay) {
+			r.Buffer(time.Now())
+			n.send(toGuest)
+			r.Forward()
+		}, want: ErrNotLearned},
+		"nothing came": {do: func(n network,
+			r *Relay) {
+			r.Buffer(time.Now())
+			r.Forward()
+			n.move()
+			n.announce()
+		}},
 		"nothing came, announced nowhere": {do: func(n network, r *Relay) { r.Buffer(time.Now()); r.Forward() }},
 		"it came before the stop": {do: func(n network, r *Relay) {
 			n.send(toGuest)

@@ -104,7 +104,8 @@ func (n network) card(dev string, mac, other announce.MAC, addr, otherAddr strin
 	n.Must(netlink.AddrAdd(l, a))
 	n.Must(netlink.RouteAdd(&netlink.Route{LinkIndex: l.Attrs().Index, Scope: netlink.SCOPE_LINK, RtoMin: 60_000,
 		Dst: &net.IPNet{IP: net.ParseIP(otherAddr), Mask: net.CIDRMask(32, 32)}}))
-	n.Must(netlink.NeighSet(&netlink.Neigh{LinkIndex: l.Attrs().Index, State: unix.NUD_PERMANENT, IP: net.ParseIP(otherAddr), HardwareAddr: other[:]}))
+	n.Must(netlink.NeighSet(&netlink.Neigh{LinkIndex: l.Attrs().Index, State: unix.NUD_PERMANENT,
+		IP: net.ParseIP(otherAddr), HardwareAddr: other[:]}))
 	n.Must(os.WriteFile("/proc/sys/net/ipv4/tcp_early_retrans", []byte("0"), 0)) // no tail loss probe
 }
 

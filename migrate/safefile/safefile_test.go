@@ -234,8 +234,10 @@ func TestSurveyFile(t *testing.T) {
 	must(t, os.Symlink("../safe/file", at("tmp", "link")))
 	must(t, os.Lchown(at("tmp", "link"), stranger, 0))
 	for path, fix := range map[string]string{
-		"safe/file": "", "tmp/file": "", "safe/all": "chmod go-w " + at("safe/all"), "safe/theirs": "chown -h root " + at("safe/theirs"),
-		"open/file": "chmod go-w " + at("open"), "link": "chmod go-w " + at("open"), "tmp/link": "chown -h root " + at("tmp/link") + " " + at("safe/file"),
+		"safe/file": "", "tmp/file": "", "safe/all": "chmod go-w " + at("safe/all"),
+		"safe/theirs": "chown -h root " + at("safe/theirs"),
+		"open/file":   "chmod go-w " + at("open"), "link": "chmod go-w " + at("open"),
+		"tmp/link": "chown -h root " + at("tmp/link") + " " + at("safe/file"),
 	} {
 		d, err := SurveyFile(at(path), Only())
 		if err != nil || d.Fix != fix || (d.Access == Private) != (fix == "") {

@@ -50,7 +50,8 @@ func TestDecide(t *testing.T) {
 				t.Error("unknown, and no word why")
 			}
 			for _, worse := range []func(*Evidence){
-				func(e *Evidence) { e.Completed = true }, func(e *Evidence) { e.Blind = true }, func(e *Evidence) { e.Ended = false },
+				func(e *Evidence) { e.Completed = true }, func(e *Evidence) { e.Blind = true },
+				func(e *Evidence) { e.Ended = false },
 			} {
 				e := e
 				worse(&e)

@@ -68,10 +68,12 @@ func TestServerSocket(t *testing.T) {
 			t.Errorf("%s: %v, %v; want %v", path, info.Mode(), err, want)
 		}
 	}
-	if err := (&Server{Socket: socket, Look: success, Log: quiet()}).Run(t.Context(), func() {}); err == nil || !strings.Contains(err.Error(), "another vmferryd") {
+	if err := (&Server{Socket: socket, Look: success, Log: quiet()}).Run(t.Context(), func() {}); err == nil ||
+		!strings.Contains(err.Error(), "another vmferryd") {
 		t.Errorf("a second server: %v", err)
 	}
-	if a, err := wire.Ask(socket, wire.NewRequest("monitor", nil), limit); err != nil || !reflect.DeepEqual(a.Log, []string{"fine"}) {
+	if a, err := wire.Ask(socket, wire.NewRequest("monitor", nil), limit); err != nil ||
+		!reflect.DeepEqual(a.Log, []string{"fine"}) {
 		t.Errorf("%+v, %v", a, err)
 	}
 	stop()
@@ -159,14 +161,15 @@ func TestServerPassesMigrationsOn(t *testing.T) {
 	}
 	var inside sync.WaitGroup
 	inside.Add(maxTurns)
-	socket, _ = startServer(t, &Server{Look: success, Turn: func(_ context.Context, conn net.Conn, in *bufio.Reader, first []byte) {
-		inside.Done()
-		said, err := in.ReadString('\n')
-		if string(first) != enter || said != "copied\n" || err != nil {
-			t.Errorf("%q, %q, %v", first, said, err)
-		}
-		_, _ = io.WriteString(conn, "bye\n")
-	}})
+	socket, _ = startServer(t, &Server{Look: success,
+		Turn: func(_ context.Context, conn net.Conn, in *bufio.Reader, first []byte) {
+			inside.Done()
+			said, err := in.ReadString('\n')
+			if string(first) != enter || said != "copied\n" || err != nil {
+				t.Errorf("%q, %q, %v", first, said, err)
+			}
+			_, _ = io.WriteString(conn, "bye\n")
+		}})
 	var movers []net.Conn
 	for range maxTurns {
 		movers = append(movers, dial(t, socket, enter+"cop"))
@@ -231,7 +234,8 @@ func guestFile(t *testing.T, name string) (environ []string) {
 	if err := os.WriteFile(path, []byte("<domain type='kvm'><name>"+name+"</name></domain>"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return []string{"OCF_RESOURCE_INSTANCE=" + name, "OCF_RESKEY_config=" + path, "OCF_RESKEY_hypervisor=" + uri, "OCF_RESKEY_CRM_meta_timeout=30000"}
+	return []string{"OCF_RESOURCE_INSTANCE=" + name, "OCF_RESKEY_config=" + path, "OCF_RESKEY_hypervisor=" + uri,
+		"OCF_RESKEY_CRM_meta_timeout=30000"}
 }
 
 func newMonitor(t *testing.T, f *fakeLibvirt) *Monitor {
@@ -270,8 +274,9 @@ func TestMonitorAnswersAsTheAgent(t *testing.T) {
 			}
 			var log bytes.Buffer
 			agent := resource.Agent{
-				Environ: param.ParseEnviron(environ), Open: f.dial, Processes: noProcesses{t}, RunDir: t.TempDir(), StateDir: t.TempDir(),
-				Log: ocflog.New(ocflog.Call{Environ: environ, Instance: c.guest, PID: os.Getpid()}, &log),
+				Environ: param.ParseEnviron(environ), Open: f.dial, Processes: noProcesses{t}, RunDir: t.TempDir(),
+				StateDir: t.TempDir(),
+				Log:      ocflog.New(ocflog.Call{Environ: environ, Instance: c.guest, PID: os.Getpid()}, &log),
 			}
 			want := agent.Run(t.Context(), "monitor")
 			reason := ""

@@ -71,10 +71,12 @@ func TestMax(t *testing.T) {
 	if out, _, err := (How{Environ: much, Max: 5003}).Run(t.Context(), self(t)); err != nil || len(out) != 5003 {
 		t.Errorf("it fits: %d bytes, %v", len(out), err)
 	}
-	if _, _, err := (How{Environ: much, Max: 5002}).Run(t.Context(), self(t)); err == nil || !strings.Contains(err.Error(), "more than 5002 bytes") {
+	if _, _, err := (How{Environ: much, Max: 5002}).Run(t.Context(), self(t)); err == nil ||
+		!strings.Contains(err.Error(), "more than 5002 bytes") {
 		t.Errorf("too much: %v", err)
 	}
-	if out, _, err := (How{Environ: much, Max: 100, Merge: true}).Run(t.Context(), self(t)); err != nil || len(out) != 100 || !strings.HasSuffix(string(out), "end") {
+	if out, _, err := (How{Environ: much, Max: 100, Merge: true}).Run(t.Context(), self(t)); err != nil ||
+		len(out) != 100 || !strings.HasSuffix(string(out), "end") {
 		t.Errorf("the end: %q, %v", out, err)
 	}
 }
@@ -141,23 +143,27 @@ func script(t *testing.T, text string) string {
 
 func TestExecute(t *testing.T) {
 	run := Execute([]string{"GREETING=hello", "PATH=/usr/bin:/bin"})
-	if out, err := run(t.Context(), script(t, `echo $GREETING "$1"; echo 2 >&2; cat`), "$(id)"); err != nil || out != "hello $(id)\n2\n" {
+	if out, err := run(t.Context(), script(t, `echo $GREETING "$1"; echo 2 >&2; cat`), "$(id)"); err != nil ||
+		out != "hello $(id)\n2\n" {
 		t.Errorf("%q, %v", out, err)
 	}
-	if out, err := run(t.Context(), script(t, "echo why; exit 3")); err == nil || Explain(out, err).Error() != "exit status 3: why" {
+	if out, err := run(t.Context(), script(t, "echo why; exit 3")); err == nil ||
+		Explain(out, err).Error() != "exit status 3: why" {
 		t.Errorf("%q, %v", out, err)
 	}
 	if _, err := run(t.Context(), filepath.Join(t.TempDir(), "none")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a program that is not there: %v", err)
 	}
-	if out, err := run(t.Context(), script(t, "yes | head -c 200000; echo end")); err != nil || len(out) != 64<<10 || LastLine(out) != "end" {
+	if out, err := run(t.Context(), script(t, "yes | head -c 200000; echo end")); err != nil || len(out) != 64<<10 ||
+		LastLine(out) != "end" {
 		t.Errorf("%d bytes that end in %q, %v", len(out), LastLine(out), err)
 	}
 	// It and its child are killed at the deadline.
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	began := time.Now()
-	if _, err := run(ctx, script(t, "sleep 60 & sleep 60")); !errors.Is(err, context.DeadlineExceeded) || time.Since(began) > 10*time.Second {
+	if _, err := run(ctx, script(t, "sleep 60 & sleep 60")); !errors.Is(err, context.DeadlineExceeded) ||
+		time.Since(began) > 10*time.Second {
 		t.Errorf("%v after %v", err, time.Since(began))
 	}
 }

@@ -19,7 +19,8 @@ func TestParseDomain(t *testing.T) {
 		ok         bool
 	}{
 		{"full", guestXML, Domain{Name: "vm1", UUID: guestUUID}, true},
-		{"namespace, capitals, spaces", "<?xml version='1.0'?><!-- x --><domain xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'><name> vm1 </name><uuid> \n" + strings.ToUpper(guestUUID) + "</uuid></domain>",
+		{"namespace, capitals, spaces",
+			"<?xml version='1.0'?><!-- x --><domain xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'><name> vm1 </name><uuid> \n" + strings.ToUpper(guestUUID) + "</uuid></domain>",
 			Domain{Name: " vm1 ", UUID: guestUUID}, true},
 		{"a line of its own", "<domain><name>\n vm1\n</name></domain>", Domain{}, false},
 		{"other names inside", "<domain><metadata><name>no</name></metadata><name>vm1</name><devices><emulator>/usr/bin/kvm</emulator></devices></domain>",

@@ -15,7 +15,8 @@ func TestSeal(t *testing.T) {
 	if d, err := Parse(sealed); err != nil || d.Name != "vm1" {
 		t.Errorf("parsed %+v, %v", d, err)
 	}
-	for _, text := range []string{"", guestXML, strings.Replace(sealed, "8", "9", 1), savedMark, strings.TrimSuffix(sealed, "\n")} {
+	for _, text := range []string{"", guestXML, strings.Replace(sealed, "8", "9", 1), savedMark,
+		strings.TrimSuffix(sealed, "\n")} {
 		if _, ours := Unseal(text); ours {
 			t.Errorf("%q passes for ours", text)
 		}

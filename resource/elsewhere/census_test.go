@@ -102,11 +102,13 @@ func TestCensusForgetsWhatWasCutShort(t *testing.T) {
 	c := Census{newNotes(t), hostproc.Uptime}
 	ctx, cancel := context.WithCancel(t.Context())
 	since := hostproc.Uptime()
-	_, err := c.ask(ctx, "qemu://node2/system", since, peerTime, func(ctx context.Context, _ string) ([]libvirt.Resident, error) { cancel(); return nil, ctx.Err() })
+	_, err := c.ask(ctx, "qemu://node2/system", since, peerTime,
+		func(ctx context.Context, _ string) ([]libvirt.Resident, error) { cancel(); return nil, ctx.Err() })
 	if err == nil {
 		t.Error("a cancelled question was answered")
 	}
-	if _, err := c.ask(t.Context(), "qemu://node2/system", since, peerTime, func(context.Context, string) ([]libvirt.Resident, error) { return nil, nil }); err != nil {
+	if _, err := c.ask(t.Context(), "qemu://node2/system", since, peerTime,
+		func(context.Context, string) ([]libvirt.Resident, error) { return nil, nil }); err != nil {
 		t.Errorf("the next one got %v", err)
 	}
 }

@@ -36,7 +36,9 @@ func TestQuestions(t *testing.T) {
 		{"taken out of the cluster", r(up), "node9", "node2 node9-"},
 		{"own name", Members{Known: true, Peers: []Peer{{"Node1", up}}}, "", ""},
 		{"may not run it", Members{Known: true, Peers: r(up, up).Peers, Limited: true, Runnable: []string{"node3"}}, "", "node3"},
-		{"may not run it, in the note", Members{Known: true, Peers: r(up, up).Peers, Limited: true, Runnable: []string{"node3"}}, "node2", "node2! node3"},
+		{"may not run it, in the note",
+			Members{Known: true, Peers: r(up, up).Peers, Limited: true, Runnable: []string{"node3"}}, "node2",
+			"node2! node3"},
 		{"nobody may", Members{Known: true, Peers: r(up, up).Peers, Limited: true}, "", ""},
 	} {
 		var got []string
@@ -71,13 +73,17 @@ func TestPresences(t *testing.T) {
 		}
 	}
 	want := map[string][]string{
-		"gone": {"shut off/unknown", "shut off/shutdown", "shut off/destroyed", "shut off/crashed", "shut off/migrated", "shut off/saved",
+		"gone": {"shut off/unknown", "shut off/shutdown", "shut off/destroyed", "shut off/crashed", "shut off/migrated",
+			"shut off/saved",
 			"shut off/failed", "shut off/from-snapshot", "shut off/daemon"},
 		"wait": {"no state/unknown", "running/postcopy", "paused/migration", "paused/save", "paused/dump", "paused/from-snapshot",
-			"paused/shutting-down", "paused/snapshot", "paused/starting-up", "paused/postcopy", "shutting down/unknown", "shutting down/user"},
-		"runs": {"running/unknown", "running/booted", "running/migrated", "running/restored", "running/from-snapshot", "running/unpaused",
+			"paused/shutting-down", "paused/snapshot", "paused/starting-up", "paused/postcopy", "shutting down/unknown",
+			"shutting down/user"},
+		"runs": {"running/unknown", "running/booted", "running/migrated", "running/restored", "running/from-snapshot",
+			"running/unpaused",
 			"running/migration-canceled", "running/save-canceled", "running/wakeup", "running/crashed", "blocked/unknown"},
-		"holds": {"running/postcopy-failed", "paused/unknown", "paused/user", "paused/ioerror", "paused/watchdog", "paused/crashed",
+		"holds": {"running/postcopy-failed", "paused/unknown", "paused/user", "paused/ioerror", "paused/watchdog",
+			"paused/crashed",
 			"paused/postcopy-failed", "paused/api-error", "crashed/unknown", "crashed/panicked", "suspended/unknown"},
 	}
 	for w, all := range want {

@@ -16,15 +16,19 @@ func TestParseCmdline(t *testing.T) {
 		want identity
 		ok   bool
 	}{
-		{"libvirt's form", cmdline("/usr/bin/qemu-system-x86_64", "-name", "guest=vm1,debug-threads=on", "-S", "-uuid", uuidA), identity{"vm1", uuidA, false}, true},
+		{"libvirt's form", cmdline("/usr/bin/qemu-system-x86_64", "-name", "guest=vm1,debug-threads=on", "-S", "-uuid",
+			uuidA), identity{"vm1", uuidA, false}, true},
 		{"plain name", cmdline("/usr/bin/kvm", "-name", "vm1"), identity{name: "vm1"}, true},
-		{"two dashes", cmdline("qemu-kvm", "--name", "vm1,process=x", "--uuid", strings.ToUpper(uuidA)), identity{"vm1", uuidA, false}, true},
+		{"two dashes", cmdline("qemu-kvm", "--name", "vm1,process=x", "--uuid", strings.ToUpper(uuidA)),
+			identity{"vm1", uuidA, false}, true},
 		{"comma in the name", cmdline("qemu-kvm", "-name", "guest=a,,b,debug-threads=on"), identity{name: "a,b"}, true},
 		{"guest= not first", cmdline("qemu-kvm", "-name", "debug-threads=on,guest=vm1"), identity{name: "vm1"}, true},
-		{"incoming", cmdline("qemu-kvm", "-name", "guest=vm1", "-uuid", uuidA, "-incoming", "defer"), identity{"vm1", uuidA, true}, true},
+		{"incoming", cmdline("qemu-kvm", "-name", "guest=vm1", "-uuid", uuidA, "-incoming", "defer"),
+			identity{"vm1", uuidA, true}, true},
 		{"wrapper with both", cmdline("/opt/emulate", "-name", "guest=vm1", "-uuid", uuidA), identity{"vm1", uuidA, false}, true},
 		{"other program with a name only", cmdline("/usr/bin/find", "/", "-name", "vm1"), identity{name: "vm1"}, false},
-		{"libvirt's probing", cmdline("/usr/bin/qemu-system-x86_64", "-S", "-no-user-config", "-nodefaults", "-machine", "none"), identity{}, false},
+		{"libvirt's probing", cmdline("/usr/bin/qemu-system-x86_64", "-S", "-no-user-config", "-nodefaults", "-machine",
+			"none"), identity{}, false},
 		{"virsh", cmdline("virsh", "destroy", "vm1"), identity{}, false},
 		{"name without value", cmdline("qemu-kvm", "-name"), identity{}, false},
 		{"malformed uuid", cmdline("qemu-kvm", "-uuid", "no-uuid"), identity{uuid: "no-uuid"}, false},
@@ -79,7 +83,8 @@ func TestParseStat(t *testing.T) {
 		{"a number for the state", line("x", "0", "1"), procStat{}, false, false},
 		{"two states", line("x", "SR", "1"), procStat{}, false, false},
 		{"no flags", strings.Replace(line("x", "S", "1"), " -1 0 ", " -1 x ", 1), procStat{}, false, false},
-		{"a kernel thread", strings.Replace(line("x", "S", "1"), " -1 0 ", " -1 2129984 ", 1), procStat{"x", 'S', 6, 1, 12345, true}, false, true},
+		{"a kernel thread", strings.Replace(line("x", "S", "1"), " -1 0 ", " -1 2129984 ", 1),
+			procStat{"x", 'S', 6, 1, 12345, true}, false, true},
 		{"a name with a line break", line("a) S 1\n(b", "S", "1"), procStat{"a) S 1\n(b", 'S', 6, 1, 12345, false}, false, true},
 		{"no number", strings.Replace(line("x", "S", "1"), "12345", "soon", 1), procStat{}, false, false},
 	} {

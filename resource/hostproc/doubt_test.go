@@ -71,7 +71,8 @@ func TestDoubtsOfOthers(t *testing.T) {
 		any   bool // nor whether any guest does that is not listed
 	}{
 		{"a pr-helper with its pid file", func(f tree) {
-			f.process(30, "qemu-pr-helper", 'S', "/usr/bin/qemu-pr-helper", "-k", "/var/lib/libvirt/qemu/domain-1-vm2/pr-helper0.sock")
+			f.process(30, "qemu-pr-helper", 'S', "/usr/bin/qemu-pr-helper", "-k",
+				"/var/lib/libvirt/qemu/domain-1-vm2/pr-helper0.sock")
 			f.run("1-vm2-pr-helper0.pid", "30\n")
 		}, false, false},
 		{"one that exits", func(f tree) { f.process(30, "qemu-pr-helper", 'S'); f.cgroup(30, scope("vm1")) }, false, false},
@@ -86,25 +87,35 @@ func TestDoubtsOfOthers(t *testing.T) {
 			f.run("1-vm1-fs0-fs.pid", "30\n")
 		}, false, false},
 		{"helpers of all kinds that are blocked", func(f tree) {
-			for i, comm := range []string{"qemu-bridge-hel", "qemu-vmsr-helpe", "qemu-nbd", "qemu-img", "qemu-ga", "qemu-rdp", "virt-ssh-helper"} {
+			for i, comm := range []string{"qemu-bridge-hel", "qemu-vmsr-helpe", "qemu-nbd", "qemu-img", "qemu-ga",
+				"qemu-rdp", "virt-ssh-helper"} {
 				f.blocked(30+i, comm, service)
 			}
 		}, false, false},
-		{"libvirt's daemon", func(f tree) { f.process(30, "libvirtd", 'S', "/usr/sbin/libvirtd"); f.run("driver.pid", "30") }, false, false},
+		{"libvirt's daemon", func(f tree) {
+			f.process(30, "libvirtd", 'S', "/usr/sbin/libvirtd")
+			f.run("driver.pid",
+				"30")
+		}, false, false},
 		{"another guest's QEMU that is blocked", func(f tree) { f.blocked(30, "qemu-system-x86", scope("vm2")) }, false, true},
 		{"our QEMU that is blocked", func(f tree) { f.blocked(30, "qemu-system-x86", scope("vm1")) }, true, true},
-		{"another guest's, without a control group", func(f tree) { f.blocked(30, "qemu-system-x86", service); f.run("vm2.pid", "30") }, false, true},
-		{"ours, without a control group", func(f tree) { f.blocked(30, "qemu-system-x86", service); f.run("vm1.pid", "30") }, true, true},
+		{"another guest's, without a control group",
+			func(f tree) { f.blocked(30, "qemu-system-x86", service); f.run("vm2.pid", "30") }, false, true},
+		{"ours, without a control group",
+			func(f tree) { f.blocked(30, "qemu-system-x86", service); f.run("vm1.pid", "30") }, true, true},
 		{"a QEMU of which nothing is known", func(f tree) { f.blocked(30, "qemu-system-x86", service) }, true, true},
 		{"a wrapper in libvirt's service", func(f tree) { f.blocked(30, "emulate", service) }, true, true},
 		{"a wrapper in another guest's control group", func(f tree) { f.blocked(30, "emulate", scope("vm2")) }, false, true},
-		{"a wrapper that a pid file names", func(f tree) { f.blocked(30, "emulate", "0::/\n"); f.run("vm2.pid", "30") }, false, true},
-		{"a database that is blocked", func(f tree) { f.blocked(30, "postgres", "0::/system.slice/postgresql.service\n") }, false, false},
+		{"a wrapper that a pid file names", func(f tree) { f.blocked(30, "emulate", "0::/\n"); f.run("vm2.pid", "30") },
+			false, true},
+		{"a database that is blocked",
+			func(f tree) { f.blocked(30, "postgres", "0::/system.slice/postgresql.service\n") }, false, false},
 		{"a QEMU without a name, in another guest's pid file", func(f tree) {
 			f.process(30, "qemu-system-x86", 'S', "qemu-system-x86_64", "-S")
 			f.run("vm2.pid", "30")
 		}, false, true},
-		{"another guest's that exits, without a control group", func(f tree) { f.process(30, "qemu-system-x86", 'D'); f.run("vm2.pid", "30") }, false, true},
+		{"another guest's that exits, without a control group",
+			func(f tree) { f.process(30, "qemu-system-x86", 'D'); f.run("vm2.pid", "30") }, false, true},
 		{"one that exits of which two files tell", func(f tree) {
 			f.process(30, "qemu-system-x86", 'D')
 			f.run("vm1.pid", "30")
@@ -265,7 +276,8 @@ func TestSessionHidesNoSystemGuest(t *testing.T) {
 	}{
 		{"a program", true, func(f tree) { f.blocked(30, "java", session) }, false},
 		{"a program, and guests of a session", false, func(f tree) { f.blocked(30, "java", session) }, true},
-		{"a wrapper that a pid file names", true, func(f tree) { f.blocked(30, "emulate", session); f.run("vm1.pid", "30") }, true},
+		{"a wrapper that a pid file names", true,
+			func(f tree) { f.blocked(30, "emulate", session); f.run("vm1.pid", "30") }, true},
 		{"what calls itself QEMU", true, func(f tree) { f.blocked(30, "qemu-system-x86", session) }, false},
 		{"a QEMU that root runs", true, func(f tree) { f.blocked(30, "qemu-system-x86", session); f.program(30, qemu) }, true},
 	} {

@@ -22,7 +22,8 @@ type tree struct {
 
 func newTree(t *testing.T) tree {
 	f := tree{t, Host{Proc: t.TempDir(), Run: private(t), Etc: t.TempDir()}}
-	f.write(filepath.Join(f.host.Etc, "passwd"), "root:x:0:0::/root:/bin/sh\nlibvirt-qemu:x:64055:993::/var/lib/libvirt:/usr/sbin/nologin\n")
+	f.write(filepath.Join(f.host.Etc, "passwd"),
+		"root:x:0:0::/root:/bin/sh\nlibvirt-qemu:x:64055:993::/var/lib/libvirt:/usr/sbin/nologin\n")
 	f.process(1, "systemd", 'S', "/sbin/init")
 	return f
 }
@@ -86,7 +87,8 @@ func TestList(t *testing.T) {
 	}{
 		{"nothing", func(tree) {}, nil, false},
 		{"two guests", func(f tree) { f.guest(7, "a", uuidA); f.guest(8, "b", uuidB) },
-			[]Process{{PID: 7, Name: "a", UUID: uuidA, Incoming: false, StartTime: 700}, {PID: 8, Name: "b", UUID: uuidB, Incoming: false, StartTime: 800}}, false},
+			[]Process{{PID: 7, Name: "a", UUID: uuidA, Incoming: false, StartTime: 700},
+				{PID: 8, Name: "b", UUID: uuidB, Incoming: false, StartTime: 800}}, false},
 		{"kernel thread", func(f tree) { f.process(2, "kthreadd", 'S') }, nil, false},
 		{"zombie", func(f tree) { f.process(9, "qemu-system-x86", 'Z') }, nil, false},
 		{"exiting QEMU", func(f tree) { f.process(9, "qemu-system-x86", 'D') }, nil, true},

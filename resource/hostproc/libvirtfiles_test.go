@@ -32,7 +32,10 @@ func TestPIDFiles(t *testing.T) {
 		}, false},
 		{"a FIFO", func(f tree) error { return errors.Join(os.Remove(path(f)), unix.Mkfifo(path(f), 0o644)) }, false},
 		{"a directory", func(f tree) error { return errors.Join(os.Remove(path(f)), os.Mkdir(path(f), 0o755)) }, false},
-		{"without end", func(f tree) error { return os.WriteFile(path(f), []byte("30"+strings.Repeat(" ", 1<<20)+"x"), 0o644) }, true},
+		{"without end", func(f tree) error {
+			return os.WriteFile(path(f), []byte("30"+strings.Repeat(" ", 1<<20)+"x"),
+				0o644)
+		}, true},
 		{"not a number", func(f tree) error { return os.WriteFile(path(f), []byte("30x"), 0o644) }, false},
 		{"of another process", func(f tree) error { return os.WriteFile(path(f), []byte("31"), 0o644) }, false},
 		{"older than the process", func(f tree) error {
@@ -74,7 +77,8 @@ func TestRunOfAnotherUser(t *testing.T) {
 // A process that began within the rounding of its file's time is the one of the file.
 func TestNamesByTime(t *testing.T) {
 	written := time.Unix(1e9, 0)
-	for after, want := range map[time.Duration]bool{-time.Hour: true, 0: true, rounding: true, rounding + time.Millisecond: false, time.Hour: false} {
+	for after, want := range map[time.Duration]bool{-time.Hour: true, 0: true, rounding: true,
+		rounding + time.Millisecond: false, time.Hour: false} {
 		if got := (pidFile{pid: 30, written: written}).names(written.Add(after)); got != want {
 			t.Errorf("begun %v after: %t", after, got)
 		}

@@ -41,11 +41,14 @@ type suspect struct {
 // program can be behind that.
 var suspects = []suspect{
 	{name: "in its machine's scope", real: qemuUser, effective: qemuUser, cgroup: scope("vm1"), system: true, session: true},
-	{name: "in its machine's scope, of a user of the guest's own", real: 1234, effective: 1234, cgroup: scope("vm1"), system: true, session: true},
+	{name: "in its machine's scope, of a user of the guest's own", real: 1234, effective: 1234, cgroup: scope("vm1"),
+		system: true, session: true},
 	{name: "without systemd, of a user of the guest's own", real: 1234, effective: 1234,
 		cgroup: "5:cpu:/machine/qemu-3-vm1.libvirt-qemu\n1:name=systemd:/\n", system: true, session: true},
-	{name: "in a pid file, of a user of the guest's own", real: 1234, effective: 1234, cgroup: "0::/\n", filed: true, system: true, session: true},
-	{name: "in libvirt's service, of QEMU's user", real: qemuUser, effective: qemuUser, cgroup: libvirtd, system: true, session: true},
+	{name: "in a pid file, of a user of the guest's own", real: 1234, effective: 1234, cgroup: "0::/\n", filed: true,
+		system: true, session: true},
+	{name: "in libvirt's service, of QEMU's user", real: qemuUser, effective: qemuUser, cgroup: libvirtd, system: true,
+		session: true},
 	{name: "in libvirt's service, of root", cgroup: libvirtd, system: true, session: true},
 	{name: "no control groups, of root", system: true, session: true},
 	{name: "no control groups, of QEMU's user", real: qemuUser, effective: qemuUser, system: true, session: true},
@@ -75,7 +78,8 @@ var suspects = []suspect{
 	{name: "of a container's root, no control groups", nested: true, exe: qemu},
 	{name: "of a container's root, in a service", cgroup: "0::/system.slice/web.service/libpod-payload-01\n", exe: qemu},
 	{name: "of a pod's root", cgroup: "0::/kubepods.slice/kubepods-pod1.slice/crio-01.scope\n", exe: qemu},
-	{name: "of a libvirt in a container", cgroup: "0::/system.slice/docker-0123.scope/machine/qemu-3-vm1.libvirt-qemu\n", exe: qemu},
+	{name: "of a libvirt in a container",
+		cgroup: "0::/system.slice/docker-0123.scope/machine/qemu-3-vm1.libvirt-qemu\n", exe: qemu},
 }
 
 // build adds the process with the number 30.
@@ -220,7 +224,8 @@ func TestLongCommandLine(t *testing.T) {
 // Whoever breaks out of a guest into its QEMU can claim another's name and UUID, but not change what libvirt noted. The guest
 // that he left is not taken for stopped.
 func TestDisguise(t *testing.T) {
-	const status = "<domstatus state='running' pid='30'><vcpus/><domain type='kvm'><name>vm1</name><uuid>" + uuidA + "</uuid></domain></domstatus>"
+	const status = "<domstatus state='running' pid='30'><vcpus/><domain type='kvm'><name>vm1</name><uuid>" + uuidA +
+		"</uuid></domain></domstatus>"
 	for _, c := range []struct {
 		name  string
 		build func(f tree)
@@ -228,9 +233,15 @@ func TestDisguise(t *testing.T) {
 		doubt bool // about the guest whose it is
 		found int  // of that guest
 	}{
-		{"another name, in the guest's control group", func(f tree) { f.guest(30, "vm2", uuidB); f.cgroup(30, scope("vm1")) }, 0, true, 0},
+		{"another name, in the guest's control group",
+			func(f tree) { f.guest(30, "vm2", uuidB); f.cgroup(30, scope("vm1")) }, 0, true, 0},
 		{"another name, in the guest's pid file", func(f tree) { f.guest(30, "vm2", uuidB); f.run("vm1.pid", "30") }, 0, true, 0},
-		{"another UUID", func(f tree) { f.guest(30, "vm1", uuidB); f.cgroup(30, scope("vm1")); f.run("vm1.xml", status) }, 0, false, 1},
+		{"another UUID", func(f tree) {
+			f.guest(30, "vm1", uuidB)
+			f.cgroup(30, scope("vm1"))
+			f.run("vm1.xml",
+				status)
+		}, 0, false, 1},
 		{"another UUID, and an old note", func(f tree) {
 			f.guest(30, "vm1", uuidB)
 			f.run("vm1.xml", strings.Replace(status, "30", "29", 1))
@@ -257,7 +268,8 @@ func TestDisguise(t *testing.T) {
 
 // What a reading that fails says holds nothing that the process's user chose.
 func TestReasonsAreOurs(t *testing.T) {
-	for _, raw := range []string{"30 (\x1b[2J", "30 (\x1b[2J) S 1", "30 (x) \x1b[2J 6 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 12345 0"} {
+	for _, raw := range []string{"30 (\x1b[2J", "30 (\x1b[2J) S 1",
+		"30 (x) \x1b[2J 6 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 12345 0"} {
 		if _, err := parseStat([]byte(raw)); err == nil || strings.Contains(err.Error(), "[2J") {
 			t.Errorf("%q: %v", raw, err)
 		}
@@ -357,7 +369,8 @@ func TestIsDaemonHidesNoUsersProgram(t *testing.T) {
 	for group, want := range map[int]bool{0: true, 1000: false} {
 		f := newTree(t)
 		f.process(30, "pacemaker-x", 'S', "pacemaker-x")
-		f.write(filepath.Join(f.host.Proc, "30", "status"), fmt.Sprintf("Name:\tx\nUid:\t0\t0\t0\t0\nGid:\t%d\t0\t%d\t0\nNSpid:\t30\n", group, group))
+		f.write(filepath.Join(f.host.Proc, "30", "status"),
+			fmt.Sprintf("Name:\tx\nUid:\t0\t0\t0\t0\nGid:\t%d\t0\t%d\t0\nNSpid:\t30\n", group, group))
 		f.cgroup(30, "0::/system.slice/cron.service\n")
 		got, err := f.host.IsDaemon(30, func(string) bool { return true }, 0)
 		if got != want || err != nil {

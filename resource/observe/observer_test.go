@@ -150,7 +150,8 @@ func TestWaitUntil(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := &node{domains: map[string]libvirt.Status{"vm1": {State: libvirt.Paused, Reason: "migration", UUID: uuid}}}
 		g, began := n.observer(), time.Now()
-		if o := g.WaitStable(t.Context(), began.Add(3*time.Second), false); o.State != Switching || time.Since(began) != 3*time.Second {
+		if o := g.WaitStable(t.Context(), began.Add(3*time.Second), false); o.State != Switching ||
+			time.Since(began) != 3*time.Second {
 			t.Errorf("%v after %v", o, time.Since(began))
 		}
 		n.ends = time.Now().Add(2 * time.Second)

@@ -39,7 +39,8 @@ func TestJudge(t *testing.T) {
 		{"suspended/unknown", Stalled, Stalled, Stalled, Stalled},
 		{"state 42/unknown", Unknown, Unknown, Unknown, Unknown},
 	} {
-		for s, want := range map[ProcState]State{ProcAlive: c.alive, ProcIncoming: c.incoming, ProcNone: c.none, ProcUnknown: c.unknown} {
+		for s, want := range map[ProcState]State{ProcAlive: c.alive, ProcIncoming: c.incoming, ProcNone: c.none,
+			ProcUnknown: c.unknown} {
 			if got := Judge(c.libvirt, s); got != want {
 				t.Errorf("Judge(%q, %d) = %v, want %v", c.libvirt, s, got, want)
 			}

@@ -23,7 +23,8 @@ func TestPlain(t *testing.T) {
 		{"two words", []string{"stop", "now"}, Args, true, "", "usage: vmferry-agent ACTION"},
 		{"unknown", []string{"promote"}, Unimplemented, true, "", `ocf-exit-reason:unknown action "promote": use start, stop, `},
 		{"hostile", []string{"a\nb"}, Unimplemented, true, "", `ocf-exit-reason:unknown action "a b": use `},
-		{"control characters", []string{"\x1b[2J\u202e\xff"}, Unimplemented, true, "", `ocf-exit-reason:unknown action "\u001b[2J\u202e` + "\ufffd" + `": use `},
+		{"control characters", []string{"\x1b[2J\u202e\xff"}, Unimplemented, true, "",
+			`ocf-exit-reason:unknown action "\u001b[2J\u202e` + "\ufffd" + `": use `},
 		{"an action", []string{"monitor"}, Success, false, "", ""},
 		{"a change", []string{"migrate_to"}, Success, false, "", ""},
 	} {

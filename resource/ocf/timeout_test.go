@@ -25,7 +25,8 @@ func TestTimeout(t *testing.T) {
 }
 
 func TestParseTimeout(t *testing.T) {
-	for in, want := range map[string]time.Duration{"": 0, "x": 0, "-5": 0, "0": 0, "20000": 20 * time.Second, "9223372036854775807": MaxTimeout} {
+	for in, want := range map[string]time.Duration{"": 0, "x": 0, "-5": 0, "0": 0, "20000": 20 * time.Second,
+		"9223372036854775807": MaxTimeout} {
 		if got := ParseTimeout(in); got != want {
 			t.Errorf("ParseTimeout(%q) = %v, want %v", in, got, want)
 		}
@@ -39,7 +40,8 @@ func TestSetTimeout(t *testing.T) {
 		timeout time.Duration
 		want    []string
 	}{
-		{"replaced", []string{"A=1", "OCF_RESKEY_CRM_meta_timeout=20000", "B=2"}, 13700 * time.Millisecond, []string{"A=1", "B=2", "OCF_RESKEY_CRM_meta_timeout=13700"}},
+		{"replaced", []string{"A=1", "OCF_RESKEY_CRM_meta_timeout=20000", "B=2"}, 13700 * time.Millisecond,
+			[]string{"A=1", "B=2", "OCF_RESKEY_CRM_meta_timeout=13700"}},
 		{"added", []string{"A=1"}, time.Second, []string{"A=1", "OCF_RESKEY_CRM_meta_timeout=1000"}},
 		{"nothing left", nil, -time.Second, []string{"OCF_RESKEY_CRM_meta_timeout=1"}},
 	} {

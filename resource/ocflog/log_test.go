@@ -18,7 +18,8 @@ func TestLogForms(t *testing.T) {
 		lack    string
 	}{
 		{"a person", nil, []string{"vmferry-agent: warning: it failed: no answer guest=vm1 phase=stop\n"}, "Domain("},
-		{"a manager", []string{"HA_LOGFACILITY=daemon"}, []string{"Domain(res1)[42]:\t", " WARNING: it failed: no answer guest=vm1 phase=stop\n"}, "vmferry-agent:"},
+		{"a manager", []string{"HA_LOGFACILITY=daemon"},
+			[]string{"Domain(res1)[42]:\t", " WARNING: it failed: no answer guest=vm1 phase=stop\n"}, "vmferry-agent:"},
 		{"hostile text", []string{"HA_debug=1"}, []string{`warning: \u001b]0;x\u0007 b guest=v\u202em`}, "\x1b"},
 		{"debugging", []string{"HA_debug=1"}, []string{"debug: detail"}, "Domain("},
 	} {
@@ -44,7 +45,8 @@ func TestLogForms(t *testing.T) {
 func TestJournalFields(t *testing.T) {
 	e := logrus.NewEntry(logrus.New()).WithFields(logrus.Fields{"guest": "vm1", "peer": "node\x1b2"})
 	got := journalFields(e, "res1")
-	for key, want := range map[string]string{"SYSLOG_IDENTIFIER": "vmferry-agent", "VMFERRY_RESOURCE": "res1", "VMFERRY_GUEST": "vm1", "VMFERRY_PEER": `node\u001b2`} {
+	for key, want := range map[string]string{"SYSLOG_IDENTIFIER": "vmferry-agent", "VMFERRY_RESOURCE": "res1",
+		"VMFERRY_GUEST": "vm1", "VMFERRY_PEER": `node\u001b2`} {
 		if got[key] != want {
 			t.Errorf("%s=%q, want %q", key, got[key], want)
 		}

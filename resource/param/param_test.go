@@ -32,14 +32,17 @@ func checkCode(t *testing.T, err error, want ocf.ExitCode) {
 }
 
 // ofAMove are the parameters without which a guest can be started.
-var ofAMove = []string{"migration_transport", "migration_user", "migration_downtime", "migration_speed", "migration_network_suffix", "migrateuri",
-	"migrateport", "migrate_options", "migration_tls", "remoteuri", "node_ip_attribute", "blackout_budget", "drain_priority", "ladder", "watch", "announce", "disks", "check_memory"}
+var ofAMove = []string{"migration_transport", "migration_user", "migration_downtime", "migration_speed",
+	"migration_network_suffix", "migrateuri",
+	"migrateport", "migrate_options", "migration_tls", "remoteuri", "node_ip_attribute", "blackout_budget",
+	"drain_priority", "ladder", "watch", "announce", "disks", "check_memory"}
 
 func TestCheck(t *testing.T) {
 	host, _ := os.Hostname()
 	for _, c := range []struct {
-		param          string
-		start, monitor ocf.ExitCode // start is that of validate-all, too; what a move alone needs fails neither a start nor an arrival
+		param string
+		// start is that of validate-all, too; what a move alone needs fails neither a start nor an arrival
+		start, monitor ocf.ExitCode
 	}{
 		{"config=/etc/vm1.xml", ocf.Success, ocf.Success},
 		{"config=", ocf.Configured, ocf.Configured},
@@ -196,7 +199,8 @@ func TestProbe(t *testing.T) {
 		environ []string
 		want    bool
 	}{
-		{[]string{pacemaker}, true}, {[]string{pacemaker, interval + "0"}, true}, {[]string{pacemaker, interval + "10000"}, false},
+		{[]string{pacemaker}, true}, {[]string{pacemaker, interval + "0"}, true},
+		{[]string{pacemaker, interval + "10000"}, false},
 		{[]string{interval + "0"}, true}, {[]string{interval + "10000"}, false}, {nil, false},
 	} {
 		if e := ParseEnviron(c.environ); e.Probe != c.want {
@@ -237,13 +241,19 @@ func TestParseEnviron(t *testing.T) {
 // fuzzSeeds has a value for each parameter, as somebody may type it.
 var fuzzSeeds = []string{
 	"config=/x.xml", "hypervisor=qemu:///system", "hypervisor=qemu://[::1]:99/system", "force_stop=ja", "migration_transport=tcp",
-	"migration_user=a", "migration_downtime=30", "migration_speed=1", "migration_network_suffix=-m", "migrateuri=tcp:%n:1", "migrateport=49152",
-	"migration_tls=yes", "migrate_options=--migrateuri=tcp://%n --timeout 5 --migrate-disks vda,vdb --parallel", "remoteuri=%n", "monitor_scripts=/a b",
-	"autoset_utilization_cpu=1", "autoset_utilization_host_memory=0", "autoset_utilization_hv_memory=no", "unset_utilization_cpu=1",
-	"unset_utilization_host_memory=x", "unset_utilization_hv_memory=1", "save_config_on_stop=1", "sync_config_on_stop=1", "snapshot=/s",
-	"backingfile=/b", "stateless=1", "copyindirs=/a /b", "shutdown_mode=acpi,agent", "start_resources=1", "xmfile=/x.cfg", "name=vm1",
+	"migration_user=a", "migration_downtime=30", "migration_speed=1", "migration_network_suffix=-m",
+	"migrateuri=tcp:%n:1", "migrateport=49152",
+	"migration_tls=yes", "migrate_options=--migrateuri=tcp://%n --timeout 5 --migrate-disks vda,vdb --parallel",
+	"remoteuri=%n", "monitor_scripts=/a b",
+	"autoset_utilization_cpu=1", "autoset_utilization_host_memory=0", "autoset_utilization_hv_memory=no",
+	"unset_utilization_cpu=1",
+	"unset_utilization_host_memory=x", "unset_utilization_hv_memory=1", "save_config_on_stop=1",
+	"sync_config_on_stop=1", "snapshot=/s",
+	"backingfile=/b", "stateless=1", "copyindirs=/a /b", "shutdown_mode=acpi,agent", "start_resources=1",
+	"xmfile=/x.cfg", "name=vm1",
 	"shutdown_timeout=0", "shutdown_acpi=1", "allow_mem_management=1", "reserved_Dom0_memory=512", "node_ip_attribute=ip",
-	"check_tcp=a:1,b:2", "check_udp=[::1]:53", "check_agent=1", "check_timeout=9999999999999", "check_grace=0", "check_memory=no", "blackout_budget=250",
+	"check_tcp=a:1,b:2", "check_udp=[::1]:53", "check_agent=1", "check_timeout=9999999999999", "check_grace=0",
+	"check_memory=no", "blackout_budget=250",
 	"drain_priority=-1", "ladder=live,converge,save", "save_dir=/s", "watch=udp://a:7,tcp://[::1]:7",
 	"announce=52:54:00:12:34:56=192.0.2.7,2001:db8::7", "disks=auto",
 }
@@ -265,12 +275,15 @@ func FuzzParseEnviron(f *testing.F) {
 	f.Fuzz(func(t *testing.T, a, b, node string) {
 		e := ParseEnviron([]string{a, b})
 		p := e.Params
-		if e.Timeout < 0 || e.Timeout > ocf.MaxTimeout || p.Hypervisor == "" || p.Downtime < 0 || p.BlackoutBudget < 0 || p.Options.Timeout < 0 ||
-			p.Checks.Timeout <= 0 || p.Checks.Grace < 0 || p.ShutdownTimeout < 0 || p.DrainPriority > maxPriority || p.SyncConfig && !p.SaveConfig {
+		if e.Timeout < 0 || e.Timeout > ocf.MaxTimeout || p.Hypervisor == "" || p.Downtime < 0 ||
+			p.BlackoutBudget < 0 || p.Options.Timeout < 0 ||
+			p.Checks.Timeout <= 0 || p.Checks.Grace < 0 || p.ShutdownTimeout < 0 || p.DrainPriority > maxPriority ||
+			p.SyncConfig && !p.SaveConfig {
 			t.Errorf("parsed %+v", e)
 		}
 		for _, p := range e.Problems {
-			if _, known := metadata.Lookup(p.Param); !known || p.Err.Reason == "" || p.Err.Code != ocf.Configured || !strings.Contains(p.Err.Reason, p.Param) {
+			if _, known := metadata.Lookup(p.Param); !known || p.Err.Reason == "" || p.Err.Code != ocf.Configured ||
+				!strings.Contains(p.Err.Reason, p.Param) {
 				t.Errorf("problem %+v", p)
 			}
 		}
@@ -290,13 +303,20 @@ func TestOptions(t *testing.T) {
 		{"", Options{}, ""},
 		{"--live --p2p --verbose --abort-on-error --auto-converge", Options{}, ""},
 		{"  --copy-storage-all\t--unsafe ", Options{Unsafe: true, MigrateOptions: libvirt.MigrateOptions{CopyAll: true}}, ""},
-		{"--parallel --parallel-connections 4", Options{MigrateOptions: libvirt.MigrateOptions{Parallel: true, Connections: 4}}, ""},
+		{"--parallel --parallel-connections 4",
+			Options{MigrateOptions: libvirt.MigrateOptions{Parallel: true, Connections: 4}}, ""},
 		{"--bandwidth=50 --timeout 30", Options{Bandwidth: 50, Timeout: 30 * time.Second}, ""},
-		{"--migrateuri=tcp://%n:1 --tls", Options{MigrateURI: "tcp://%n:1", MigrateOptions: libvirt.MigrateOptions{TLS: true}}, ""},
+		{"--migrateuri=tcp://%n:1 --tls",
+			Options{MigrateURI: "tcp://%n:1", MigrateOptions: libvirt.MigrateOptions{TLS: true}}, ""},
 		{"--migrateuri tcp://%n", Options{MigrateURI: "tcp://%n"}, ""},
-		{"--copy-storage-inc --migrate-disks vda,vdb --disks-port 49000", Options{MigrateOptions: libvirt.MigrateOptions{CopyInc: true, Disks: []string{"vda", "vdb"}, DisksPort: 49000}}, ""},
-		{"--compressed --comp-methods xbzrle --comp-xbzrle-cache 1048576", Options{MigrateOptions: libvirt.MigrateOptions{Compressed: true, Compression: "xbzrle", XBZRLECache: 1 << 20}}, ""},
-		{"--persistent --undefinesource --postcopy", Options{MigrateOptions: libvirt.MigrateOptions{Persist: true, UndefineSource: true, PostCopy: true}}, ""},
+		{"--copy-storage-inc --migrate-disks vda,vdb --disks-port 49000",
+			Options{MigrateOptions: libvirt.MigrateOptions{CopyInc: true, Disks: []string{"vda", "vdb"},
+				DisksPort: 49000}}, ""},
+		{"--compressed --comp-methods xbzrle --comp-xbzrle-cache 1048576",
+			Options{MigrateOptions: libvirt.MigrateOptions{Compressed: true, Compression: "xbzrle",
+				XBZRLECache: 1 << 20}}, ""},
+		{"--persistent --undefinesource --postcopy",
+			Options{MigrateOptions: libvirt.MigrateOptions{Persist: true, UndefineSource: true, PostCopy: true}}, ""},
 		{"--offline", Options{}, "--offline"},
 		{"live", Options{}, "live"},
 		{"--tls=yes", Options{}, "--tls"},
@@ -313,7 +333,8 @@ func TestOptions(t *testing.T) {
 			if !reflect.DeepEqual(e.Params.Options, c.want) {
 				t.Errorf("read %+v, want %+v", e.Params.Options, c.want)
 			}
-			if c.bad == "" && len(e.Problems) > 0 || c.bad != "" && (len(e.Problems) != 1 || !strings.Contains(e.Problems[0].Err.Reason, c.bad)) {
+			if c.bad == "" && len(e.Problems) > 0 || c.bad != "" &&
+				(len(e.Problems) != 1 || !strings.Contains(e.Problems[0].Err.Reason, c.bad)) {
 				t.Errorf("problems %v, want one about %q", e.Problems, c.bad)
 			}
 		})
@@ -350,27 +371,34 @@ func TestPairs(t *testing.T) {
 			}
 		})
 	}
-	if p := xl().Params; p.Hypervisor != xenURI || !p.IsXen() || len(p.Utilization) != 0 || p.ShutdownTime(time.Minute, time.Minute) != 40*time.Second {
+	if p := xl().Params; p.Hypervisor != xenURI || !p.IsXen() || len(p.Utilization) != 0 ||
+		p.ShutdownTime(time.Minute, time.Minute) != 40*time.Second {
 		t.Errorf("of an xl file alone: %+v", p)
 	}
 	all := []Utilization{{Name: "cpu"}, {Name: "host_memory"}, {Name: "hv_memory"}}
-	if p := environ().Params; p.IsXen() || !slices.Equal(p.Utilization, all) || p.ShutdownTime(time.Minute, time.Minute) != time.Minute {
+	if p := environ().Params; p.IsXen() || !slices.Equal(p.Utilization, all) ||
+		p.ShutdownTime(time.Minute, time.Minute) != time.Minute {
 		t.Errorf("of config alone: %+v", p)
 	}
-	if p := environ("autoset_utilization_cpu=1", "unset_utilization_cpu=1", "autoset_utilization_host_memory=off", "autoset_utilization_hv_memory=off").Params; !slices.Equal(p.Utilization, []Utilization{{Name: "cpu"}}) {
+	if p := environ("autoset_utilization_cpu=1", "unset_utilization_cpu=1", "autoset_utilization_host_memory=off",
+		"autoset_utilization_hv_memory=off").Params; !slices.Equal(p.Utilization, []Utilization{{Name: "cpu"}}) {
 		t.Errorf("utilization %v", p.Utilization)
 	}
-	if p := environ("autoset_utilization_cpu=0", "unset_utilization_cpu=1", "unset_utilization_hv_memory=1", "autoset_utilization_host_memory=off").Params; !slices.Equal(p.Utilization, []Utilization{{Name: "cpu", Remove: true}, {Name: "hv_memory", Remove: true}}) {
+	if p := environ("autoset_utilization_cpu=0", "unset_utilization_cpu=1", "unset_utilization_hv_memory=1",
+		"autoset_utilization_host_memory=off").Params; !slices.Equal(p.Utilization,
+		[]Utilization{{Name: "cpu", Remove: true}, {Name: "hv_memory", Remove: true}}) {
 		t.Errorf("utilization %+v", p.Utilization)
 	}
-	if p := environ("shutdown_timeout=0", "shutdown_acpi=1", "sync_config_on_stop=1").Params; !p.ForceStop || p.ShutdownMode != "acpi" || !p.SaveConfig {
+	if p := environ("shutdown_timeout=0", "shutdown_acpi=1", "sync_config_on_stop=1").Params; !p.ForceStop ||
+		p.ShutdownMode != "acpi" || !p.SaveConfig {
 		t.Errorf("parsed %+v", p)
 	}
 }
 
 func TestDefaultURI(t *testing.T) {
 	conf := filepath.Join(t.TempDir(), "libvirt.conf")
-	if err := os.WriteFile(conf, []byte("# uri_default = \"qemu:///no\"\nuri_default = \"qemu+unix:///system\"\n"), 0o644); err != nil {
+	if err := os.WriteFile(conf, []byte("# uri_default = \"qemu:///no\"\nuri_default = \"qemu+unix:///system\"\n"),
+		0o644); err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range []struct {
@@ -396,35 +424,57 @@ func TestRoute(t *testing.T) {
 	}{
 		{"plain", "node2", Params{}, "qemu://node2/system", ""},
 		{"transport", "node2", Params{Transport: "ssh"}, "qemu+ssh://node2/system", ""},
-		{"port", "node2", Params{Hypervisor: "qemu://localhost:9999/system", Transport: "tcp"}, "qemu+tcp://node2:9999/system", ""},
-		{"query kept", "node2", Params{Hypervisor: "qemu:///system?no_verify=1", Transport: "tls"}, "qemu+tls://node2/system?no_verify=1", ""},
-		{"local transport replaced", "node2", Params{Hypervisor: "qemu+unix:///system", Transport: "tcp"}, "qemu+tcp://node2/system", ""},
+		{"port", "node2", Params{Hypervisor: "qemu://localhost:9999/system", Transport: "tcp"},
+			"qemu+tcp://node2:9999/system", ""},
+		{"query kept", "node2", Params{Hypervisor: "qemu:///system?no_verify=1", Transport: "tls"},
+			"qemu+tls://node2/system?no_verify=1", ""},
+		{"local transport replaced", "node2", Params{Hypervisor: "qemu+unix:///system", Transport: "tcp"},
+			"qemu+tcp://node2/system", ""},
 		{"user", "node2", Params{Transport: "ssh", User: "virt"}, "qemu+ssh://virt@node2/system", ""},
 		{"suffix", "node2", Params{Transport: "ssh", Suffix: "-mig"}, "qemu+ssh://node2-mig/system", "tcp://node2-mig"},
-		{"suffix in a FQDN", "node2.example.org", Params{Suffix: "-mig"}, "qemu://node2-mig.example.org/system", "tcp://node2-mig.example.org"},
+		{"suffix in a FQDN", "node2.example.org", Params{Suffix: "-mig"}, "qemu://node2-mig.example.org/system",
+			"tcp://node2-mig.example.org"},
 		{"user and suffix", "node2", Params{User: "virt", Suffix: "-mig"}, "qemu://virt@node2-mig/system", "tcp://node2-mig"},
 		{"migrateuri", "node2", Params{MigrateURI: "tcp://%n:49200"}, "qemu://node2/system", "tcp://node2:49200"},
-		{"migrateuri with suffix", "node2", Params{MigrateURI: "tcp://%n", Suffix: "-mig"}, "qemu://node2-mig/system", "tcp://node2-mig"},
-		{"migrateuri with user", "node2", Params{MigrateURI: "tcp://%n", User: "virt"}, "qemu://virt@node2/system", "tcp://virt@node2"},
+		{"migrateuri with suffix", "node2", Params{MigrateURI: "tcp://%n", Suffix: "-mig"}, "qemu://node2-mig/system",
+			"tcp://node2-mig"},
+		{"migrateuri with user", "node2", Params{MigrateURI: "tcp://%n", User: "virt"}, "qemu://virt@node2/system",
+			"tcp://virt@node2"},
 		{"migrateuri without %n", "node2", Params{MigrateURI: "tcp://10.0.0.2"}, "qemu://node2/system", "tcp://10.0.0.2"},
 		{"migrateport", "node2", Params{MigratePort: 49152}, "qemu://node2/system", "tcp://node2:49152"},
-		{"migrateport with suffix", "node2.example.org", Params{MigratePort: 49152, Suffix: "-mig", User: "virt"}, "qemu://virt@node2-mig.example.org/system", "tcp://node2-mig.example.org:49152"},
-		{"migrateport and migrateuri", "node2", Params{MigratePort: 49152, MigrateURI: "tcp://%n"}, "qemu://node2/system", "tcp://node2"},
-		{"--migrateuri", "node2", Params{Options: Options{MigrateURI: "tcp://%n:7"}, User: "virt"}, "qemu://virt@node2/system", "tcp://virt@node2:7"},
-		{"--migrateuri and migrateuri", "node2", Params{Options: Options{MigrateURI: "tcp://%n:7"}, MigrateURI: "tcp://%n:8"}, "qemu://node2/system", "tcp://node2:8"},
+		{"migrateport with suffix", "node2.example.org", Params{MigratePort: 49152, Suffix: "-mig", User: "virt"},
+			"qemu://virt@node2-mig.example.org/system", "tcp://node2-mig.example.org:49152"},
+		{"migrateport and migrateuri", "node2", Params{MigratePort: 49152, MigrateURI: "tcp://%n"},
+			"qemu://node2/system", "tcp://node2"},
+		{"--migrateuri", "node2", Params{Options: Options{MigrateURI: "tcp://%n:7"}, User: "virt"},
+			"qemu://virt@node2/system", "tcp://virt@node2:7"},
+		{"--migrateuri and migrateuri", "node2",
+			Params{Options: Options{MigrateURI: "tcp://%n:7"}, MigrateURI: "tcp://%n:8"}, "qemu://node2/system",
+			"tcp://node2:8"},
 		{"Xen", "node2", Params{Hypervisor: "xen:///system", Transport: "ssh"}, "xen+ssh://node2/system", ""},
-		{"remoteuri", "node2", Params{RemoteURI: "qemu+tcp://%n.lan/system", User: "virt", Suffix: "-mig", Transport: "ssh"}, "qemu+tcp://node2.lan/system", "tcp://node2-mig"},
-		{"remoteuri and migrateuri", "node2", Params{RemoteURI: "qemu+tcp://%n/system", MigrateURI: "tcp://%n", Suffix: "-mig"}, "qemu+tcp://node2/system", "tcp://node2"},
+		{"remoteuri", "node2", Params{RemoteURI: "qemu+tcp://%n.lan/system", User: "virt", Suffix: "-mig",
+			Transport: "ssh"}, "qemu+tcp://node2.lan/system", "tcp://node2-mig"},
+		{"remoteuri and migrateuri", "node2",
+			Params{RemoteURI: "qemu+tcp://%n/system", MigrateURI: "tcp://%n", Suffix: "-mig"},
+			"qemu+tcp://node2/system", "tcp://node2"},
 
-		{"address", "node2 at 192.0.2.2", Params{Transport: "tcp", Suffix: "-mig"}, "qemu+tcp://192.0.2.2/system", "tcp://192.0.2.2"},
+		{"address", "node2 at 192.0.2.2", Params{Transport: "tcp", Suffix: "-mig"}, "qemu+tcp://192.0.2.2/system",
+			"tcp://192.0.2.2"},
 		{"address and user", "node2 at 192.0.2.2", Params{User: "virt"}, "qemu://virt@192.0.2.2/system", "tcp://192.0.2.2"},
 		{"address and migrateport", "node2 at 192.0.2.2", Params{MigratePort: 7}, "qemu://192.0.2.2/system", "tcp://192.0.2.2:7"},
-		{"address and migrateuri", "node2 at 192.0.2.2", Params{MigrateURI: "tcp://%n:7"}, "qemu://192.0.2.2/system", "tcp://192.0.2.2:7"},
-		{"address, remoteuri and migrateuri", "node2 at 192.0.2.2", Params{RemoteURI: "qemu+tcp://%n/system", MigrateURI: "tcp://%n"}, "qemu+tcp://192.0.2.2/system", "tcp://192.0.2.2"},
+		{"address and migrateuri", "node2 at 192.0.2.2", Params{MigrateURI: "tcp://%n:7"}, "qemu://192.0.2.2/system",
+			"tcp://192.0.2.2:7"},
+		{"address, remoteuri and migrateuri", "node2 at 192.0.2.2",
+			Params{RemoteURI: "qemu+tcp://%n/system", MigrateURI: "tcp://%n"}, "qemu+tcp://192.0.2.2/system",
+			"tcp://192.0.2.2"},
 		{"a name as the address", "node2 at fast2.lan", Params{Suffix: "-mig"}, "qemu://fast2.lan/system", "tcp://fast2.lan"},
-		{"IPv6 address", "node2 at 2001:db8::2", Params{Transport: "tcp"}, "qemu+tcp://[2001:db8::2]/system", "tcp://[2001:db8::2]"},
-		{"IPv6 address and migrateport", "node2 at 2001:db8::2", Params{MigratePort: 7}, "qemu://[2001:db8::2]/system", "tcp://[2001:db8::2]:7"},
-		{"IPv6 address in brackets", "node2 at 2001:db8::2", Params{RemoteURI: "qemu+tcp://[%n]/system", MigrateURI: "tcp://[%n]:7"}, "qemu+tcp://[2001:db8::2]/system", "tcp://[2001:db8::2]:7"},
+		{"IPv6 address", "node2 at 2001:db8::2", Params{Transport: "tcp"}, "qemu+tcp://[2001:db8::2]/system",
+			"tcp://[2001:db8::2]"},
+		{"IPv6 address and migrateport", "node2 at 2001:db8::2", Params{MigratePort: 7}, "qemu://[2001:db8::2]/system",
+			"tcp://[2001:db8::2]:7"},
+		{"IPv6 address in brackets", "node2 at 2001:db8::2",
+			Params{RemoteURI: "qemu+tcp://[%n]/system", MigrateURI: "tcp://[%n]:7"}, "qemu+tcp://[2001:db8::2]/system",
+			"tcp://[2001:db8::2]:7"},
 		{"a node named by its address", "192.0.2.2", Params{Suffix: "-mig"}, "qemu://192.0.2.2/system", ""},
 		{"a node named by its IPv6 address", "2001:db8::2", Params{}, "qemu://[2001:db8::2]/system", ""},
 	} {
@@ -600,7 +650,8 @@ func TestDefaultsOfTheTable(t *testing.T) {
 	if unset.Checks.Timeout != 5*time.Second || unset.Checks.Grace != time.Minute || len(unset.Ladder) != 4 {
 		t.Errorf("unset: %+v", unset)
 	}
-	for name, words := range map[string][]string{"disks": asStrings(preflight.DiskModes), "check_memory": asStrings(preflight.MemoryModes)} {
+	for name, words := range map[string][]string{"disks": asStrings(preflight.DiskModes),
+		"check_memory": asStrings(preflight.MemoryModes)} {
 		p, _ := metadata.Lookup(name)
 		slices.Sort(words)
 		if have := slices.Sorted(slices.Values(p.Words)); !slices.Equal(have, words) {

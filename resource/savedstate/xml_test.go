@@ -7,7 +7,8 @@ func TestWithMACs(t *testing.T) {
 	domain := func(cards string) string {
 		return "<domain type='kvm'><name>vm1</name><devices>" + cards + "</devices></domain>"
 	}
-	const none, a, b = "<interface type='bridge'></interface>", "<interface type='bridge'><mac address='52:54:00:00:00:0a'/></interface>",
+	const none, a, b = "<interface type='bridge'></interface>",
+		"<interface type='bridge'><mac address='52:54:00:00:00:0a'/></interface>",
 		"<interface type='bridge'><mac address='52:54:00:00:00:0b'/></interface>"
 	for _, c := range []struct{ own, saved, want string }{
 		{none, a, a},
@@ -25,7 +26,8 @@ func TestWithMACs(t *testing.T) {
 
 func TestWithMachine(t *testing.T) {
 	domain := func(machine string) string {
-		return "<domain type='kvm'><name>vm1</name><os><type arch='x86_64'" + machine + ">hvm</type><boot dev='hd'/></os></domain>"
+		return "<domain type='kvm'><name>vm1</name><os><type arch='x86_64'" + machine +
+			">hvm</type><boot dev='hd'/></os></domain>"
 	}
 	for _, c := range []struct{ own, saved, want string }{
 		{" machine='q35'", " machine='pc-q35-9.2'", " machine='pc-q35-9.2'"},

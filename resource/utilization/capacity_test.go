@@ -24,10 +24,15 @@ func TestParseCapacity(t *testing.T) {
 		want                 capacity
 		fails                bool
 	}{
-		{simulated, "n1", "b", capacity{true, parseValues("cpu=2 hv_memory=0"), parseValues("cpu=2 hv_memory=0"), parseValues(""), ""}, false},
-		{simulated, "n1", "a", capacity{false, parseValues("cpu=2 hv_memory=0"), parseValues("cpu=2 hv_memory=0"), parseValues(""), ""}, false},
-		{simulated, "n2", "a", capacity{true, parseValues(""), parseValues("cpu=-1 host_memory=-32 hv_memory=-32"), parseValues("cpu=1 host_memory=32 hv_memory=32"), ""}, false},
-		{strings.ReplaceAll(simulated, "  * ", ""), "N2", "a", capacity{true, parseValues(""), parseValues("cpu=-1 host_memory=-32 hv_memory=-32"), parseValues("cpu=1 host_memory=32 hv_memory=32"), ""}, false},
+		{simulated, "n1", "b", capacity{true, parseValues("cpu=2 hv_memory=0"), parseValues("cpu=2 hv_memory=0"),
+			parseValues(""), ""}, false},
+		{simulated, "n1", "a", capacity{false, parseValues("cpu=2 hv_memory=0"), parseValues("cpu=2 hv_memory=0"),
+			parseValues(""), ""}, false},
+		{simulated, "n2", "a", capacity{true, parseValues(""), parseValues("cpu=-1 host_memory=-32 hv_memory=-32"),
+			parseValues("cpu=1 host_memory=32 hv_memory=32"), ""}, false},
+		{strings.ReplaceAll(simulated, "  * ", ""), "N2", "a",
+			capacity{true, parseValues(""), parseValues("cpu=-1 host_memory=-32 hv_memory=-32"),
+				parseValues("cpu=1 host_memory=32 hv_memory=32"), ""}, false},
 		{simulated, "n3", "a", capacity{}, true},
 		{"", "n1", "a", capacity{}, true},
 		{"Original: n1 capacity: cpu=2\n", "n1", "a", capacity{}, true},
@@ -36,7 +41,8 @@ func TestParseCapacity(t *testing.T) {
 		if (err != nil) != c.fails {
 			t.Errorf("%s on %s: %v", c.resource, c.node, err)
 		}
-		same := got.placed == c.want.placed && maps.Equal(got.total, c.want.total) && maps.Equal(got.left, c.want.left) && maps.Equal(got.mine, c.want.mine)
+		same := got.placed == c.want.placed && maps.Equal(got.total, c.want.total) &&
+			maps.Equal(got.left, c.want.left) && maps.Equal(got.mine, c.want.mine)
 		if err == nil && !same {
 			t.Errorf("%s on %s: %+v, want %+v", c.resource, c.node, got, c.want)
 		}

@@ -109,14 +109,17 @@ func TestInterfaceAddresses(t *testing.T) {
 	}
 	got = cardAddresses([]lv.DomainInterface{
 		{Name: "lo", Hwaddr: "00:00:00:00:00:00"},
-		{Name: "eth0", Hwaddr: "52:54:00:12:34:56", Addrs: []lv.DomainIPAddress{{Addr: "192.0.2.7"}, {Addr: "?"}, {Addr: "2001:db8::7"}}},
+		{Name: "eth0", Hwaddr: "52:54:00:12:34:56",
+			Addrs: []lv.DomainIPAddress{{Addr: "192.0.2.7"}, {Addr: "?"}, {Addr: "2001:db8::7"}}},
 	})
-	want := []libvirt.CardAddresses{{MAC: "52:54:00:12:34:56", Addrs: []netip.Addr{netip.MustParseAddr("192.0.2.7"), netip.MustParseAddr("2001:db8::7")}}}
+	want := []libvirt.CardAddresses{{MAC: "52:54:00:12:34:56",
+		Addrs: []netip.Addr{netip.MustParseAddr("192.0.2.7"), netip.MustParseAddr("2001:db8::7")}}}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 	if !slices.Equal([]libvirt.AddressSource{libvirt.FromLease, libvirt.FromAgent, libvirt.FromARP}, []libvirt.AddressSource{
-		libvirt.AddressSource(lv.DOMAIN_INTERFACE_ADDRESSES_SRC_LEASE), libvirt.AddressSource(lv.DOMAIN_INTERFACE_ADDRESSES_SRC_AGENT),
+		libvirt.AddressSource(lv.DOMAIN_INTERFACE_ADDRESSES_SRC_LEASE),
+		libvirt.AddressSource(lv.DOMAIN_INTERFACE_ADDRESSES_SRC_AGENT),
 		libvirt.AddressSource(lv.DOMAIN_INTERFACE_ADDRESSES_SRC_ARP)}) {
 		t.Error("the sources are not libvirt's")
 	}
@@ -126,14 +129,16 @@ func TestInterfaceAddresses(t *testing.T) {
 func TestAgentsAreBounded(t *testing.T) {
 	c, ctx := testConn(t), t.Context()
 	c.agents.Store(maxAgents)
-	if _, err := c.InterfaceAddresses(ctx, "test", libvirt.FromAgent); err == nil || !strings.Contains(err.Error(), "other guest agents") {
+	if _, err := c.InterfaceAddresses(ctx, "test", libvirt.FromAgent); err == nil ||
+		!strings.Contains(err.Error(), "other guest agents") {
 		t.Errorf("a third agent: %v", err)
 	}
 	if got, err := c.InterfaceAddresses(ctx, "test", libvirt.FromLease); err != nil || len(got) != 1 {
 		t.Errorf("leases: %v, %v", got, err)
 	}
 	c.agents.Store(0)
-	if _, err := c.InterfaceAddresses(ctx, "test", libvirt.FromAgent); err != nil && strings.Contains(err.Error(), "other guest agents") {
+	if _, err := c.InterfaceAddresses(ctx, "test", libvirt.FromAgent); err != nil &&
+		strings.Contains(err.Error(), "other guest agents") {
 		t.Errorf("an agent alone: %v", err)
 	}
 	if n := c.agents.Load(); n != 0 {

@@ -47,7 +47,8 @@ func TestLifecycle(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got.State != libvirt.Running || got.Reason != "booted" || got.UUID != "11111111-2222-3333-4444-555555555555" || got.Persistent || got.ID < 1 {
+	if got.State != libvirt.Running || got.Reason != "booted" || got.UUID != "11111111-2222-3333-4444-555555555555" ||
+		got.Persistent || got.ID < 1 {
 		t.Errorf("status of a fresh guest: %+v", got)
 	}
 	names, err := c.Active(ctx)
@@ -123,7 +124,8 @@ func TestErrors(t *testing.T) {
 	c, ctx := testConn(t), t.Context()
 	err := c.Destroy(ctx, "nobody")
 	var e *libvirt.Error
-	if !errors.As(err, &e) || !errors.Is(err, libvirt.ErrNoDomain) || e.Domain != "nobody" || e.URI != c.URI() || e.Code != int(lv.ERR_NO_DOMAIN) {
+	if !errors.As(err, &e) || !errors.Is(err, libvirt.ErrNoDomain) || e.Domain != "nobody" || e.URI != c.URI() ||
+		e.Code != int(lv.ERR_NO_DOMAIN) {
 		t.Errorf("no such domain: %#v", err)
 	}
 	if _, err := c.Watch(ctx, "test", func(libvirt.Event) {}); !errors.Is(err, libvirt.ErrUnsupported) {
@@ -220,7 +222,8 @@ func TestCallReturnsAtDeadlineAndClosesLater(t *testing.T) {
 
 func TestOpenErrors(t *testing.T) {
 	testConn(t)
-	for _, uri := range []string{"qemu+unix:///system?socket=/nonexistent/sock", "nonsense://x/y", "qemu+tcp://127.0.0.1:1/system"} {
+	for _, uri := range []string{"qemu+unix:///system?socket=/nonexistent/sock", "nonsense://x/y",
+		"qemu+tcp://127.0.0.1:1/system"} {
 		_, err := Open(t.Context(), uri)
 		if !errors.Is(err, libvirt.ErrConnect) || !strings.Contains(err.Error(), uri) {
 			t.Errorf("%s: %v", uri, err)
@@ -241,14 +244,22 @@ func TestWrap(t *testing.T) {
 		kind error
 		text string
 	}{
-		{"no domain", "status", lv.Error{Code: lv.ERR_NO_DOMAIN, Domain: lv.FROM_QEMU, Message: "Domain not found"}, libvirt.ErrNoDomain, "Domain not found"},
-		{"no domain while connecting is no connection", opOpen, lv.Error{Code: lv.ERR_SYSTEM_ERROR, Message: "refused"}, libvirt.ErrConnect, "refused"},
-		{"broken pipe", "status", lv.Error{Code: lv.ERR_INTERNAL_ERROR, Domain: lv.FROM_RPC, Message: "client socket is closed"}, libvirt.ErrConnect, "client socket"},
-		{"the daemon's own system error is its business", "create", lv.Error{Code: lv.ERR_SYSTEM_ERROR, Domain: lv.FROM_QEMU, Message: "no bridge"}, nil, "no bridge"},
+		{"no domain", "status", lv.Error{Code: lv.ERR_NO_DOMAIN, Domain: lv.FROM_QEMU, Message: "Domain not found"},
+			libvirt.ErrNoDomain, "Domain not found"},
+		{"no domain while connecting is no connection", opOpen, lv.Error{Code: lv.ERR_SYSTEM_ERROR, Message: "refused"},
+			libvirt.ErrConnect, "refused"},
+		{"broken pipe", "status", lv.Error{Code: lv.ERR_INTERNAL_ERROR, Domain: lv.FROM_RPC,
+			Message: "client socket is closed"}, libvirt.ErrConnect, "client socket"},
+		{"the daemon's own system error is its business", "create",
+			lv.Error{Code: lv.ERR_SYSTEM_ERROR, Domain: lv.FROM_QEMU, Message: "no bridge"}, nil, "no bridge"},
 		{"no support", "watch", lv.Error{Code: lv.ERR_NO_SUPPORT, Message: "x"}, libvirt.ErrUnsupported, "x"},
-		{"no library, first", opOpen, lv.Error{Code: lv.ERR_INTERNAL_ERROR, Message: "libvirt.so.0: cannot open shared object file: No such file or directory"}, libvirt.ErrConnect, missingLibrary},
-		{"no library, later", opOpen, lv.Error{Code: lv.ERR_INTERNAL_ERROR, Message: "Failed to open libvirt.so.0"}, libvirt.ErrConnect, missingLibrary},
-		{"old library", "x", lv.Error{Code: lv.ERR_INTERNAL_ERROR, Message: "/lib/libvirt.so.0: undefined symbol: virNew"}, libvirt.ErrUnsupported, "virNew"},
+		{"no library, first", opOpen, lv.Error{Code: lv.ERR_INTERNAL_ERROR,
+			Message: "libvirt.so.0: cannot open shared object file: No such file or directory"}, libvirt.ErrConnect,
+			missingLibrary},
+		{"no library, later", opOpen, lv.Error{Code: lv.ERR_INTERNAL_ERROR, Message: "Failed to open libvirt.so.0"},
+			libvirt.ErrConnect, missingLibrary},
+		{"old library", "x", lv.Error{Code: lv.ERR_INTERNAL_ERROR,
+			Message: "/lib/libvirt.so.0: undefined symbol: virNew"}, libvirt.ErrUnsupported, "virNew"},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -303,13 +314,15 @@ func TestWords(t *testing.T) {
 			t.Errorf("reason %d of %v = %q, want %q", c.reason, c.state, got, c.want)
 		}
 	}
-	if libvirt.Paused.String() != "paused" || libvirt.State(77).String() != "state 77" || libvirt.ShutOff.Active() || !libvirt.Paused.Active() {
+	if libvirt.Paused.String() != "paused" || libvirt.State(77).String() != "state 77" || libvirt.ShutOff.Active() ||
+		!libvirt.Paused.Active() {
 		t.Error("states are misnamed")
 	}
 }
 
 func TestJobStatsOf(t *testing.T) {
-	got := jobStatsOf(&lv.DomainJobInfo{Type: lv.DOMAIN_JOB_UNBOUNDED, TimeElapsed: 1500, MemTotal: 1 << 30, MemProcessed: 5, MemRemaining: 6,
+	got := jobStatsOf(&lv.DomainJobInfo{Type: lv.DOMAIN_JOB_UNBOUNDED, TimeElapsed: 1500, MemTotal: 1 << 30,
+		MemProcessed: 5, MemRemaining: 6,
 		MemBps: 7, MemDirtyRate: 10, MemPageSize: 4096, MemIteration: 3, AutoConvergeThrottle: 20, Downtime: 31})
 	want := libvirt.JobStats{Active: true, Elapsed: 1500 * time.Millisecond, Total: 1 << 30, Processed: 5, Remaining: 6, Rate: 7,
 		DirtyRate: 40960, Iteration: 3, Throttle: 20, Downtime: 31 * time.Millisecond}

@@ -41,10 +41,12 @@ func TestLoadOf(t *testing.T) {
 	}{
 		{"nothing told", lv.DomainStats{}, libvirt.Load{}},
 		{"memory alone", lv.DomainStats{Balloon: balloon}, libvirt.Load{Memory: 1 << 30, Resident: 300 << 20}},
-		{"measured", lv.DomainStats{DirtyRate: measured}, libvirt.Load{Dirty: libvirt.Dirty{Measured: true, Rate: 12 << 20, Since: time.Unix(7, 0)}}},
+		{"measured", lv.DomainStats{DirtyRate: measured},
+			libvirt.Load{Dirty: libvirt.Dirty{Measured: true, Rate: 12 << 20, Since: time.Unix(7, 0)}}},
 		{"being measured", lv.DomainStats{DirtyRate: &lv.DomainStatsDirtyRate{CalcStatus: int(lv.DOMAIN_DIRTYRATE_MEASURING)}}, libvirt.Load{}},
 		{"a negative rate", lv.DomainStats{DirtyRate: &lv.DomainStatsDirtyRate{CalcStatus: int(lv.DOMAIN_DIRTYRATE_MEASURED),
-			MegabytesPerSecondSet: true, MegabytesPerSecond: -1}}, libvirt.Load{Dirty: libvirt.Dirty{Measured: true, Since: time.Unix(0, 0)}}},
+			MegabytesPerSecondSet: true, MegabytesPerSecond: -1}},
+			libvirt.Load{Dirty: libvirt.Dirty{Measured: true, Since: time.Unix(0, 0)}}},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {

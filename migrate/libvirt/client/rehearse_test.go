@@ -55,7 +55,8 @@ func TestRehearseWithoutMigration(t *testing.T) {
 	if err := c.Rehearse(late, "test", "test:///default", libvirt.MigrateParams{}); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("too late: %v", err)
 	}
-	if err := c.Rehearse(ctx, "test", "nothing:///here", libvirt.MigrateParams{Managed: true}); !errors.Is(err, libvirt.ErrConnect) {
+	if err := c.Rehearse(ctx, "test", "nothing:///here", libvirt.MigrateParams{Managed: true}); !errors.Is(err,
+		libvirt.ErrConnect) {
 		t.Errorf("no target: %v", err)
 	}
 }

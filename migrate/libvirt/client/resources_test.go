@@ -20,7 +20,8 @@ func TestSaveAndRestore(t *testing.T) {
 	if info, err := c.Info(ctx, "saved"); err != nil || info.CPUs != 1 || info.MaxMemory != 1024 || info.Memory != 1024 {
 		t.Errorf("info = %+v, %v", info, err)
 	}
-	if xml, err := c.Definition(ctx, "saved"); err != nil || !strings.Contains(xml, "<name>saved</name>") || strings.Contains(xml, "id='") {
+	if xml, err := c.Definition(ctx, "saved"); err != nil || !strings.Contains(xml, "<name>saved</name>") ||
+		strings.Contains(xml, "id='") {
 		t.Errorf("definition = %q, %v", xml, err)
 	}
 	file := filepath.Join(t.TempDir(), "saved.state")
@@ -45,7 +46,8 @@ func TestSaveAndRestore(t *testing.T) {
 	if err := c.Restore(ctx, file+".none", ""); err == nil {
 		t.Error("restored from a file that is not there")
 	}
-	for name, err := range map[string]error{"save": c.Save(ctx, "nobody", file), "info": second(c.Info(ctx, "nobody")), "definition": second(c.Definition(ctx, "nobody"))} {
+	for name, err := range map[string]error{"save": c.Save(ctx, "nobody", file), "info": second(c.Info(ctx, "nobody")),
+		"definition": second(c.Definition(ctx, "nobody"))} {
 		if !errors.Is(err, libvirt.ErrNoDomain) {
 			t.Errorf("%s of nobody: %v, want ErrNoDomain", name, err)
 		}
@@ -106,7 +108,8 @@ func TestShutdownFlags(t *testing.T) {
 			t.Errorf("mode %s is %d, %v", mode, flags, err)
 		}
 	}
-	if flags, err := shutdownFlags("acpi,agent"); err != nil || flags != lv.DOMAIN_SHUTDOWN_ACPI_POWER_BTN|lv.DOMAIN_SHUTDOWN_GUEST_AGENT {
+	if flags, err := shutdownFlags("acpi,agent"); err != nil ||
+		flags != lv.DOMAIN_SHUTDOWN_ACPI_POWER_BTN|lv.DOMAIN_SHUTDOWN_GUEST_AGENT {
 		t.Errorf("two modes are %d, %v", flags, err)
 	}
 	if flags, err := shutdownFlags("acpi,hope"); err == nil {
@@ -117,16 +120,19 @@ func TestShutdownFlags(t *testing.T) {
 func TestMigration(t *testing.T) {
 	const usual = lv.MIGRATE_LIVE | lv.MIGRATE_PEER2PEER | lv.MIGRATE_ABORT_ON_ERROR
 	flags, params := migration(libvirt.MigrateParams{}, libvirt.DriverOf("qemu:///system"))
-	if flags != usual || params.URISet || params.BandwidthSet || params.ParallelConnectionsSet || params.MigrateDisksSet || params.CompressionSet {
+	if flags != usual || params.URISet || params.BandwidthSet || params.ParallelConnectionsSet ||
+		params.MigrateDisksSet || params.CompressionSet {
 		t.Errorf("no options: %b, %+v", flags, params)
 	}
 	var o libvirt.MigrateOptions
 	o.CopyInc, o.Parallel, o.Connections, o.Disks, o.Compression = true, true, 4, []string{"vda"}, "zstd"
-	flags, params = migration(libvirt.MigrateParams{URI: "tcp://x", Bandwidth: 7, AutoConverge: true, Unsafe: true, MigrateOptions: o}, libvirt.DriverOf("qemu:///system"))
+	flags, params = migration(libvirt.MigrateParams{URI: "tcp://x", Bandwidth: 7, AutoConverge: true, Unsafe: true,
+		MigrateOptions: o}, libvirt.DriverOf("qemu:///system"))
 	if want := usual | lv.MIGRATE_AUTO_CONVERGE | lv.MIGRATE_UNSAFE | lv.MIGRATE_NON_SHARED_INC | lv.MIGRATE_PARALLEL; flags != want {
 		t.Errorf("flags %b, want %b", flags, want)
 	}
-	if !params.URISet || params.Bandwidth != 7 || !params.ParallelConnectionsSet || params.ParallelConnections != 4 || len(params.MigrateDisks) != 1 || !params.MigrateDisksSet || params.Compression != "zstd" {
+	if !params.URISet || params.Bandwidth != 7 || !params.ParallelConnectionsSet || params.ParallelConnections != 4 ||
+		len(params.MigrateDisks) != 1 || !params.MigrateDisksSet || params.Compression != "zstd" {
 		t.Errorf("parameters %+v", params)
 	}
 }
@@ -146,8 +152,11 @@ func TestMigrationLevers(t *testing.T) {
 			t.Errorf("%s: flags %b, want %b", c.name, flags, c.want)
 		}
 	}
-	_, params := migration(libvirt.MigrateParams{AutoConverge: true, MigrateOptions: libvirt.MigrateOptions{ConvergeInitial: 40, ConvergeIncrement: 20}}, libvirt.DriverOf("qemu:///system"))
-	if !params.AutoConvergeInitialSet || params.AutoConvergeInitial != 40 || !params.AutoConvergeIncrementSet || params.AutoConvergeIncrement != 20 {
+	_, params := migration(libvirt.MigrateParams{AutoConverge: true,
+		MigrateOptions: libvirt.MigrateOptions{ConvergeInitial: 40, ConvergeIncrement: 20}},
+		libvirt.DriverOf("qemu:///system"))
+	if !params.AutoConvergeInitialSet || params.AutoConvergeInitial != 40 || !params.AutoConvergeIncrementSet ||
+		params.AutoConvergeIncrement != 20 {
 		t.Errorf("parameters %+v", params)
 	}
 }

@@ -20,7 +20,8 @@ func TestSparing(t *testing.T) {
 				t.Errorf("after %d calls: %v", i, err)
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-			if _, err := call(ctx, c.session, "ask", "", func() (int, error) { <-hang; return 0, nil }); !errors.Is(err, context.DeadlineExceeded) {
+			if _, err := call(ctx, c.session, "ask", "", func() (int, error) { <-hang; return 0, nil }); !errors.Is(err,
+				context.DeadlineExceeded) {
 				t.Error(err)
 			}
 			cancel()

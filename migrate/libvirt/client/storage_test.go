@@ -57,7 +57,8 @@ func TestVolumes(t *testing.T) {
 func TestNoPool(t *testing.T) {
 	c, ctx := testConn(t), t.Context()
 	image := libvirt.Image{Path: "/none/web.img", Format: "raw"}
-	for what, err := range map[string]error{"room": second(c.Room(ctx, "/none")), "create": c.CreateImage(ctx, image), "remove": c.RemoveImage(ctx, image.Path, libvirt.Mark{}), "read": second(c.ReadImage(ctx, image.Path, 1))} {
+	for what, err := range map[string]error{"room": second(c.Room(ctx, "/none")), "create": c.CreateImage(ctx, image),
+		"remove": c.RemoveImage(ctx, image.Path, libvirt.Mark{}), "read": second(c.ReadImage(ctx, image.Path, 1))} {
 		if err == nil || !strings.Contains(err.Error(), "/none") {
 			t.Errorf("%s without a pool: %v", what, err)
 		}
@@ -70,7 +71,8 @@ func TestNoPool(t *testing.T) {
 // An image takes up nothing before something is copied to it.
 func TestVolumeXML(t *testing.T) {
 	doc, err := volumeXML(libvirt.Image{Path: "/srv/a&b.qcow2", Format: "qcow2", Capacity: 1 << 30})
-	for _, want := range []string{"<name>a&amp;b.qcow2</name>", `<capacity unit="bytes">1073741824</capacity>`, `<allocation unit="bytes">0</allocation>`, `<format type="qcow2"></format>`} {
+	for _, want := range []string{"<name>a&amp;b.qcow2</name>", `<capacity unit="bytes">1073741824</capacity>`,
+		`<allocation unit="bytes">0</allocation>`, `<format type="qcow2"></format>`} {
 		if err != nil || !strings.Contains(doc, want) {
 			t.Errorf("%s is not in %q, %v", want, doc, err)
 		}

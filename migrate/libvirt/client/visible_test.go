@@ -63,7 +63,8 @@ func TestDiskVisible(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = pool.Create(0) })
-	if there, err := c.DiskVisible(t.Context(), libvirt.DiskSource{Pool: "default-pool", Volume: "disk.img"}); there != libvirt.VisibleNo || err != nil {
+	if there, err := c.DiskVisible(t.Context(),
+		libvirt.DiskSource{Pool: "default-pool", Volume: "disk.img"}); there != libvirt.VisibleNo || err != nil {
 		t.Errorf("a volume of a pool that is not active: %v, %v", there, err)
 	}
 }

@@ -38,19 +38,20 @@ func TestRead(t *testing.T) {
 		raw  []byte
 		want string
 	}{
-		"QEMU":               {little, ""},
-		"the first version":  {qemu(binary.LittleEndian, qemuSaved, 1, xml, ""), ""},
-		"with a cookie":      {qemu(binary.LittleEndian, qemuSaved, 2, xml, "<cookie/>"), ""},
-		"a big-endian host":  {qemu(binary.BigEndian, qemuSaved, 2, xml, "<cookie/>"), ""},
-		"Xen":                {xen(xml), ""},
-		"a newer version":    {qemu(binary.LittleEndian, qemuSaved, 3, xml, ""), "version"},
-		"partial":            {qemu(binary.LittleEndian, qemuPartial, 2, xml, ""), "it is incomplete"},
-		"empty":              {nil, "it is incomplete"},
-		"cut in the header":  {little[:50], "it is incomplete"},
-		"cut in the text":    {little[:100], "it is incomplete"},
-		"another file":       {bytes.Repeat([]byte("x"), 200), "not a libvirt save image"},
-		"no text":            {append([]byte(qemuSaved), make([]byte, 200)...), "0 bytes"},
-		"an endless text":    {append(append([]byte(qemuSaved), 2, 0, 0, 0, 255, 255, 255, 255), make([]byte, 200)...), "4294967295 bytes"},
+		"QEMU":              {little, ""},
+		"the first version": {qemu(binary.LittleEndian, qemuSaved, 1, xml, ""), ""},
+		"with a cookie":     {qemu(binary.LittleEndian, qemuSaved, 2, xml, "<cookie/>"), ""},
+		"a big-endian host": {qemu(binary.BigEndian, qemuSaved, 2, xml, "<cookie/>"), ""},
+		"Xen":               {xen(xml), ""},
+		"a newer version":   {qemu(binary.LittleEndian, qemuSaved, 3, xml, ""), "version"},
+		"partial":           {qemu(binary.LittleEndian, qemuPartial, 2, xml, ""), "it is incomplete"},
+		"empty":             {nil, "it is incomplete"},
+		"cut in the header": {little[:50], "it is incomplete"},
+		"cut in the text":   {little[:100], "it is incomplete"},
+		"another file":      {bytes.Repeat([]byte("x"), 200), "not a libvirt save image"},
+		"no text":           {append([]byte(qemuSaved), make([]byte, 200)...), "0 bytes"},
+		"an endless text": {append(append([]byte(qemuSaved), 2, 0, 0, 0, 255, 255, 255, 255), make([]byte, 200)...),
+			"4294967295 bytes"},
 		"a cookie elsewhere": {patched(little, 16+16, 255), "inconsistent"},
 	} {
 		got, err := Read(bytes.NewReader(c.raw))

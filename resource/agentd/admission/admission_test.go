@@ -158,7 +158,8 @@ func TestTurnsOneByOne(t *testing.T) {
 				o.pass(lull)
 			}
 		}
-		o.check("0 a waits", "1 a has its turn", "2.5 a left", "5.5 b has its turn", "7 b left", "25 c waits", "26 c has its turn", "27.5 c left")
+		o.check("0 a waits", "1 a has its turn", "2.5 a left", "5.5 b has its turn", "7 b left", "25 c waits",
+			"26 c has its turn", "27.5 c left")
 	})
 }
 
@@ -198,7 +199,8 @@ func TestTurnsOnAnUnknownLink(t *testing.T) {
 			r.Rate = 0
 			o.move(o.Context(), r, time.Duration(20-9*i)*sec)
 		}
-		o.check("0 a waits", "0 b waits", "0 c waits", "1 a has its turn", "21.5 a left", "21.5 b has its turn", "21.5 c has its turn",
+		o.check("0 a waits", "0 b waits", "0 c waits", "1 a has its turn", "21.5 a left", "21.5 b has its turn",
+			"21.5 c has its turn",
 			"24 c left", "33 b left")
 	})
 }
@@ -275,7 +277,8 @@ func TestTurnsWhenTheDaemonGoes(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.AfterFunc(3*sec, stop)
-		if _, err := enter(o.Context(), o.connect(daemon), idle("b", 9, 0), nil, nil); err == nil || time.Since(o.begin) != 3*sec {
+		if _, err := enter(o.Context(), o.connect(daemon), idle("b", 9, 0), nil, nil); err == nil ||
+			time.Since(o.begin) != 3*sec {
 			t.Errorf("the daemon ended, and the answer was %v", err)
 		}
 		select {
@@ -306,7 +309,8 @@ func TestTurnsDeclined(t *testing.T) {
 		bad := idle("b", 1, 0)
 		bad.Ladder = []ladder.Rung{"walk"}
 		for name, r := range map[string]Request{
-			"a turn already": idle("a", 9, 0), "no means": bad, "no guest": {}, "negative": {Guest: "c", SetUp: -1}, "too long": {Guest: strings.Repeat("x", wire.MaxSize)},
+			"a turn already": idle("a", 9, 0), "no means": bad, "no guest": {}, "negative": {Guest: "c", SetUp: -1},
+			"too long": {Guest: strings.Repeat("x", wire.MaxSize)},
 		} {
 			conn := o.connect(o.Context())
 			if _, err := enter(o.Context(), conn, r, nil, nil); err == nil {
@@ -379,7 +383,8 @@ func TestTurnsUnderFire(t *testing.T) {
 
 func TestEnterWithoutADaemon(t *testing.T) {
 	var late *drain.TooLate
-	if _, err := Enter(t.Context(), filepath.Join(t.TempDir(), "none"), idle("a", 1, 0), nil, nil); err == nil || errors.As(err, &late) {
+	if _, err := Enter(t.Context(), filepath.Join(t.TempDir(), "none"), idle("a", 1, 0), nil, nil); err == nil ||
+		errors.As(err, &late) {
 		t.Errorf("no daemon: %v", err)
 	}
 }
@@ -409,7 +414,8 @@ func TestQueue(t *testing.T) {
 	second.Release()
 	first.Copied(time.Millisecond)
 	first.Release()
-	if got := (Request{Ladder: []ladder.Rung{ladder.Shutdown}}).with(w); !slices.Equal(got.Ladder, []ladder.Rung{ladder.Live, ladder.Shutdown}) {
+	if got := (Request{Ladder: []ladder.Rung{ladder.Shutdown}}).with(w); !slices.Equal(got.Ladder,
+		[]ladder.Rung{ladder.Live, ladder.Shutdown}) {
 		t.Errorf("the ladder is %v", got.Ladder)
 	}
 }

@@ -57,8 +57,10 @@ func TestDecodeWord(t *testing.T) {
 // FuzzDesk says anything to the daemon: it must end the conversation, and keep nobody inside.
 func FuzzDesk(f *testing.F) {
 	for _, seed := range []string{
-		`{"schema":1,"action":"enter","guest":"a","memory":1000000000,"rate":1e9,"budget":300000000}` + "\n" + `{"schema":1,"word":"load","memory":5,"dirty_rate":1e9}` + "\n" + `{"schema":1,"word":"copied"}` + "\n",
-		`{"schema":1,"action":"enter","guest":"a","ladder":["postcopy","destroy"],"dirty_rate":1e300,"rate":1e-300}` + "\nthanks\n",
+		`{"schema":1,"action":"enter","guest":"a","memory":1000000000,"rate":1e9,"budget":300000000}` + "\n" +
+			`{"schema":1,"word":"load","memory":5,"dirty_rate":1e9}` + "\n" + `{"schema":1,"word":"copied"}` + "\n",
+		`{"schema":1,"action":"enter","guest":"a","ladder":["postcopy","destroy"],"dirty_rate":1e300,"rate":1e-300}` +
+			"\nthanks\n",
 		`{"schema":1,"action":"enter","guest":"a","set_up":9223372036854775807,"hand_over":9223372036854775807,"shutdown":9223372036854775807,"deadline":"9999-12-31T00:00:00Z"}` + "\n",
 		`{"schema":1,"action":"enter","guest":"a","priority":-9,"memory":18446744073709551615,"device":18446744073709551615,"working_set":1,"limit":1}` + "\n",
 		"{}\n", "\n", "[",
@@ -94,7 +96,9 @@ func FuzzDesk(f *testing.F) {
 // FuzzAgent has a daemon say anything: the agent must neither hang nor take nonsense for a grant.
 func FuzzAgent(f *testing.F) {
 	for _, seed := range []string{
-		`{"schema":1,"word":"waiting"}` + "\n" + `{"schema":1,"word":"granted","at_once":2,"deadline":"2026-01-01T00:00:00Z"}` + "\n" + `{"schema":1,"word":"give-up","why":"w"}` + "\n",
+		`{"schema":1,"word":"waiting"}` + "\n" +
+			`{"schema":1,"word":"granted","at_once":2,"deadline":"2026-01-01T00:00:00Z"}` + "\n" +
+			`{"schema":1,"word":"give-up","why":"w"}` + "\n",
 		`{"schema":1,"word":"too-late","means":"shutdown","left":60000000000,"why":"w"}` + "\n",
 		`{"schema":1,"declined":"no"}` + "\n", `{"schema":1,"word":"granted"}` + "\n", "x", "{}\n",
 	} {

@@ -16,8 +16,10 @@ import (
 )
 
 func TestNewRequestTakesWhatBelongsToTheAgent(t *testing.T) {
-	got := NewRequest("monitor", []string{"PATH=/bin", "OCF_ROOT=/usr/lib/ocf", "HA_debug=1", "OCF_RESKEY_config=/a=b", "OCF_BARE", "XOCF_A=1"})
-	want := Request{Schema: 1, Action: "monitor", Environ: []string{"OCF_ROOT=/usr/lib/ocf", "HA_debug=1", "OCF_RESKEY_config=/a=b"}}
+	got := NewRequest("monitor", []string{"PATH=/bin", "OCF_ROOT=/usr/lib/ocf", "HA_debug=1", "OCF_RESKEY_config=/a=b",
+		"OCF_BARE", "XOCF_A=1"})
+	want := Request{Schema: 1, Action: "monitor",
+		Environ: []string{"OCF_ROOT=/usr/lib/ocf", "HA_debug=1", "OCF_RESKEY_config=/a=b"}}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
@@ -59,7 +61,8 @@ func TestDecodeAnswer(t *testing.T) {
 		words      string // of the error
 	}{
 		{"running", `{"schema":1,"code":0}`, Answer{Schema: 1}, ""},
-		{"not running", `{"schema":1,"code":7,"log":["a","b"]}`, Answer{Schema: 1, Code: ocf.NotRunning, Log: []string{"a", "b"}}, ""},
+		{"not running", `{"schema":1,"code":7,"log":["a","b"]}`,
+			Answer{Schema: 1, Code: ocf.NotRunning, Log: []string{"a", "b"}}, ""},
 		{"failed", `{"schema":1,"code":1,"reason":"why"}`, Answer{Schema: 1, Code: ocf.Generic, Reason: "why"}, ""},
 		{"declined", `{"schema":1,"declined":"busy","code":0}`, Answer{}, "declined: busy"},
 		{"an empty object is no success", `{}`, Answer{}, "schema is 0"},

@@ -15,7 +15,8 @@ import (
 )
 
 func TestOf(t *testing.T) {
-	for uri, isXen := range map[string]bool{"qemu:///system": false, "": false, "xen:///system": true, "xen+unix:///system": true} {
+	for uri, isXen := range map[string]bool{"qemu:///system": false, "": false, "xen:///system": true,
+		"xen+unix:///system": true} {
 		if _, ok := Of(uri).(xl.Host); ok != isXen {
 			t.Errorf("%q: %T", uri, Of(uri))
 		}

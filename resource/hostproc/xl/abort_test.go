@@ -59,8 +59,9 @@ func (p procs) startCopy(user int, args ...string) (ended func() syscall.Signal)
 		p.t.Fatal(err)
 	}
 	_, rest, _ := strings.Cut(string(raw), ") ")
-	copier := hostproctest.Process{PID: cmd.Process.Pid, Parent: daemonPID, Comm: "libxl-save-help", Start: strings.Fields(rest)[19],
-		User: user, Exe: helperExe, Cmdline: slices.Concat([]string{helperExe}, args)}
+	copier := hostproctest.Process{PID: cmd.Process.Pid, Parent: daemonPID, Comm: "libxl-save-help",
+		Start: strings.Fields(rest)[19],
+		User:  user, Exe: helperExe, Cmdline: slices.Concat([]string{helperExe}, args)}
 	if err := copier.Write(p.dir); err != nil {
 		p.t.Fatal(err)
 	}
@@ -77,8 +78,10 @@ func TestAbort(t *testing.T) {
 	}{
 		{"a migration", "libvirtd", line("vm1", 3, "-b----", uuidA), saving("3"), true, ""},
 		{"in its last copy", "virtxend", line("vm1", 3, "---ss-", uuidA), saving("3"), true, ""},
-		{"of another guest", "libvirtd", line("vm1", 3, "-b----", uuidA) + line("vm2", 33, "-b----", uuidB), saving("33"), false, "none by libvirt is under way here"},
-		{"one that arrives", "libvirtd", line("vm1", 3, "--p---", uuidA), []string{"--restore-domain", "33", "-1", "3", "5", "0", "6", "0", "7", "0"}, false, "none by libvirt"},
+		{"of another guest", "libvirtd", line("vm1", 3, "-b----", uuidA) + line("vm2", 33, "-b----", uuidB),
+			saving("33"), false, "none by libvirt is under way here"},
+		{"one that arrives", "libvirtd", line("vm1", 3, "--p---", uuidA),
+			[]string{"--restore-domain", "33", "-1", "3", "5", "0", "6", "0", "7", "0"}, false, "none by libvirt"},
 		{"of xl's own", "xl", line("vm1", 3, "-b----", uuidA), saving("3"), false, "none by libvirt"},
 		{"cut short", "libvirtd", line("vm1", 3, "-b----", uuidA), []string{"--save-domain", "3"}, false, "none by libvirt"},
 		{"the guest is not here", "libvirtd", "", saving("3"), false, "none by libvirt"},

@@ -54,13 +54,18 @@ func TestParse(t *testing.T) {
 		{"crashed", header + dom0 + line("vm1", 3, "---sc-", uuidA), guest(is(hostproc.Broken))},
 		{"watchdog", header + dom0 + line("vm1", 3, "---sw-", uuidA), guest(is(hostproc.Broken))},
 		{"dying", header + dom0 + line("vm1", 3, "-b---d", uuidA), guest(is(hostproc.Ending))},
-		{"dying after a suspend", header + dom0 + line("vm1", 3, "--pssd", uuidA), guest(func(p *hostproc.Process) { p.Condition, p.Incoming = hostproc.Ending, true })},
-		{"without a name", header + dom0 + line("(null)", 3, "-----d", uuidA), guest(func(p *hostproc.Process) { p.Name, p.Condition = "", hostproc.Ending })},
-		{"received", header + dom0 + line("vm1--incoming", 3, "------", uuidA), guest(func(p *hostproc.Process) { p.Name, p.Incoming = "vm1--incoming", true })},
-		{"moved away", header + dom0 + line("vm1--migratedaway", 3, "------", uuidA), guest(func(p *hostproc.Process) { p.Name, p.Condition = "vm1--migratedaway", hostproc.Halted })},
+		{"dying after a suspend", header + dom0 + line("vm1", 3, "--pssd", uuidA),
+			guest(func(p *hostproc.Process) { p.Condition, p.Incoming = hostproc.Ending, true })},
+		{"without a name", header + dom0 + line("(null)", 3, "-----d", uuidA),
+			guest(func(p *hostproc.Process) { p.Name, p.Condition = "", hostproc.Ending })},
+		{"received", header + dom0 + line("vm1--incoming", 3, "------", uuidA),
+			guest(func(p *hostproc.Process) { p.Name, p.Incoming = "vm1--incoming", true })},
+		{"moved away", header + dom0 + line("vm1--migratedaway", 3, "------", uuidA),
+			guest(func(p *hostproc.Process) { p.Name, p.Condition = "vm1--migratedaway", hostproc.Halted })},
 		{"long name with blanks", header + dom0 + line("a guest whose name is longer than the column is", 3, "-b----", uuidA),
 			guest(func(p *hostproc.Process) { p.Name = "a guest whose name is longer than the column is" })},
-		{"no guest's reason and label", header + dom0 + strings.TrimRight(line("vm1", 3, "-b----", uuidA), " -\n"), guest(is(hostproc.Alive))},
+		{"no guest's reason and label", header + dom0 + strings.TrimRight(line("vm1", 3, "-b----", uuidA), " -\n"),
+			guest(is(hostproc.Alive))},
 	} {
 		got, err := parse(c.text)
 		if err != nil || !slices.Equal(got, c.want) {
@@ -72,13 +77,14 @@ func TestParse(t *testing.T) {
 // What is not understood proves nothing.
 func TestCannotTell(t *testing.T) {
 	for name, text := range map[string]string{
-		"nothing":         "",
-		"no Domain-0":     header + line("vm1", 3, "-b----", uuidA),
-		"cut":             header + dom0 + line("vm1", 3, "-b----", uuidA)[:60],
-		"no header":       dom0,
-		"without a UUID":  "Name ID Mem VCPUs State Time(s)\n" + dom0,
-		"another line":    header + dom0 + "libxl: error: something\n",
-		"number too long": header + dom0 + strings.Replace(line("vm1", 3, "-b----", uuidA), "     3 ", " 99999999999999999999 ", 1),
+		"nothing":        "",
+		"no Domain-0":    header + line("vm1", 3, "-b----", uuidA),
+		"cut":            header + dom0 + line("vm1", 3, "-b----", uuidA)[:60],
+		"no header":      dom0,
+		"without a UUID": "Name ID Mem VCPUs State Time(s)\n" + dom0,
+		"another line":   header + dom0 + "libxl: error: something\n",
+		"number too long": header + dom0 + strings.Replace(line("vm1", 3, "-b----", uuidA), "     3 ",
+			" 99999999999999999999 ", 1),
 	} {
 		h := Host{Run: func(context.Context, ...string) (string, error) { return text, nil }}
 		if found, err := h.Find(t.Context(), "vm1", uuidA); !errors.Is(err, hostproc.ErrIncomplete) || len(found) > 0 {
@@ -100,7 +106,9 @@ func TestFind(t *testing.T) {
 		unsure            bool
 	}{
 		{"by UUID", uuidA, line("renamed", 3, "-b----", uuidA) + line("vm1", 4, "-b----", uuidB), []int{3}, false},
-		{"both ends of a move to here", uuidA, line("vm1--migratedaway", 3, "---ss-", uuidA) + line("vm1--incoming", 4, "--p---", uuidA), []int{3, 4}, false},
+		{"both ends of a move to here", uuidA,
+			line("vm1--migratedaway", 3, "---ss-", uuidA) + line("vm1--incoming", 4, "--p---", uuidA), []int{3, 4},
+			false},
 		{"by name", "", line("vm1", 3, "-b----", uuidA) + line("vm10", 4, "-b----", uuidB), []int{3}, false},
 		{"by a name of xl's", "", line("vm1--incoming", 3, "--p---", uuidA), []int{3}, false},
 		{"another UUID", uuidB, line("vm1", 3, "-b----", uuidA), []int{3}, false},
