@@ -25,6 +25,9 @@ func Open(path string, write bool) (*Device, error) {
 		mode = os.O_RDWR | unix.O_DSYNC
 	}
 	f, err := os.OpenFile(path, mode|unix.O_DIRECT|unix.O_NONBLOCK, 0)
+	if info, statErr := os.Stat(path); err != nil && statErr == nil && info.IsDir() {
+		return nil, fmt.Errorf("%s is a directory: name a file in it, or a block device", path)
+	}
 	if errors.Is(err, unix.EINVAL) {
 		return nil, fmt.Errorf("%s is on a file system without direct I/O, such as tmpfs: it cannot hold leases", path)
 	}
@@ -51,7 +54,8 @@ func fits(f *os.File, path string) error {
 	switch mode := info.Mode(); {
 	case mode.IsRegular():
 		if stat, ok := info.Sys().(*syscall.Stat_t); ok && stat.Blocks*512 < lease.Size && size >= lease.Size {
-			return fmt.Errorf("%s has holes: a write to it can fail when the disk is full; type \"vmferry guard init\"", path)
+			return fmt.Errorf("%s has holes: a write to it can fail when the disk is full: remove it, and "+
+				"vmferry guard init makes one without", path)
 		}
 	case mode&os.ModeDevice != 0 && mode&os.ModeCharDevice == 0:
 		if size, err = f.Seek(0, 2); err != nil {
@@ -61,7 +65,8 @@ func fits(f *os.File, path string) error {
 		return fmt.Errorf("%s is neither a block device nor a regular file", path)
 	}
 	if size < lease.Size {
-		return fmt.Errorf("%s has %d bytes: a lease device has %d or more", path, size, lease.Size)
+		return fmt.Errorf("%s has %d bytes: a lease device has %d or more: use one of 2 MiB, or a path where no file is yet",
+			path, size, lease.Size)
 	}
 	return nil
 }
