@@ -24,10 +24,10 @@ func (d *Daemon) Fence(ctx context.Context, node string) (evidence string, err e
 	d.readMembers(ctx)
 	answer := make(chan protocol.Verdict, 1)
 	d.do(ctx, func(now time.Duration) {
-		if earlier := d.calls[id]; earlier != nil {
-			earlier <- protocol.Verdict{Target: id, Evidence: "a later call for the same node took its place"}
+		if d.calls[id] != nil {
+			d.verdict(protocol.Verdict{Target: id, Evidence: "a later call for the same node took its place"}, now)
 		}
-		d.calls[id] = answer
+		d.calls[id] = &fenceCall{begun: now, guests: d.Node.Measure().Guests, answer: answer}
 		d.guard.Fence(id, now, now+time.Until(until)-step)
 	})
 	select {

@@ -9,6 +9,8 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"github.com/vmferry/vmferry/hbplugin/guard/control"
+	"github.com/vmferry/vmferry/hbplugin/guard/journal"
 	"github.com/vmferry/vmferry/hbplugin/guard/lease"
 	"github.com/vmferry/vmferry/hbplugin/guard/protocol"
 	"github.com/vmferry/vmferry/migrate/wait"
@@ -50,6 +52,8 @@ type Node struct {
 	// Leased takes until when guests may run without a further word of this guard, for the process that kills them when it
 	// is silent, and the generation that a guard after this one may resume; 0: none, as this node surrenders.
 	Leased func(until time.Duration, generation uint64)
+	// Record keeps an event. It may hang with its disk, which holds up nothing but later records; nil: none is kept.
+	Record func(e journal.Event) error
 }
 
 // Config is the guard of one node.
@@ -64,6 +68,8 @@ type Config struct {
 	Log      logrus.FieldLogger
 	Now      func() time.Duration // a clock that goes on while the machine is suspended; nil: [hostproc.Uptime]
 
+	Prepared control.Prepared // for the status
+
 	Previous lease.Slot    // of the guard before this one, where it ended without giving the lease back
 	Good     time.Duration // when its last good renewal began
 }
@@ -74,7 +80,8 @@ type Daemon struct {
 	guard  *protocol.Guard
 	events chan func(now time.Duration)
 	orders protocol.Orders // the last ones; the loop's alone
-	calls  map[int]chan protocol.Verdict
+	calls  map[int]*fenceCall
+	course course // the loop's alone
 
 	claims chan []lease.Claim
 	kill   chan protocol.Phase // the latest alone
@@ -82,8 +89,10 @@ type Daemon struct {
 	revoke chan protocol.Revocation
 	rejoin chan struct{}
 	links  *linked
-	fed    time.Duration
-	phase  protocol.Phase // at the last step
+
+	records chan journal.Event
+	fed     time.Duration
+	phase   protocol.Phase // at the last step
 
 	revoking  map[protocol.Revocation]bool // under way; the loop's alone, as the next
 	rejoining bool
@@ -103,10 +112,10 @@ func New(c Config) *Daemon {
 		c.Now = hostproc.Uptime
 	}
 	d := &Daemon{
-		Config: c, events: make(chan func(time.Duration), 64), calls: map[int]chan protocol.Verdict{},
+		Config: c, events: make(chan func(time.Duration), 64), calls: map[int]*fenceCall{},
 		claims: make(chan []lease.Claim, 1), kill: make(chan protocol.Phase, 1),
 		move: make(chan move, 1), revoke: make(chan protocol.Revocation, lease.MaxNodes), rejoin: make(chan struct{}, 1),
-		admit: make(chan uint64, 1), revoking: map[protocol.Revocation]bool{},
+		admit: make(chan uint64, 1), revoking: map[protocol.Revocation]bool{}, records: make(chan journal.Event, 64),
 	}
 	d.links = d.newLinked()
 	return d
@@ -132,7 +141,7 @@ func (d *Daemon) Run(ctx context.Context, ready func()) error {
 		return err
 	}
 	for _, worker := range []func(context.Context){d.renewer, d.reader, d.claimer, d.killer, d.mover, d.revoker, d.rejoiner,
-		d.admitter, d.members} {
+		d.admitter, d.members, d.recorder} {
 		go worker(ctx)
 	}
 	if d.Link != nil {
@@ -154,6 +163,8 @@ func (d *Daemon) begin(ctx context.Context) error {
 	d.guard = protocol.New(own.slot, d.Instance, own.claims, d.Header.Times, d.Policy, now)
 	if d.guard.Resume(d.Previous, d.Good, now) {
 		d.Log.Info("the lease of the guard before this one is resumed")
+		_, why := d.guard.Phase()
+		d.record(journal.Event{Kind: journal.Resumed, Generation: d.guard.Generation(), Evidence: why}, d.Good, now)
 	}
 	return nil
 }
@@ -226,11 +237,7 @@ func (d *Daemon) step(now time.Duration) {
 		d.rejoin <- struct{}{}
 	}
 	for _, v := range o.Verdicts {
-		d.Log.WithFields(logrus.Fields{"node": d.name(v.Target), "fenced": v.Fenced}).Warn("fence call: " + v.Evidence)
-		if answer := d.calls[v.Target]; answer != nil {
-			answer <- v
-			delete(d.calls, v.Target)
-		}
+		d.verdict(v, now)
 	}
 }
 
@@ -263,6 +270,7 @@ func (d *Daemon) report(now time.Duration) {
 	if phase == d.phase {
 		return
 	}
+	d.chronicle(d.phase, phase, why, now)
 	d.phase = phase
 	d.Log.WithField("phase", phase.String()).Warn(why)
 	switch phase {
