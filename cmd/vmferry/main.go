@@ -42,6 +42,7 @@ func run(ctx context.Context, m *machine, args []string, stdout, stderr io.Write
 var commands = map[string]verb{
 	"check": checkNode, "status": status, "plan": planDrain, "migrate": migrateGuest,
 	"drain": drainNode, "undrain": undrain, "report": printReport,
+	"guard": guardNode,
 }
 
 func dispatch(ctx context.Context, m *machine, args []string, stdout, stderr io.Writer) error {

@@ -5,11 +5,9 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/vmferry/vmferry/hbplugin/guard/device"
 	"github.com/vmferry/vmferry/hbplugin/guard/lease"
-	"github.com/vmferry/vmferry/hbplugin/guard/timing"
 	"github.com/vmferry/vmferry/migrate/shellword"
 )
 
@@ -54,61 +52,4 @@ func Holds(found device.State) string {
 		return "it is a lease device of this cluster already, whose nodes have surrendered"
 	}
 	return "it is empty"
-}
-
-// Finding is one thing that check has found.
-type Finding struct {
-	Problem bool   `json:"problem"` // false: a warning
-	What    string `json:"what"`
-	Type    string `json:"type,omitempty"` // what to type
-}
-
-// Observed is what check looks at.
-type Observed struct {
-	Times       timing.Times
-	Manager     timing.Manager
-	ManagerName string
-	Watchdog    time.Duration
-	Revoke      bool
-	TrustExpiry bool
-	Ping        int
-	Link        bool
-	Unfencing   bool     // the fence device has provides=unfencing; always true without Pacemaker
-	Others      []string // resources of the cluster that the guard cannot kill
-}
-
-// Check is what stands in the way of the guard's promises.
-func Check(o Observed) (findings []Finding) {
-	problem := func(what, remedy string) { findings = append(findings, Finding{true, what, remedy}) }
-	warn := func(what, remedy string) { findings = append(findings, Finding{false, what, remedy}) }
-	if err := o.Times.Check(); err != nil {
-		problem(err.Error(), "")
-	}
-	if err := o.Times.CheckManager(o.Manager, o.Watchdog, o.Revoke); err != nil {
-		least := o.Times.Bounds(o.Manager, o.Watchdog, o.Revoke).FenceTimeout
-		problem(err.Error(), fmt.Sprintf("crm_attribute --name stonith-timeout --update %ds", int(least/time.Second)+1))
-	}
-	switch {
-	case o.Revoke || o.Watchdog > 0:
-	case o.TrustExpiry:
-		warn("a node that hangs and wakes up may write to the disks of guests that were started elsewhere: trust_expiry "+
-			"accepts that", "")
-	default:
-		problem("a node that hangs is never proven gone: there is neither revoke nor watchdog", "man vmferry-guard")
-	}
-	if o.Ping == 0 {
-		warn("the ping list is empty: in a split the number of guests decides, then the lower number", "")
-	}
-	if !o.Link {
-		warn(fmt.Sprintf("no link is set: storage that fails for %s kills all guests, on every node", o.Times.SelfKill), "")
-	}
-	if !o.Unfencing {
-		problem("the fence device has no provides=unfencing: a node that surrendered never takes its lease again",
-			"crm_resource --meta --set-parameter provides --parameter-value unfencing --resource FENCE")
-	}
-	for _, r := range o.Others {
-		warn(fmt.Sprintf("resource %s is not a guest of vmferry: the guard cannot kill it; a surrender ends it by the stop "+
-			"of %s alone", r, o.ManagerName), "")
-	}
-	return findings
 }

@@ -50,38 +50,3 @@ func TestMayInit(t *testing.T) {
 		}
 	}
 }
-
-func TestCheck(t *testing.T) {
-	well := Observed{
-		Times: timing.Default, Manager: timing.Pacemaker(3*time.Second, time.Minute, time.Second), ManagerName: "Pacemaker",
-		Revoke: true, Ping: 2, Link: true, Unfencing: true,
-	}
-	for name, test := range map[string]struct {
-		change  func(*Observed)
-		want    string
-		problem bool
-	}{
-		"all is well":           {func(*Observed) {}, "", false},
-		"a short fence timeout": {func(o *Observed) { o.Manager.Timeout = 10 * time.Second }, "the fence timeout of 10s is shorter", true},
-		"a hang":                {func(o *Observed) { o.Revoke = false }, "a node that hangs is never proven gone", true},
-		"a hang, accepted":      {func(o *Observed) { o.Revoke, o.TrustExpiry = false, true }, "trust_expiry accepts that", false},
-		"a watchdog instead":    {func(o *Observed) { o.Revoke, o.Watchdog = false, 10*time.Second }, "", false},
-		"no ping list":          {func(o *Observed) { o.Ping = 0 }, "the ping list is empty", false},
-		"no link":               {func(o *Observed) { o.Link = false }, "storage that fails for 3s kills all guests", false},
-		"no unfencing":          {func(o *Observed) { o.Unfencing = false }, "provides=unfencing", true},
-		"an address":            {func(o *Observed) { o.Others = []string{"ip1"} }, "resource ip1 is not a guest", false},
-	} {
-		o := well
-		test.change(&o)
-		got := Check(o)
-		if test.want == "" {
-			if len(got) > 0 {
-				t.Errorf("%s: %+v", name, got)
-			}
-			continue
-		}
-		if len(got) != 1 || !strings.Contains(got[0].What, test.want) || got[0].Problem != test.problem {
-			t.Errorf("%s: %+v, want %q, problem %v", name, got, test.want, test.problem)
-		}
-	}
-}
