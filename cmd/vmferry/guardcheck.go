@@ -87,7 +87,7 @@ func guardTimes(ctx context.Context, c *call, o *guardFlags, _ []string) error {
 // timesOf are the times of this node's lease device, else the defaults, with those that flags give in their place.
 func (c *call) timesOf(ctx context.Context, o *guardFlags) (times timing.Times, from string, seen setup.Observed) {
 	seen = c.guardObserved(ctx)
-	times, from = timing.Default, "the defaults, as no lease device is set up here"
+	times, from = timing.Default, "the defaults, as no lease device is set up on this node"
 	if seen.Header != nil {
 		times, from = seen.Header.Times, seen.Settings.Device
 	}
@@ -100,7 +100,7 @@ func (c *call) timesOf(ctx context.Context, o *guardFlags) (times timing.Times, 
 }
 
 func (r guardTimesReport) table(w io.Writer) error {
-	fmt.Fprintf(w, "times of %s, with %s\n\n", r.From, r.Manager)
+	fmt.Fprintf(w, "times: %s; cluster manager: %s\n\n", r.From, r.Manager)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "AT MOST\tTIME\tWHICH IS")
 	for _, b := range r.Bounds {

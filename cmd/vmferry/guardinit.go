@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -61,6 +62,8 @@ func (c *call) guardHeader(o *guardFlags, nodes string) (lease.Header, error) {
 	switch {
 	case o.device == "":
 		return h, misuse("guard init: no device is named: %s", line)
+	case !filepath.IsAbs(o.device):
+		return h, misuse("guard init: --device %s is not an absolute path: write it as guard.toml has it", o.device)
 	case len(h.Nodes) == 0:
 		return h, misuse("guard init: no nodes are named, here or in the cluster manager's configuration: %s", line)
 	case h.Cluster == "":
@@ -73,7 +76,7 @@ func (c *call) guardHeader(o *guardFlags, nodes string) (lease.Header, error) {
 		}
 	}
 	if err := h.Check(); err != nil {
-		return h, misuse("guard init: %w: type vmferry help", err)
+		return h, misuse("guard init: %w", err)
 	}
 	return h, nil
 }

@@ -107,7 +107,7 @@ func TestRefused(t *testing.T) {
 		"a directory": {func(_ *testing.T, p string) error { return os.Mkdir(p, 0o700) },
 			"is a directory: name a file in it"},
 		"a device of characters": {func(_ *testing.T, p string) error { return os.Symlink("/dev/null", p) },
-			""},
+			"is neither a block device nor a regular file"},
 		"with holes": {func(_ *testing.T, p string) error {
 			if err := os.WriteFile(p, nil, 0o600); err != nil {
 				return err

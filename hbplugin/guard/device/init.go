@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -98,16 +99,25 @@ func unused(path string) error {
 
 // blank reports whether nobody has data where the leases will be. The first block tells nothing: a file system begins
 // with a block for the boot loader, which is empty.
-func (d *Device) blank() (bool, error) {
-	for offset := int64(0); offset < lease.Size; offset += lease.BlockSize {
-		if err := d.read(offset); err != nil {
-			return false, fmt.Errorf("read block %d: %w", offset/lease.BlockSize, err)
+func (d *Device) blank() (blank bool, err error) {
+	err = whole(func(all []byte) error {
+		if _, err := d.file.ReadAt(all, 0); err != nil {
+			return fmt.Errorf("read the blocks: %w", err)
 		}
-		if !lease.Blank(d.block) {
-			return false, nil
-		}
+		foreign := func(block []byte) bool { return !lease.Blank(block) }
+		blank = !slices.ContainsFunc(slices.Collect(slices.Chunk(all, lease.BlockSize)), foreign)
+		return nil
+	})
+	return blank, err
+}
+
+// whole calls f with memory of zeros for all blocks, aligned as direct I/O needs it.
+func whole(f func(all []byte) error) error {
+	all, err := unix.Mmap(-1, 0, lease.Size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
+	if err != nil {
+		return fmt.Errorf("memory for all blocks: %w", err)
 	}
-	return true, nil
+	return errors.Join(f(all), unix.Munmap(all))
 }
 
 // Init writes a lease device of h with a fresh identity: the slots of all nodes say that they have surrendered
@@ -152,11 +162,12 @@ func allocate(path string) (made bool, err error) {
 
 // fill writes every block.
 func (d *Device) fill(h lease.Header) error {
-	clear(d.block)
-	for offset := int64(0); offset < lease.Size; offset += lease.BlockSize {
-		if err := d.write(offset); err != nil {
-			return fmt.Errorf("write block %d: %w", offset/lease.BlockSize, err)
-		}
+	err := whole(func(all []byte) error {
+		_, err := d.file.WriteAt(all, 0)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("clear the blocks: %w", err)
 	}
 	for i := range h.Nodes {
 		if err := d.WriteSlot(lease.Slot{Node: i + 1}); err != nil {

@@ -3,7 +3,6 @@ package setup
 import (
 	"errors"
 	"fmt"
-	"path/filepath"
 	"strings"
 
 	"github.com/vmferry/vmferry/hbplugin/guard/device"
@@ -23,8 +22,6 @@ func MayInit(path string, found device.State, h lease.Header, agreed bool) error
 	wipe := shellword.Line("dd", "if=/dev/zero", "of="+path, fmt.Sprintf("bs=%d", lease.BlockSize),
 		fmt.Sprintf("count=%d", lease.Size/lease.BlockSize))
 	switch {
-	case !filepath.IsAbs(path):
-		return fmt.Errorf("%s is not an absolute path: name the device as guard.toml will", path)
 	case found.Foreign():
 		return fmt.Errorf("%s holds other data: use another device; only if that data can be lost, type %s, and try again",
 			path, wipe)

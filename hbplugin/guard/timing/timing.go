@@ -119,9 +119,9 @@ func (t Times) Check() error {
 			each.name, each.value, each.least, each.most)
 	}
 	need(t.Drift >= 0.0001 && t.Drift <= 0.05, "drift is %g: use 0.0001 to 0.05", t.Drift)
-	need(t.SelfKill >= 3*t.Renew, "self-kill %s is less than 3 renewals of %s: one slow write kills the guests",
-		t.SelfKill, t.Renew)
-	need(t.Poll <= t.Renew, "poll %s is longer than renew %s: renewals are missed", t.Poll, t.Renew)
+	need(t.SelfKill >= 3*t.Renew, "self-kill %s is less than 3 renewals of %s = %s: one slow write kills the guests: use %[3]s "+
+		"or more", t.SelfKill, t.Renew, 3*t.Renew)
+	need(t.Poll <= t.Renew, "poll %s is longer than renew %s: renewals are missed: use %[2]s or less", t.Poll, t.Renew)
 	return errors.Join(bad...)
 }
 
