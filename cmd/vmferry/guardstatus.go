@@ -93,10 +93,10 @@ func (r guardReport) table(w io.Writer) error {
 	}
 	for _, n := range r.Nodes {
 		if n.Claim != "" {
-			fmt.Fprintf(w, "\nagainst %s: %s", n.Name, n.Claim)
+			fmt.Fprintf(w, "against %s: %s\n", n.Name, n.Claim)
 		}
 		if n.Claimed != "" {
-			fmt.Fprintf(w, "\nof %s: %s", n.Name, n.Claimed)
+			fmt.Fprintf(w, "of %s: %s\n", n.Name, n.Claimed)
 		}
 	}
 	if len(r.Events) == 0 {

@@ -40,7 +40,7 @@ var rules = []struct {
 	{"times", times},
 	{"hang", hang},
 	{"split", split},
-	{"guard", process},
+	{"vmferry-guard", process},
 	{"manager", manager},
 	{"pacemaker", pacemaker},
 	{"corosync", quorum},
@@ -71,7 +71,7 @@ func times(o Observed, f *findings) {
 	}
 	t := o.Header.Times
 	if err := t.Check(); err != nil {
-		f.problem(err.Error(), "make the lease device again with times that hold: man vmferry")
+		f.problem(err.Error(), "make the lease device again with times that hold, see vmferry(8)")
 	}
 	if o.Pacemaker == nil {
 		return
@@ -88,7 +88,7 @@ func times(o Observed, f *findings) {
 		if d.By != "" {
 			remedy = shellword.Line("crm_resource", "--resource", d.ID, "--set-parameter", d.By, "--parameter-value", least)
 		}
-		f.problem(fmt.Sprintf("%v (%s)", err, Explain(t, m, o.Watchdog, o.revocable())[fenceBound].How), remedy)
+		f.problem(fmt.Sprintf("%v (%s)", err, Explain(t, m, o.Watchdog, o.revocable())[fenceBound].How), "type: "+remedy)
 	}
 }
 
@@ -108,7 +108,7 @@ func hang(o Observed, f *findings) {
 			"accepts that", "")
 	default:
 		f.problem("a node that crashes or hangs is never proven gone, and its guests stay down: there is neither revoke nor "+
-			"watchdog", "set revoke or watchdog in guard.toml: man guard.toml")
+			"watchdog", "set revoke or watchdog in guard.toml, see guard.toml(5)")
 	}
 }
 
@@ -195,7 +195,7 @@ func pacemaker(o Observed, f *findings) {
 	}
 	for _, r := range p.Guests {
 		f.problem(fmt.Sprintf("guest %s is of another resource agent: the guard does not know it and cannot kill it, so it may "+
-			"run twice", r), "configure it with ocf:vmferry:Domain: man ocf_vmferry_Domain")
+			"run twice", r), "configure it with ocf:vmferry:Domain, see ocf_vmferry_Domain(7)")
 	}
 	others(f, p.Others, "Pacemaker")
 }
@@ -215,12 +215,12 @@ func quorum(o Observed, f *findings) {
 		return
 	}
 	write := func(line string) string {
-		return fmt.Sprintf("write %s into section quorum of %s on every node, then type: corosync-cfgtool -R", line,
-			ring.CorosyncConf)
+		return fmt.Sprintf("write %s into section quorum of %s on every node, then on one after the other type: vmferry drain && "+
+			"systemctl restart corosync pacemaker", line, ring.CorosyncConf)
 	}
 	if h := o.Header; h != nil && !sameNames(h.Nodes, q.Nodes) {
 		f.problem(fmt.Sprintf("the lease device names %s, and Corosync %s", strings.Join(h.Nodes, ", "),
-			strings.Join(q.Nodes, ", ")), "make the lease device again with Corosync's names: man vmferry")
+			strings.Join(q.Nodes, ", ")), "make the lease device again with Corosync's names: vmferry guard init")
 	}
 	switch n := len(q.Nodes); {
 	case n == 1:
@@ -251,7 +251,7 @@ func heartbeatOf(o Observed, f *findings) {
 	}
 	if !h.Plugin {
 		f.problem("ha.cf has no stonith_host of "+stonithPlugin+": Heartbeat does not ask the guard",
-			"write the line stonith_host * "+stonithPlugin+" into /etc/ha.d/ha.cf on every node: man vmferry-guard")
+			"write the line stonith_host * "+stonithPlugin+" into /etc/ha.d/ha.cf on every node, see vmferry-guard(8)")
 	}
 	others(f, h.Others, "Heartbeat")
 }

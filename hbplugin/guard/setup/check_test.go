@@ -45,7 +45,7 @@ func TestCheck(t *testing.T) {
 		}, "the fence timeout of 10s", "crm_resource --resource guard --set-parameter pcmk_off_timeout --parameter-value 24s", true},
 		"times": {func(o *Observed) { o.Header.Times.SelfKill = time.Second }, "self-kill 1s is less than 3 renewals of 500ms",
 			"make the lease device again", true},
-		"a hang":             {func(o *Observed) { o.Settings.Revoke = nil }, "is never proven gone", "man guard.toml", true},
+		"a hang":             {func(o *Observed) { o.Settings.Revoke = nil }, "is never proven gone", "see guard.toml(5)", true},
 		"a hang, accepted":   {func(o *Observed) { o.Settings.Revoke, o.Settings.TrustExpiry = nil, true }, "trust_expiry accepts", "", false},
 		"a watchdog instead": {func(o *Observed) { o.Settings.Revoke, o.Watchdog = nil, 10*time.Second }, "", "", false},
 		"a watchdog that nobody feeds": {func(o *Observed) { o.Settings.Watchdog = "/dev/watchdog" },

@@ -62,7 +62,7 @@ func (s Sources) Observe(ctx context.Context) Observed {
 	s.manager(ctx, &o)
 	var err error
 	if o.Settings, err = settings.Load(s.Path(settings.Path)); err != nil {
-		o.unusable("guard.toml", err, "man guard.toml")
+		o.unusable("guard.toml", err, "correct it, see guard.toml(5)")
 		return o
 	}
 	s.device(ctx, &o)
@@ -102,7 +102,7 @@ func (s Sources) device(ctx context.Context, o *Observed) {
 		}
 	}
 	if err := o.Settings.Check(*o.Header, o.Node); err != nil {
-		o.unusable("guard.toml", err, "correct node or link in guard.toml, or make the lease device again: man vmferry")
+		o.unusable("guard.toml", err, "correct node or link in guard.toml, or make the lease device again with vmferry guard init")
 	}
 }
 
@@ -110,7 +110,7 @@ func (s Sources) device(ctx context.Context, o *Observed) {
 func (s Sources) process(ctx context.Context, o *Observed) Process {
 	u, err := s.Unit(ctx, unit)
 	if err != nil {
-		o.unusable("guard", fmt.Errorf("cannot tell whether vmferry-guard runs: %w", err), "type: systemctl status vmferry-guard")
+		o.unusable("vmferry-guard", fmt.Errorf("cannot tell whether vmferry-guard runs: %w", err), "type: systemctl status vmferry-guard")
 	}
 	p := Process{Active: u.Active, Enabled: u.Enabled, State: cmp.Or(u.State, "not installed")}
 	status, reply, err := Status(ctx, s.Path(control.Socket))
