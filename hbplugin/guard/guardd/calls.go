@@ -47,7 +47,9 @@ func (d *Daemon) OpenLease(ctx context.Context) error {
 	problem := errors.New("the guard does not answer")
 	for {
 		asked := d.ask(ctx, func(now time.Duration) {
-			if problem = d.guard.Open(now); problem == nil {
+			if err := d.guard.Open(now); err != nil {
+				problem = errors.New(d.named(err.Error()))
+			} else {
 				problem = d.mayRun()
 			}
 		})
@@ -73,7 +75,7 @@ func (d *Daemon) Surrender(ctx context.Context) error {
 	for {
 		var phase protocol.Phase
 		var why string
-		if d.ask(ctx, func(time.Duration) { d.guard.Close(); phase, why = d.guard.Phase() }) && phase == protocol.Out {
+		if d.ask(ctx, func(time.Duration) { d.guard.Close(); phase, why = d.phaseAndWhy() }) && phase == protocol.Out {
 			return nil
 		}
 		if wait.For(ctx, step) != nil {

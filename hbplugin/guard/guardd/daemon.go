@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -134,6 +137,26 @@ func (d *Daemon) others() []int {
 
 func (d *Daemon) name(id int) string { return d.Header.Nodes[id-1] }
 
+// numbered is a node in the texts of package protocol, which knows numbers only.
+var numbered = regexp.MustCompile(`\bnode ([0-9]+)\b`)
+
+// named is a text of package protocol with the names of the nodes.
+func (d *Daemon) named(text string) string {
+	return numbered.ReplaceAllStringFunc(text, func(node string) string {
+		id, err := strconv.Atoi(strings.TrimPrefix(node, "node "))
+		if err != nil || id < 1 || id > len(d.Header.Nodes) {
+			return node
+		}
+		return "node " + d.name(id)
+	})
+}
+
+// phaseAndWhy is the phase, and why it is so.
+func (d *Daemon) phaseAndWhy() (protocol.Phase, string) {
+	phase, why := d.guard.Phase()
+	return phase, d.named(why)
+}
+
 // Run guards the node until ctx ends, and leaves the lease as it is: the next guard resumes it, and the second process
 // kills the guests where none does. It returns an error where the device cannot be read at the start, within ctx.
 func (d *Daemon) Run(ctx context.Context, ready func()) error {
@@ -163,7 +186,7 @@ func (d *Daemon) begin(ctx context.Context) error {
 	d.guard = protocol.New(own.slot, d.Instance, own.claims, d.Header.Times, d.Policy, now)
 	if d.guard.Resume(d.Previous, d.Good, now) {
 		d.Log.Info("the lease of the guard before this one is resumed")
-		_, why := d.guard.Phase()
+		_, why := d.phaseAndWhy()
 		d.record(journal.Event{Kind: journal.Resumed, Generation: d.guard.Generation(), Evidence: why}, d.Good, now)
 	}
 	return nil
@@ -266,7 +289,7 @@ func (d *Daemon) end(now time.Duration) time.Duration {
 // report logs a change of phase. A guard that is killed while it surrenders must not be resumed: the slot on the disk
 // may still say that the lease is held.
 func (d *Daemon) report(now time.Duration) {
-	phase, why := d.guard.Phase()
+	phase, why := d.phaseAndWhy()
 	if phase == d.phase {
 		return
 	}
@@ -283,7 +306,7 @@ func (d *Daemon) report(now time.Duration) {
 
 // mayRun says why guests may not run and be started here, or nil.
 func (d *Daemon) mayRun() error {
-	_, why := d.guard.Phase()
+	_, why := d.phaseAndWhy()
 	switch {
 	case !d.orders.Run:
 		return fmt.Errorf("this node does not hold its lease: %s", why)

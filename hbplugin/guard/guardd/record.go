@@ -78,6 +78,7 @@ func (d *Daemon) emptied(now time.Duration) {
 
 // verdict answers a fence call.
 func (d *Daemon) verdict(v protocol.Verdict, now time.Duration) {
+	v.Evidence = d.named(v.Evidence)
 	d.Log.WithFields(logrus.Fields{"node": d.name(v.Target), "fenced": v.Fenced}).Warn("fence call: " + v.Evidence)
 	c := d.calls[v.Target]
 	if c == nil {

@@ -3,6 +3,7 @@ package guardd
 import (
 	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -57,13 +58,13 @@ func TestRecordOfASplit(t *testing.T) {
 		const returned = "the lease is held"
 		a.recorded(
 			[4]string{"return", "", "0", returned},
-			[4]string{"not fenced", "beta", "1", "this node does not hold its lease: claim 1 of node 2"},
-			[4]string{"kill", "beta", "1", "beats claim 1 of node 1"},
-			[4]string{"surrender", "beta", "1", "beats claim 1 of node 1"},
+			[4]string{"not fenced", "beta", "1", "this node does not hold its lease: claim 1 of node beta"},
+			[4]string{"kill", "beta", "1", "beats claim 1 of node alpha"},
+			[4]string{"surrender", "beta", "1", "beats claim 1 of node alpha"},
 			[4]string{"return", "", "0", returned})
 		b.recorded(
 			[4]string{"return", "", "0", returned},
-			[4]string{"fenced", "alpha", "3", "node 1 has surrendered generation 1"},
+			[4]string{"fenced", "alpha", "3", "node alpha has surrendered generation 1"},
 			[4]string{"kill", "", "3", "the guard ends"},
 			[4]string{"surrender", "", "3", "the guard ends"})
 		a.end()
@@ -122,11 +123,11 @@ func TestRecordFails(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(t)
 			release := make(chan struct{})
-			asked := 0
+			var asked atomic.Int64
 			a := w.start(1, func(c *Config) {
 				c.Link, c.Policy = nil, protocol.Policy{TrustExpiry: true}
 				c.Node.Record = func(journal.Event) error {
-					asked++
+					asked.Add(1)
 					if fail == nil {
 						<-release
 						return nil
@@ -155,10 +156,25 @@ func TestRecordFails(t *testing.T) {
 			close(release)
 			close(hang)
 			time.Sleep(time.Second)
-			if least := cap(a.records); asked < least {
-				t.Errorf("%s: %d events came to the disk, want %d or more", name, asked, least)
+			if got, least := asked.Load(), int64(cap(a.records)); got < least {
+				t.Errorf("%s: %d events came to the disk, want %d or more", name, got, least)
 			}
 			a.end()
 		})
 	}
+}
+
+func TestNamed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newWorld(t).start(1, nil)
+		for text, want := range map[string]string{
+			"claim 2 of node 2 beats claim 1 of node 1": "claim 2 of node beta beats claim 1 of node alpha",
+			"node 12, node 3, node 0, nodes 2, node x":  "node 12, node 3, node 0, nodes 2, node x",
+		} {
+			if got := a.named(text); got != want {
+				t.Errorf("%q becomes %q, want %q", text, got, want)
+			}
+		}
+		a.end()
+	})
 }

@@ -21,7 +21,7 @@ func (d *Daemon) Status(ctx context.Context) (report control.StatusReport, err e
 }
 
 func (d *Daemon) status(now time.Duration) (control.StatusReport, error) {
-	phase, why := d.guard.Phase()
+	phase, why := d.phaseAndWhy()
 	r := control.StatusReport{Schema: 1, Cluster: d.Header.Cluster, Node: d.name(d.ID), Phase: phase.String(), Why: why,
 		Prepared: d.Prepared}
 	own := d.guard.Own()
@@ -39,7 +39,7 @@ func (d *Daemon) status(now time.Duration) (control.StatusReport, error) {
 		n := control.NodeReport{Name: d.name(v.Node), State: v.Slot.State.String(), Generation: v.Slot.Generation,
 			Member: v.Member, Reached: v.Slot.Reached, Guests: v.Slot.Guests, SeenMS: v.Renewed.Milliseconds(), Expired: v.Expired,
 			WatchdogMS: v.Slot.Watchdog.Milliseconds()}
-		n.Claim, n.Claimed = claimText(v.Mine), claimText(v.Theirs)
+		n.Claim, n.Claimed = d.named(claimText(v.Mine)), d.named(claimText(v.Theirs))
 		if !v.Seen {
 			n.State = "unknown"
 			problem = cmp.Or(problem, fmt.Errorf("the slot of node %s cannot be read", n.Name))

@@ -62,7 +62,11 @@ func (s Sources) Observe(ctx context.Context) Observed {
 	s.manager(ctx, &o)
 	var err error
 	if o.Settings, err = settings.Load(s.Path(settings.Path)); err != nil {
-		o.unusable("guard.toml", err, "correct it, see guard.toml(5)")
+		remedy := ""
+		if s.Configured() {
+			remedy = "correct it, see guard.toml(5)"
+		}
+		o.unusable("guard.toml", err, remedy)
 		return o
 	}
 	s.device(ctx, &o)
@@ -112,7 +116,10 @@ func (s Sources) process(ctx context.Context, o *Observed) Process {
 	if err != nil {
 		o.unusable("vmferry-guard", fmt.Errorf("cannot tell whether vmferry-guard runs: %w", err), "type: systemctl status vmferry-guard")
 	}
-	p := Process{Active: u.Active, Enabled: u.Enabled, State: cmp.Or(u.State, "not installed")}
+	p := Process{Active: u.Active, Enabled: u.Enabled, State: u.State}
+	if !u.Loaded {
+		p.State = "not installed"
+	}
 	status, reply, err := Status(ctx, s.Path(control.Socket))
 	if err != nil {
 		p.Silent = err
