@@ -53,7 +53,7 @@ all: build
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
 
-build: deps-build $(BIN)/vmferry-agent $(BIN)/vmferry-agent-full $(BIN)/vmferryd $(BIN)/vmferry $(BIN)/blackout $(BIN)/vmferry-lab $(BIN)/guest-init $(BIN)/dom0-init ## build all programs into build/bin
+build: deps-build $(BIN)/vmferry-agent $(BIN)/vmferry-agent-full $(BIN)/vmferryd $(BIN)/vmferry-guard $(BIN)/fence_vmferry $(BIN)/vmferry $(BIN)/blackout $(BIN)/vmferry-lab $(BIN)/guest-init $(BIN)/dom0-init ## build all programs into build/bin
 
 blackout: $(BIN)/blackout ## build the probe alone: one static program, no C compiler
 
@@ -62,6 +62,8 @@ $(BIN)/vmferry-agent-full: FORCE
 	$(GO) build -tags $(TAGS) -trimpath $(PIE) -ldflags '$(LDFLAGS) $(HARDEN)' -o $@ ./cmd/vmferry-agent
 $(BIN)/vmferryd: FORCE
 	$(GO) build -tags $(TAGS) -trimpath $(PIE) -ldflags '$(LDFLAGS) $(HARDEN)' -o $@ ./cmd/vmferryd
+$(BIN)/vmferry-guard: FORCE
+	$(GO) build -tags $(TAGS) -trimpath $(PIE) -ldflags '$(LDFLAGS) $(HARDEN)' -o $@ ./cmd/vmferry-guard
 $(BIN)/vmferry: FORCE
 	$(GO) build -tags $(TAGS) -trimpath $(PIE) -ldflags '$(LDFLAGS) $(HARDEN)' -o $@ ./cmd/vmferry
 
@@ -69,6 +71,8 @@ $(BIN)/vmferry: FORCE
 # where there is nothing at all.
 $(BIN)/vmferry-agent: FORCE
 	CGO_ENABLED=0 $(GO) build -trimpath $(PIE) -ldflags '$(LDFLAGS)' -o $@ ./cmd/vmferry-agent/front
+$(BIN)/fence_vmferry: FORCE
+	CGO_ENABLED=0 $(GO) build -trimpath $(PIE) -ldflags '$(LDFLAGS)' -o $@ ./cmd/fence_vmferry
 $(BIN)/blackout: FORCE
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./cmd/blackout
 $(BIN)/vmferry-lab: FORCE
@@ -93,6 +97,9 @@ install: build install-blackout ## install on this machine, or below DESTDIR
 	install -D -m 755 $(BIN)/vmferry-agent-full $(DESTDIR)$(PREFIX)/libexec/vmferry/agent
 	install -D -m 755 $(BIN)/vmferryd $(DESTDIR)$(PREFIX)/sbin/vmferryd
 	install -D -m 755 $(BIN)/vmferry $(DESTDIR)$(PREFIX)/sbin/vmferry
+	install -D -m 755 $(BIN)/vmferry-guard $(DESTDIR)$(PREFIX)/sbin/vmferry-guard
+	install -D -m 755 $(BIN)/fence_vmferry $(DESTDIR)$(PREFIX)/sbin/fence_vmferry
+	install -D -m 644 cmd/vmferry-guard/vmferry-guard.service $(DESTDIR)$(PREFIX)/lib/systemd/system/vmferry-guard.service
 	$(call complete,vmferry,vmferry) && $(call complete,vmferryd,vmferryd) && $(call complete,vmferry-agent-full,vmferry-agent)
 	install -d $(DESTDIR)$(PREFIX)/lib/ocf/resource.d/vmferry
 	ln -sf $(PREFIX)/sbin/vmferry-agent $(DESTDIR)$(PREFIX)/lib/ocf/resource.d/vmferry/Domain

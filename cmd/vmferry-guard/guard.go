@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"sync/atomic"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	"github.com/vmferry/vmferry/hbplugin/guard/device"
 	"github.com/vmferry/vmferry/hbplugin/guard/guardd"
 	"github.com/vmferry/vmferry/hbplugin/guard/host"
+	"github.com/vmferry/vmferry/hbplugin/guard/journal"
 	"github.com/vmferry/vmferry/hbplugin/guard/lease"
 	"github.com/vmferry/vmferry/hbplugin/guard/protocol"
 	"github.com/vmferry/vmferry/hbplugin/guard/reach"
@@ -30,6 +32,9 @@ import (
 // watchEvery is how often the guests and their sockets are looked at.
 const watchEvery = 200 * time.Millisecond
 
+// journalPath is the file of what the guard did.
+var journalPath = filepath.Join(notes.DefaultStateDir, journal.File)
+
 // killer ends the guests of the cluster on this node.
 func killer() *surrender.Killer {
 	store := notes.Open(notes.DefaultRunDir, notes.DefaultStateDir)
@@ -41,7 +46,7 @@ func killer() *surrender.Killer {
 
 // guard is the guard itself.
 func guard(ctx context.Context, o options, log *logrus.Logger) error {
-	prepare(log)
+	prepared := prepare(log)
 	me, err := identify(ctx, o.config)
 	if err != nil {
 		return err
@@ -54,7 +59,7 @@ func guard(ctx context.Context, o options, log *logrus.Logger) error {
 		return err
 	}
 	c := guardd.Config{
-		Header: me.header, ID: me.id, Instance: me.instance, Log: log,
+		Header: me.header, ID: me.id, Instance: me.instance, Log: log, Prepared: prepared,
 		Policy: protocol.Policy{Revoke: len(me.settings.Revoke) > 0, TrustExpiry: me.settings.TrustExpiry},
 		Open:   func() (guardd.Blocks, error) { return device.Open(me.settings.Device, true) },
 		Node:   me.node(ctx, page, log),
@@ -103,6 +108,7 @@ func (me *identity) node(ctx context.Context, page *second.Page, log logrus.Fiel
 		Measure: func() protocol.Here {
 			return protocol.Here{Reached: pinger.Reached(), Guests: k.Known(), Members: int(members.Load())}
 		},
+		Record: func(e journal.Event) error { return journal.Append(journalPath, e) },
 		Leased: func(until time.Duration, generation uint64) {
 			page.Leased(until, until-me.header.Times.SelfKill, generation)
 		},

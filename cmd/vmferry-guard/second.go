@@ -10,6 +10,8 @@ import (
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 
+	"github.com/vmferry/vmferry/hbplugin/guard/control"
+	"github.com/vmferry/vmferry/hbplugin/guard/journal"
 	"github.com/vmferry/vmferry/hbplugin/guard/second"
 	"github.com/vmferry/vmferry/migrate/wait"
 	"github.com/vmferry/vmferry/resource/hostproc"
@@ -27,8 +29,29 @@ func asSecond(ctx context.Context, _ options, log *logrus.Logger) error {
 	}
 	k := killer()
 	go k.Watch(ctx, watchEvery)
-	second.Watch(ctx, page, hostproc.Uptime, k.Prove, log)
+	second.Watch(ctx, page, hostproc.Uptime, func(ctx context.Context) error {
+		begun, guests := time.Now(), k.Known()
+		err := k.Prove(ctx)
+		if err == nil {
+			_, generation := page.Good()
+			go recordKill(begun, guests, generation, log) // its disk may hang
+		}
+		return err
+	}, log)
 	return nil
+}
+
+// recordKill records what the second process did. It does not know the node's name in the cluster.
+func recordKill(begun time.Time, guests int, generation uint64, log logrus.FieldLogger) {
+	host, err := os.Hostname()
+	if err == nil {
+		err = journal.Append(journalPath, journal.Event{Time: time.Now(), Node: host, Kind: journal.Killed, Guests: guests,
+			Generation: generation, Evidence: "the guard was gone or silent until the lease was too old: its second process killed",
+			DurationMS: time.Since(begun).Milliseconds()})
+	}
+	if err != nil {
+		log.WithError(err).Error("record the kill")
+	}
 }
 
 // keepSecond keeps a second process running, in a session of its own: what kills the guard's processes together must
@@ -45,12 +68,16 @@ func keepSecond(ctx context.Context, log logrus.FieldLogger) {
 	}
 }
 
-// prepare keeps this process from waiting for storage or for a processor when it has to kill.
-func prepare(log logrus.FieldLogger) {
+// prepare keeps this process from waiting for storage or for a processor when it has to kill. It reports what it got.
+func prepare(log logrus.FieldLogger) (got control.Prepared) {
+	got.Locked, got.RealTime = true, true
 	if err := unix.Mlockall(unix.MCL_CURRENT | unix.MCL_FUTURE); err != nil {
+		got.Locked = false
 		log.WithError(err).Warn("cannot lock the memory: the guard may wait for swap; set LimitMEMLOCK=infinity in its unit")
 	}
 	if attr, err := unix.SchedGetAttr(0, 0); err == nil && attr.Policy != unix.SCHED_FIFO {
+		got.RealTime = false
 		log.Warn("no real-time priority: a busy node may lose its lease; set CPUSchedulingPolicy=fifo in the unit")
 	}
+	return got
 }

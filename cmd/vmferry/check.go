@@ -34,6 +34,10 @@ func checkNode(ctx context.Context, c *call, args []string) error {
 	check.Sources{
 		Path: c.path, Open: c.open, Units: c.units, Run: c.run, DelayMax: c.delayMax,
 	}.Observe(ctx, o)
+	if from := c.guardSources(o.Managers); from.Configured() {
+		guard := from.Observe(ctx)
+		o.Guard = &guard
+	}
 	if len(o.Managers) > 0 {
 		o.Predictions = c.predict(ctx, o.Inventory)
 	}
@@ -46,7 +50,7 @@ func checkNode(ctx context.Context, c *call, args []string) error {
 			r.Not = append(r.Not, p.Guest.Name)
 		}
 	}
-	r.Able = !slices.ContainsFunc(r.Checks, func(f check.Finding) bool { return f.Grade == check.Problem })
+	r.Able = able(r.Checks)
 	if err := c.result(r, r.table); err != nil {
 		return err
 	}
@@ -56,22 +60,44 @@ func checkNode(ctx context.Context, c *call, args []string) error {
 	return nil
 }
 
-func (r checkReport) table(w io.Writer) error {
+// able reports whether no problem was found.
+func able(found []check.Finding) bool {
+	return !slices.ContainsFunc(found, func(f check.Finding) bool { return f.Grade == check.Problem })
+}
+
+// findingTable shows all, and then what to do about the problems, which are red on a terminal, and the warnings.
+func findingTable(w io.Writer, found []check.Finding) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "CHECK\tABOUT\t\tFOUND")
-	for _, f := range r.Checks {
+	for _, f := range found {
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", f.Check, cmp.Or(f.About, "-"), f.Grade, f.Found)
 	}
 	if err := t.Flush(); err != nil {
 		return err
 	}
 	for _, g := range []check.Grade{check.Problem, check.Warning} {
-		for _, f := range r.Checks {
-			if f.Grade == g && f.Remedy != "" {
-				fmt.Fprintf(w, "\n%s: %s: %s\n    %s\n", f.Grade, strings.TrimSpace(f.Check+" "+f.About), f.Found,
-					f.Remedy)
+		for _, f := range found {
+			if f.Grade != g || g == check.Warning && f.Remedy == "" {
+				continue
+			}
+			fmt.Fprintln(w)
+			line := fmt.Sprintf("%s: %s: %s\n", f.Grade, strings.TrimSpace(f.Check+" "+f.About), f.Found)
+			if g == check.Problem {
+				red(w, line)
+			} else {
+				fmt.Fprint(w, line)
+			}
+			if f.Remedy != "" {
+				fmt.Fprintf(w, "    %s\n", f.Remedy)
 			}
 		}
+	}
+	return nil
+}
+
+func (r checkReport) table(w io.Writer) error {
+	if err := findingTable(w, r.Checks); err != nil {
+		return err
 	}
 	switch {
 	case !r.Able:

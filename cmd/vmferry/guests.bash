@@ -25,3 +25,8 @@ _vmferry_guests() {
 		COMPREPLY+=("$name")
 	done < <(vmferry status --json 2>/dev/null | sed -n 's/^ *"guest": "\(.*\)",$/\1/p' | sed 's/\\\(["\\]\)/\1/g')
 }
+
+# Completes $1 to what follows guard.
+_vmferry_guard() {
+	((COMP_CWORD == 2)) && mapfile -t COMPREPLY < <(compgen -W "init status check times log" -- "$1")
+}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -46,12 +47,13 @@ type machine struct {
 	// forecast asks a manager what it would do.
 	forecast func(ctx context.Context, m hbplugin.Cluster) ([]hbplugin.Verdict, error)
 	delayMax func(ctx context.Context) (time.Duration, error)
-	poll     time.Duration // from one look at the cluster to the next
-	lines    time.Duration // between two lines of progress where there is no terminal
+	poll     time.Duration          // from one look at the cluster to the next
+	answer   func() (string, error) // reads one line of the operator; nil where there is no terminal
+	lines    time.Duration          // between two lines of progress where there is no terminal
 }
 
 func newMachine() *machine {
-	return &machine{
+	m := &machine{
 		stateDir:  ocf.Variable(os.Environ(), "VMFERRY_STATE_DIR", notes.DefaultStateDir),
 		queue:     admission.Queue(filepath.Join(notes.DefaultRunDir, wire.Socket), admission.Request{}),
 		run:       pacemaker.Exec,
@@ -65,6 +67,10 @@ func newMachine() *machine {
 		poll:     time.Second,
 		lines:    5 * time.Second,
 	}
+	if isTerminal(os.Stdin) {
+		m.answer = func() (string, error) { return bufio.NewReader(os.Stdin).ReadString('\n') }
+	}
+	return m
 }
 
 // path is where a file of the system is.

@@ -42,6 +42,7 @@ func run(ctx context.Context, m *machine, args []string, stdout, stderr io.Write
 var commands = map[string]verb{
 	"check": checkNode, "status": status, "plan": planDrain, "migrate": migrateGuest,
 	"drain": drainNode, "undrain": undrain, "report": printReport,
+	"guard": guardNode,
 }
 
 func dispatch(ctx context.Context, m *machine, args []string, stdout, stderr io.Writer) error {
@@ -71,6 +72,11 @@ const usage = `usage: vmferry check
        vmferry drain [--window D] [NODE]
        vmferry undrain [NODE]
        vmferry report [--since WHEN] [--html FILE]
+       vmferry guard init --device PATH [--cluster NAME] [times] [--yes] [NODE,NODE...]
+       vmferry guard status
+       vmferry guard check
+       vmferry guard times [times] [--token D] [--deadtime D] [--watchdog D]
+       vmferry guard log [-n N]
        vmferry version
        vmferry help
 
@@ -85,6 +91,8 @@ migrate moves one guest; where a cluster manager has it, through the manager. A 
 that begins with a dash follows "--".
 drain empties this node through the cluster manager; undrain takes that back.
 report shows how past migrations went.
+guard sets up the leases by which this node is fenced without a power switch, shows
+them, and checks what they can promise.
 
 All commands:
   --json             the result as JSON, with a schema number
@@ -114,11 +122,30 @@ report:
   --since WHEN       24h, 7d, 2026-11-20 or 2026-11-20T18:30:00Z (default: all)
   --html FILE        write a page with plots
 
+guard init:
+  --device PATH      the block device, or file, that all nodes share
+  --cluster NAME     its name (default: as corosync.conf or ha.cf says, as are the nodes)
+  --yes              do not ask; without a terminal nothing is written otherwise
+guard init, guard times:
+  --renew D          from one renewal of the lease to the next (default 500ms)
+  --self-kill D      age of the lease at which its node kills its guests (default 3s)
+  --kill D           what killing them takes at most (default 1s)
+  --move D           time for moving them live before that (default 5s)
+  --revoke D         time for revoking a node's access to the disks (default 2s)
+  --poll D           from one look at another node's lease to the next (default 100ms)
+  --margin D         for what no other time covers (default 300ms)
+guard times:
+  --token D          with Pacemaker and this token (default: as Corosync says, else 3s)
+  --deadtime D       with Heartbeat and this deadtime
+  --watchdog D       with a hardware watchdog that fires after this time
+guard log:
+  -n N               the last N events (default 20)
+
 Exit status: 0 done, 1 not done or a problem was found, 2 wrong usage, 3 it is not
 known where the guest runs, 4 interrupted, and taken back as far as possible.
 `
 
-// guestsBash completes the names of guests.
+// guestsBash completes the names of guests, and the commands of guard.
 //
 //go:embed guests.bash
 var guestsBash string
@@ -128,14 +155,17 @@ func bashCompletion(commands map[string]verb) string {
 	p := completion.Program{
 		Name: "vmferry", Extra: guestsBash,
 		Values: map[string]string{"config": completion.Files, "html": completion.Files, "transport": "tcp tls ssh",
-			"disks": "shared copy auto", "since": "24h 7d 30d"},
+			"disks": "shared copy auto", "since": "24h 7d 30d", "device": completion.Files},
 	}
 	for _, name := range slices.Sorted(maps.Keys(commands)) {
 		c := newCall(&machine{}, name, io.Discard, io.Discard)
 		_ = commands[name](context.Background(), c, []string{"--help"})
 		v := completion.Verb{Name: name, Flags: c.flags}
-		if name == "migrate" {
+		switch name {
+		case "migrate":
 			v.Operands = "_vmferry_guests"
+		case "guard":
+			v.Operands = "_vmferry_guard"
 		}
 		p.Verbs = append(p.Verbs, v)
 	}

@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -16,6 +18,9 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/sirupsen/logrus"
 
+	"github.com/vmferry/vmferry/hbplugin/guard/control"
+	"github.com/vmferry/vmferry/hbplugin/guard/device"
+	"github.com/vmferry/vmferry/hbplugin/guard/lease"
 	"github.com/vmferry/vmferry/migrate/blackout/reflector"
 	"github.com/vmferry/vmferry/migrate/history"
 	"github.com/vmferry/vmferry/migrate/ladder"
@@ -35,6 +40,7 @@ func TestMain(m *testing.M) {
 			os.Exit(code)
 		},
 		"vmferry-real": main,
+		"guard":        fakeGuard,
 		"reflector": func() {
 			if err := reflector.Serve(context.Background(), reflector.Service{Listen: os.Args[1]},
 				logrus.New()); err != nil {
@@ -49,19 +55,67 @@ func TestScripts(t *testing.T) {
 	if err := os.WriteFile(completion, []byte(bashCompletion(commands)), 0o644); err != nil {
 		t.Fatal(err)
 	}
+	devices, err := filepath.Abs(directory(t))
+	if err != nil {
+		t.Fatal(err)
+	}
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("NODE", env.WorkDir)
 			env.Setenv("COMPLETION", completion)
+			env.Setenv("DEVICES", devices)
 			env.Setenv("GORACE", "atexit_sleep_ms=0") // else each program takes a second to end
 			return makeNode(env.WorkDir)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"edit": cmdEdit, "appears": cmdAppears, "pacemaker": cmdPacemaker, "heartbeat": cmdHeartbeat,
-			"remember": cmdRemember,
+			"remember": cmdRemember, "slot": cmdSlot,
 		},
 	})
+}
+
+// directory is one on a file system with direct I/O: beside this test, where the temporary one has none.
+func directory(t *testing.T) string {
+	dir, err := os.MkdirTemp(".", "devices-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
+}
+
+// fakeGuard answers as the file guard.json says, until it is ended.
+func fakeGuard() {
+	w := world(os.Getenv("NODE"))
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: w.file(control.Socket)})
+	if err != nil {
+		panic(err)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	w.write("guard.listens", "")
+	control.Serve(ctx, l, func(context.Context, control.Request) control.Reply {
+		var r control.Reply
+		if err := json.Unmarshal([]byte(w.text("guard.json")), &r); err != nil {
+			panic(err)
+		}
+		return r
+	})
+}
+
+// cmdSlot writes a node's slot on a lease device: slot DEVICE NUMBER held|surrendered.
+func cmdSlot(ts *testscript.TestScript, neg bool, args []string) {
+	number, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	d, err := device.Open(args[0], true)
+	ts.Check(err)
+	slot := lease.Slot{Node: number, Generation: 3, Reached: 2, Guests: 4}
+	if args[2] == "held" {
+		slot.State = lease.Held
+	}
+	ts.Check(d.WriteSlot(slot))
+	ts.Check(d.Close())
 }
 
 // makeNode is a good node n1 under Pacemaker, with n2 beside it and the guests web

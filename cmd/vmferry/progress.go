@@ -77,6 +77,22 @@ func (m *meter) columns() int {
 	return 79
 }
 
+// red writes text in red where w is a terminal and nobody objects (no-color.org).
+func red(w io.Writer, text string) {
+	under := plaintext.Under(w)
+	if !isTerminal(under) || os.Getenv("NO_COLOR") != "" {
+		fmt.Fprint(w, text)
+		return
+	}
+	text, newline := strings.CutSuffix(text, "\n")
+	fmt.Fprint(under, "\x1b[31m")
+	fmt.Fprint(w, text)
+	fmt.Fprint(under, "\x1b[0m")
+	if newline {
+		fmt.Fprintln(w)
+	}
+}
+
 func clip(text string, n int) string {
 	if utf8.RuneCountInString(text) <= n {
 		return text

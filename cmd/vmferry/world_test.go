@@ -46,17 +46,23 @@ import (
 //	delay             logind's limit
 //	pace              how long a migration takes
 //	copying           exists once one has begun
+//	answer            exists: there is a terminal, at which the operator types that
+//	guard.json        what the guard answers
 type world string
 
 func newWorld() *machine {
 	w := world(os.Getenv("NODE"))
-	return &machine{
+	m := &machine{
 		root: string(w), stateDir: w.file("state"), slots: slot.Pool{Dir: w.file("slots")}, run: w.run,
 		open: w.open, processes: w.processes, witness: func(string) local.Processes { return alone{w} }, units: w,
 		delayMax: w.delayMax,
 		forecast: w.forecast,
 		poll:     20 * time.Millisecond, lines: time.Minute,
 	}
+	if _, err := os.Stat(w.file("answer")); err == nil {
+		m.answer = func() (string, error) { return w.text("answer"), nil }
+	}
+	return m
 }
 
 func (w world) file(name string) string { return filepath.Join(string(w), name) }

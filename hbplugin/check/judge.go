@@ -16,6 +16,7 @@ var rules = []struct {
 	{"reach", reach},
 	{"fencing", fencing},
 	{"detection", detection},
+	{"guard", guard},
 	{"resource", resources},
 	{"encryption", encryption},
 	{"certificates", certificates},

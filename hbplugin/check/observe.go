@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/hbplugin"
+	"github.com/vmferry/vmferry/hbplugin/guard/setup"
 	"github.com/vmferry/vmferry/hbplugin/inventory"
 	"github.com/vmferry/vmferry/hbplugin/logind"
 	"github.com/vmferry/vmferry/hbplugin/managers"
@@ -245,6 +246,7 @@ type Observed struct {
 	Autostart    answer[[]string]   // the guests that libvirt starts
 	Firmware     []lostFirmware
 	Certificates *nodeCertificates // nil where no guest needs them
+	Guard        *setup.Observed   // nil where no guard is set up here
 }
 
 // answer is what somebody said, or why they did not.

@@ -3,8 +3,6 @@ package check
 import (
 	"cmp"
 	"fmt"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/vmferry/vmferry/hbplugin/config"
@@ -69,21 +67,10 @@ func metaAttributes(c *inventory.Claim, f *findings) {
 		f.add(c.Resource, Problem, "is stopped and started elsewhere, and not moved live: allow-migrate is not set",
 			"type: "+cib.SetMeta(c.Resource, "allow-migrate", "true"))
 	}
-	limit, known := pacemakerTime(cmp.Or(c.Timeouts["migrate_to"], "20s"))
+	limit, known := cib.Span(cmp.Or(c.Timeouts["migrate_to"], "20s"))
 	if known && limit < leastMove && !c.IsRuled("migrate_to") {
 		f.add(c.Resource, Warning,
 			fmt.Sprintf("its migration may take %s only, and what takes longer ends in a restart", limit),
 			"give its operation migrate_to a timeout of 120s or more")
 	}
-}
-
-// pacemakerTime reads the spans that Pacemaker writes: "90", "90s", "2min", "1500ms".
-func pacemakerTime(text string) (time.Duration, bool) {
-	digits := strings.TrimRight(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ ")
-	n, err := strconv.ParseUint(digits, 10, 32)
-	unit, known := map[string]time.Duration{"": time.Second, "s": time.Second, "sec": time.Second,
-		"ms": time.Millisecond, "msec": time.Millisecond,
-		"m": time.Minute, "min": time.Minute, "h": time.Hour,
-		"hr": time.Hour}[strings.ToLower(strings.TrimSpace(text[len(digits):]))]
-	return time.Duration(n) * unit, err == nil && known
 }

@@ -79,6 +79,19 @@ func ParseHaresources(text string) []Entry {
 	return entries
 }
 
+// Others are the resources in the text of a haresources file that are no guests, such as IPaddr::192.0.2.9, each once.
+func Others(text string) (others []string) {
+	for _, line := range logicalLines(text) {
+		words := strings.FieldsFunc(line, isBlank)
+		for _, resource := range words[min(1, len(words)):] {
+			if _, ok := guest(resource); !ok && !slices.Contains(others, resource) {
+				others = append(others, resource)
+			}
+		}
+	}
+	return others
+}
+
 func isBlank(r rune) bool { return r == ' ' || r == '\t' }
 
 // logicalLines cuts comments and joins lines, in the order in which

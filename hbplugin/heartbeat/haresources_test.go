@@ -55,6 +55,13 @@ func TestLogicalLines(t *testing.T) {
 	}
 }
 
+func TestOthers(t *testing.T) {
+	const text = "n1 IPaddr::192.0.2.9 vmferry::web vmferry \\\n httpd\nn2 httpd vmferry::mail # x\n\nn3\n"
+	if got := strings.Join(Others(text), " "); got != "IPaddr::192.0.2.9 vmferry httpd" {
+		t.Errorf("%q", got)
+	}
+}
+
 func TestConfigFile(t *testing.T) {
 	for _, tt := range []struct{ arg, file, name string }{
 		{"vm1", "/etc/libvirt/qemu/vm1.xml", "vm1"},

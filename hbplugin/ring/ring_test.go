@@ -58,6 +58,7 @@ logging {
 `
 
 const heartbeat = `# node n9
+cluster linux-ha
 node n3 n4   # both
 node n5
 ucast eth0 192.0.2.3
@@ -72,14 +73,14 @@ crm no
 
 func TestParse(t *testing.T) {
 	want := hosts{
-		links: []string{"192.0.2.11", "192.0.2.1", "2001:db8::1", "n2-ring", "192.0.2.20"}, nodes: []string{"n1", "n2"},
+		links: []string{"192.0.2.11", "192.0.2.1", "2001:db8::1", "n2-ring", "192.0.2.20"}, nodes: []string{"n1", "n2"}, cluster: "prod",
 	}
 	if got := parseCorosync(corosync); !reflect.DeepEqual(got, want) {
 		t.Errorf("corosync.conf: %+v, want %+v", got, want)
 	}
 	want = hosts{
 		links: []string{"192.0.2.3", "n4-link", "192.0.2.254", "192.0.2.253", "192.0.2.252"},
-		nodes: []string{"n3", "n4", "n5"},
+		nodes: []string{"n3", "n4", "n5"}, cluster: "linux-ha",
 	}
 	if got := parseHeartbeat(heartbeat); !reflect.DeepEqual(got, want) {
 		t.Errorf("ha.cf: %+v, want %+v", got, want)

@@ -40,7 +40,7 @@ func appendWithin(limit time.Duration, path string, r record.Record) error {
 		return fmt.Errorf("write record of guest %q: %w", r.Guest, err)
 	}
 	done := make(chan error, 1)
-	go func() { done <- appendLine(path, line) }()
+	go func() { done <- AppendLine(path, line) }()
 	select {
 	case err = <-done:
 	case <-time.After(limit):
@@ -73,9 +73,11 @@ func openJournal(path string) (*os.File, error) {
 	return f, atomicfile.SyncDir(filepath.Dir(path))
 }
 
-// appendLine holds the file's lock, which ends with the file, so that two writers
-// cannot both mend the same incomplete line.
-func appendLine(path string, line []byte) (err error) {
+// AppendLine adds a line to a file of lines, making it when needed, and returns when it is on the disk. A line that another
+// writer has left incomplete is closed first. It can hang with the disk, or while another writer does.
+//
+// It holds the file's lock, which ends with the file, so that two writers cannot both mend the same incomplete line.
+func AppendLine(path string, line []byte) (err error) {
 	f, err := openJournal(path)
 	if err != nil {
 		return err

@@ -9,6 +9,14 @@ type StatusReport struct {
 	Why     string       `json:"why"`
 	AgeMS   int64        `json:"lease_age_ms"` // 0 without a lease
 	Nodes   []NodeReport `json:"nodes"`
+
+	Prepared
+}
+
+// Prepared is what the guard's process got of its system, so that it kills in time.
+type Prepared struct {
+	RealTime bool `json:"real_time"` // it runs before other processes
+	Locked   bool `json:"locked"`    // its memory is never swapped out
 }
 
 // NodeReport is one node, as its slot says.
@@ -21,7 +29,8 @@ type NodeReport struct {
 	Guests     int    `json:"guests"`
 	SeenMS     int64  `json:"renewal_seen_ms"` // how long ago its last renewal was seen
 	Expired    bool   `json:"expired"`
-	Claim      string `json:"claim,omitempty"` // this node's claim against it
+	WatchdogMS int64  `json:"watchdog_ms,omitempty"` // its hardware watchdog fires after this; 0: it has none
+	Claim      string `json:"claim,omitempty"`       // this node's claim against it
 	Claimed    string `json:"claimed,omitempty"`
 }
 

@@ -104,9 +104,10 @@ func TestRefused(t *testing.T) {
 	}{
 		"too small": {func(_ *testing.T, p string) error { return os.WriteFile(p, make([]byte, 8192), 0o600) },
 			"has 8192 bytes: a lease device has 1118208 or more"},
-		"a directory": {func(_ *testing.T, p string) error { return os.Mkdir(p, 0o700) }, ""},
+		"a directory": {func(_ *testing.T, p string) error { return os.Mkdir(p, 0o700) },
+			"is a directory: name a file in it"},
 		"a device of characters": {func(_ *testing.T, p string) error { return os.Symlink("/dev/null", p) },
-			""},
+			"is neither a block device nor a regular file"},
 		"with holes": {func(_ *testing.T, p string) error {
 			if err := os.WriteFile(p, nil, 0o600); err != nil {
 				return err
@@ -149,7 +150,55 @@ func TestLookAtForeignData(t *testing.T) {
 	if _, err := f.WriteAt([]byte{1}, 100); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Look(path); err == nil {
-		t.Error("a damaged header passes")
+	if s, err := Look(path); err != nil || !s.Damaged || s.Foreign() {
+		t.Errorf("a damaged header: %+v, %v", s, err)
+	}
+}
+
+// A file system begins with an empty block for the boot loader: nothing but zeros everywhere is empty.
+func TestLookAtAFileSystem(t *testing.T) {
+	for name, test := range map[string]struct {
+		at    int64
+		empty bool
+	}{
+		"ext4's superblock":        {1024 + 56, false},
+		"a volume group's label":   {512, false},
+		"an array's superblock":    {4096, false},
+		"btrfs's superblock":       {65536 + 64, false},
+		"past the leases":          {lease.Size, true},
+		"the last block of leases": {lease.Size - 1, false},
+	} {
+		path := file(t)
+		data := make([]byte, lease.Size+1)
+		data[test.at] = 0x53
+		if err := os.WriteFile(path, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if s, err := Look(path); err != nil || s.Empty != test.empty || s.Foreign() == test.empty {
+			t.Errorf("%s: %+v, %v", name, s, err)
+		}
+	}
+	path := made(t)
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.WriteAt(make([]byte, lease.BlockSize), 0); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := Look(path); err != nil || !s.Empty {
+		t.Errorf("a lease device whose header is cleared: %+v, %v", s, err)
+	}
+}
+
+func TestLookWhereNoFileIsMade(t *testing.T) {
+	for path, want := range map[string]string{
+		"/dev/no-such-disk":               "there is no device /dev/no-such-disk: type lsblk",
+		filepath.Join(file(t), "no", "x"): "mount the file system that all nodes share there first",
+	} {
+		if _, err := Look(path); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", path, err, want)
+		}
 	}
 }

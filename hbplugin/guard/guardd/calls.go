@@ -24,10 +24,10 @@ func (d *Daemon) Fence(ctx context.Context, node string) (evidence string, err e
 	d.readMembers(ctx)
 	answer := make(chan protocol.Verdict, 1)
 	d.do(ctx, func(now time.Duration) {
-		if earlier := d.calls[id]; earlier != nil {
-			earlier <- protocol.Verdict{Target: id, Evidence: "a later call for the same node took its place"}
+		if d.calls[id] != nil {
+			d.verdict(protocol.Verdict{Target: id, Evidence: "a later call for the same node took its place"}, now)
 		}
-		d.calls[id] = answer
+		d.calls[id] = &fenceCall{begun: now, guests: d.Node.Measure().Guests, answer: answer}
 		d.guard.Fence(id, now, now+time.Until(until)-step)
 	})
 	select {
@@ -47,7 +47,9 @@ func (d *Daemon) OpenLease(ctx context.Context) error {
 	problem := errors.New("the guard does not answer")
 	for {
 		asked := d.ask(ctx, func(now time.Duration) {
-			if problem = d.guard.Open(now); problem == nil {
+			if err := d.guard.Open(now); err != nil {
+				problem = errors.New(d.named(err.Error()))
+			} else {
 				problem = d.mayRun()
 			}
 		})
@@ -73,7 +75,7 @@ func (d *Daemon) Surrender(ctx context.Context) error {
 	for {
 		var phase protocol.Phase
 		var why string
-		if d.ask(ctx, func(time.Duration) { d.guard.Close(); phase, why = d.guard.Phase() }) && phase == protocol.Out {
+		if d.ask(ctx, func(time.Duration) { d.guard.Close(); phase, why = d.phaseAndWhy() }) && phase == protocol.Out {
 			return nil
 		}
 		if wait.For(ctx, step) != nil {

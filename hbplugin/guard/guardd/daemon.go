@@ -4,11 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/sirupsen/logrus"
 
+	"github.com/vmferry/vmferry/hbplugin/guard/control"
+	"github.com/vmferry/vmferry/hbplugin/guard/journal"
 	"github.com/vmferry/vmferry/hbplugin/guard/lease"
 	"github.com/vmferry/vmferry/hbplugin/guard/protocol"
 	"github.com/vmferry/vmferry/migrate/wait"
@@ -50,6 +55,8 @@ type Node struct {
 	// Leased takes until when guests may run without a further word of this guard, for the process that kills them when it
 	// is silent, and the generation that a guard after this one may resume; 0: none, as this node surrenders.
 	Leased func(until time.Duration, generation uint64)
+	// Record keeps an event. It may hang with its disk, which holds up nothing but later records; nil: none is kept.
+	Record func(e journal.Event) error
 }
 
 // Config is the guard of one node.
@@ -64,6 +71,8 @@ type Config struct {
 	Log      logrus.FieldLogger
 	Now      func() time.Duration // a clock that goes on while the machine is suspended; nil: [hostproc.Uptime]
 
+	Prepared control.Prepared // for the status
+
 	Previous lease.Slot    // of the guard before this one, where it ended without giving the lease back
 	Good     time.Duration // when its last good renewal began
 }
@@ -74,7 +83,8 @@ type Daemon struct {
 	guard  *protocol.Guard
 	events chan func(now time.Duration)
 	orders protocol.Orders // the last ones; the loop's alone
-	calls  map[int]chan protocol.Verdict
+	calls  map[int]*fenceCall
+	course course // the loop's alone
 
 	claims chan []lease.Claim
 	kill   chan protocol.Phase // the latest alone
@@ -82,8 +92,10 @@ type Daemon struct {
 	revoke chan protocol.Revocation
 	rejoin chan struct{}
 	links  *linked
-	fed    time.Duration
-	phase  protocol.Phase // at the last step
+
+	records chan journal.Event
+	fed     time.Duration
+	phase   protocol.Phase // at the last step
 
 	revoking  map[protocol.Revocation]bool // under way; the loop's alone, as the next
 	rejoining bool
@@ -103,10 +115,10 @@ func New(c Config) *Daemon {
 		c.Now = hostproc.Uptime
 	}
 	d := &Daemon{
-		Config: c, events: make(chan func(time.Duration), 64), calls: map[int]chan protocol.Verdict{},
+		Config: c, events: make(chan func(time.Duration), 64), calls: map[int]*fenceCall{},
 		claims: make(chan []lease.Claim, 1), kill: make(chan protocol.Phase, 1),
 		move: make(chan move, 1), revoke: make(chan protocol.Revocation, lease.MaxNodes), rejoin: make(chan struct{}, 1),
-		admit: make(chan uint64, 1), revoking: map[protocol.Revocation]bool{},
+		admit: make(chan uint64, 1), revoking: map[protocol.Revocation]bool{}, records: make(chan journal.Event, 64),
 	}
 	d.links = d.newLinked()
 	return d
@@ -125,6 +137,26 @@ func (d *Daemon) others() []int {
 
 func (d *Daemon) name(id int) string { return d.Header.Nodes[id-1] }
 
+// numbered is a node in the texts of package protocol, which knows numbers only.
+var numbered = regexp.MustCompile(`\bnode ([0-9]+)\b`)
+
+// named is a text of package protocol with the names of the nodes.
+func (d *Daemon) named(text string) string {
+	return numbered.ReplaceAllStringFunc(text, func(node string) string {
+		id, err := strconv.Atoi(strings.TrimPrefix(node, "node "))
+		if err != nil || id < 1 || id > len(d.Header.Nodes) {
+			return node
+		}
+		return "node " + d.name(id)
+	})
+}
+
+// phaseAndWhy is the phase, and why it is so.
+func (d *Daemon) phaseAndWhy() (protocol.Phase, string) {
+	phase, why := d.guard.Phase()
+	return phase, d.named(why)
+}
+
 // Run guards the node until ctx ends, and leaves the lease as it is: the next guard resumes it, and the second process
 // kills the guests where none does. It returns an error where the device cannot be read at the start, within ctx.
 func (d *Daemon) Run(ctx context.Context, ready func()) error {
@@ -132,7 +164,7 @@ func (d *Daemon) Run(ctx context.Context, ready func()) error {
 		return err
 	}
 	for _, worker := range []func(context.Context){d.renewer, d.reader, d.claimer, d.killer, d.mover, d.revoker, d.rejoiner,
-		d.admitter, d.members} {
+		d.admitter, d.members, d.recorder} {
 		go worker(ctx)
 	}
 	if d.Link != nil {
@@ -154,6 +186,8 @@ func (d *Daemon) begin(ctx context.Context) error {
 	d.guard = protocol.New(own.slot, d.Instance, own.claims, d.Header.Times, d.Policy, now)
 	if d.guard.Resume(d.Previous, d.Good, now) {
 		d.Log.Info("the lease of the guard before this one is resumed")
+		_, why := d.phaseAndWhy()
+		d.record(journal.Event{Kind: journal.Resumed, Generation: d.guard.Generation(), Evidence: why}, d.Good, now)
 	}
 	return nil
 }
@@ -226,11 +260,7 @@ func (d *Daemon) step(now time.Duration) {
 		d.rejoin <- struct{}{}
 	}
 	for _, v := range o.Verdicts {
-		d.Log.WithFields(logrus.Fields{"node": d.name(v.Target), "fenced": v.Fenced}).Warn("fence call: " + v.Evidence)
-		if answer := d.calls[v.Target]; answer != nil {
-			answer <- v
-			delete(d.calls, v.Target)
-		}
+		d.verdict(v, now)
 	}
 }
 
@@ -259,10 +289,11 @@ func (d *Daemon) end(now time.Duration) time.Duration {
 // report logs a change of phase. A guard that is killed while it surrenders must not be resumed: the slot on the disk
 // may still say that the lease is held.
 func (d *Daemon) report(now time.Duration) {
-	phase, why := d.guard.Phase()
+	phase, why := d.phaseAndWhy()
 	if phase == d.phase {
 		return
 	}
+	d.chronicle(d.phase, phase, why, now)
 	d.phase = phase
 	d.Log.WithField("phase", phase.String()).Warn(why)
 	switch phase {
@@ -275,7 +306,7 @@ func (d *Daemon) report(now time.Duration) {
 
 // mayRun says why guests may not run and be started here, or nil.
 func (d *Daemon) mayRun() error {
-	_, why := d.guard.Phase()
+	_, why := d.phaseAndWhy()
 	switch {
 	case !d.orders.Run:
 		return fmt.Errorf("this node does not hold its lease: %s", why)

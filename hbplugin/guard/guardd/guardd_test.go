@@ -13,6 +13,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"github.com/vmferry/vmferry/hbplugin/guard/journal"
 	"github.com/vmferry/vmferry/hbplugin/guard/lease"
 	"github.com/vmferry/vmferry/hbplugin/guard/protocol"
 	"github.com/vmferry/vmferry/hbplugin/guard/timing"
@@ -106,6 +107,7 @@ type state struct {
 	until   time.Duration
 	resumes uint64 // the generation that the next guard may resume
 	revoked []string
+	events  []journal.Event
 }
 
 // done is what was done at the node until now.
@@ -161,6 +163,7 @@ func (w *world) start(id int, change func(*Config)) *node {
 		Node: Node{
 			Prove: n.prove, Move: n.move, Measure: n.measure, Members: n.members, Leased: func(d time.Duration, g uint64) { n.note(func(s *state) { s.until, s.resumes = d, g }) },
 			Rejoin: func(context.Context) error { n.note(func(s *state) { s.joined++ }); return nil },
+			Record: func(e journal.Event) error { n.note(func(s *state) { s.events = append(s.events, e) }); return nil },
 		},
 	}
 	if change != nil {

@@ -21,23 +21,25 @@ func (d *Daemon) Status(ctx context.Context) (report control.StatusReport, err e
 }
 
 func (d *Daemon) status(now time.Duration) (control.StatusReport, error) {
-	phase, why := d.guard.Phase()
-	r := control.StatusReport{Schema: 1, Cluster: d.Header.Cluster, Node: d.name(d.ID), Phase: phase.String(), Why: why}
+	phase, why := d.phaseAndWhy()
+	r := control.StatusReport{Schema: 1, Cluster: d.Header.Cluster, Node: d.name(d.ID), Phase: phase.String(), Why: why,
+		Prepared: d.Prepared}
 	own := d.guard.Own()
 	if phase == protocol.Held || phase == protocol.Moving {
 		r.AgeMS = d.guard.Age(now).Milliseconds()
 	}
 	here := d.Node.Measure()
 	r.Nodes = []control.NodeReport{{Name: r.Node, State: own.State.String(), Generation: own.Generation, Member: true,
-		Reached: here.Reached, Guests: here.Guests}}
+		Reached: here.Reached, Guests: here.Guests, WatchdogMS: own.Watchdog.Milliseconds()}}
 	var problem error
 	if phase != protocol.Held {
 		problem = fmt.Errorf("this node does not hold its lease: %s", why)
 	}
 	for _, v := range d.guard.Views(now) {
 		n := control.NodeReport{Name: d.name(v.Node), State: v.Slot.State.String(), Generation: v.Slot.Generation,
-			Member: v.Member, Reached: v.Slot.Reached, Guests: v.Slot.Guests, SeenMS: v.Renewed.Milliseconds(), Expired: v.Expired}
-		n.Claim, n.Claimed = claimText(v.Mine), claimText(v.Theirs)
+			Member: v.Member, Reached: v.Slot.Reached, Guests: v.Slot.Guests, SeenMS: v.Renewed.Milliseconds(), Expired: v.Expired,
+			WatchdogMS: v.Slot.Watchdog.Milliseconds()}
+		n.Claim, n.Claimed = d.named(claimText(v.Mine)), d.named(claimText(v.Theirs))
 		if !v.Seen {
 			n.State = "unknown"
 			problem = cmp.Or(problem, fmt.Errorf("the slot of node %s cannot be read", n.Name))

@@ -102,7 +102,7 @@ func (d *Daemon) killer(ctx context.Context) {
 		switch phase {
 		case protocol.Killing:
 			if d.prove(ctx) {
-				d.do(ctx, func(time.Duration) { d.guard.Emptied() })
+				d.do(ctx, d.emptied)
 			}
 		case protocol.Out:
 			d.prove(ctx)

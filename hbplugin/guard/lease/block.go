@@ -43,6 +43,15 @@ var (
 	claimKind  = kind([]byte("VMFGRDCL"))
 )
 
+// Blank reports whether a block has no data of anybody else: it is zeros, or a block of a lease device.
+func Blank(block []byte) bool {
+	if len(bytes.TrimLeft(block, "\x00")) == 0 {
+		return true
+	}
+	k := kind(block[:len(kind{})])
+	return k == headerKind || k == slotKind || k == claimKind
+}
+
 var table = crc32.MakeTable(crc32.Castagnoli)
 
 // SlotOffset is where the slot of a node begins, in bytes.

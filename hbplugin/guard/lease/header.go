@@ -39,7 +39,7 @@ func (h Header) Check() error {
 		case name == "" || len(name) > maxName:
 			return fmt.Errorf("the name %q has %d bytes: use 1 to %d", name, len(name), maxName)
 		case i > 0 && h.ID(name) != i:
-			return fmt.Errorf("node %q is named twice", name)
+			return fmt.Errorf("node %q is named twice: name each node once", name)
 		}
 	}
 	return h.Times.Check()

@@ -27,10 +27,12 @@ func TestMayInit(t *testing.T) {
 		"ours at rest, agreed":     {device.State{Header: &ours}, nil, true, ""},
 		"nothing, not agreed":      {device.State{Missing: true}, nil, false, "a file of 1118208 bytes will be made; to write it, add --yes"},
 		"empty, not agreed":        {device.State{Empty: true}, nil, false, "it is empty; to write it, add --yes"},
-		"ours at rest, not agreed": {device.State{Header: &ours}, nil, false, "it is a lease device already"},
+		"ours at rest, not agreed": {device.State{Header: &ours}, nil, false, "it is a lease device of this cluster already"},
 		"in use":                   {device.State{Header: &ours, Held: []string{"beta"}}, nil, true, "/dev/x is in use by beta"},
 		"of another cluster":       {device.State{Header: &other}, nil, true, `is the lease device of cluster "office" (alpha, beta)`},
-		"a file system":            {device.State{}, nil, true, "/dev/x holds other data: if it can be lost, type dd if=/dev/zero"},
+		"a file system": {device.State{}, nil, true, "/dev/x holds other data: use another device; only if that data can be " +
+			"lost, type dd if=/dev/zero of=/dev/x bs=4096 count=273"},
+		"a damaged header": {device.State{Damaged: true}, nil, true, "a damaged header: stop vmferry-guard on all its nodes"},
 		"times that cannot hold": {device.State{Empty: true}, func(h *lease.Header) { h.Times.SelfKill = time.Second }, true,
 			"self-kill 1s is less than 3 renewals"},
 		"one node": {device.State{Empty: true}, func(h *lease.Header) { h.Nodes = h.Nodes[:1] }, true, "2 to 16 nodes"},
@@ -45,41 +47,6 @@ func TestMayInit(t *testing.T) {
 		}
 		if !test.agreed && !errors.Is(err, ErrConfirm) {
 			t.Errorf("%s: %v is no ErrConfirm", name, err)
-		}
-	}
-}
-
-func TestCheck(t *testing.T) {
-	well := Observed{
-		Times: timing.Default, Manager: timing.Pacemaker(3*time.Second, time.Minute, time.Second), ManagerName: "Pacemaker",
-		Revoke: true, Ping: 2, Link: true, Unfencing: true,
-	}
-	for name, test := range map[string]struct {
-		change  func(*Observed)
-		want    string
-		problem bool
-	}{
-		"all is well":           {func(*Observed) {}, "", false},
-		"a short fence timeout": {func(o *Observed) { o.Manager.Timeout = 10 * time.Second }, "the fence timeout of 10s is shorter", true},
-		"a hang":                {func(o *Observed) { o.Revoke = false }, "a node that hangs is never proven gone", true},
-		"a hang, accepted":      {func(o *Observed) { o.Revoke, o.TrustExpiry = false, true }, "trust_expiry accepts that", false},
-		"a watchdog instead":    {func(o *Observed) { o.Revoke, o.Watchdog = false, 10*time.Second }, "", false},
-		"no ping list":          {func(o *Observed) { o.Ping = 0 }, "the ping list is empty", false},
-		"no link":               {func(o *Observed) { o.Link = false }, "storage that fails for 3s kills all guests", false},
-		"no unfencing":          {func(o *Observed) { o.Unfencing = false }, "provides=unfencing", true},
-		"an address":            {func(o *Observed) { o.Others = []string{"ip1"} }, "resource ip1 is not a guest", false},
-	} {
-		o := well
-		test.change(&o)
-		got := Check(o)
-		if test.want == "" {
-			if len(got) > 0 {
-				t.Errorf("%s: %+v", name, got)
-			}
-			continue
-		}
-		if len(got) != 1 || !strings.Contains(got[0].What, test.want) || got[0].Problem != test.problem {
-			t.Errorf("%s: %+v, want %q, problem %v", name, got, test.want, test.problem)
 		}
 	}
 }

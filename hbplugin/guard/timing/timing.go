@@ -50,7 +50,13 @@ type Manager struct {
 // Pacemaker is the manager's part with Corosync's token timeout: membership without the peer comes at most 2.2 tokens
 // and 0.3 s later, the fence call 1.1 s after that (measured with Pacemaker 3.0.0 and Corosync 3.1.9).
 func Pacemaker(token, stonithTimeout, start time.Duration) Manager {
-	return Manager{Detect: token*22/10 + 1400*time.Millisecond, Timeout: stonithTimeout, Start: start}
+	return PacemakerAfter(token*22/10, stonithTimeout, start)
+}
+
+// PacemakerAfter is Pacemaker for a Corosync that takes a silent node for lost after that time: token and consensus, which
+// is 2.2 tokens by default.
+func PacemakerAfter(lost, stonithTimeout, start time.Duration) Manager {
+	return Manager{Detect: lost + 1400*time.Millisecond, Timeout: stonithTimeout, Start: start}
 }
 
 // Heartbeat is the manager's part with its deadtime; a STONITH plugin that fails is called again without end.
@@ -65,6 +71,10 @@ type Bounds struct {
 	FenceTimeout time.Duration // the least time that the manager has to grant one fence call
 }
 
+// Reserve is what the manager has to grant a fence call beyond the guard's worst case: for its own queue, and for a guard
+// that has just started.
+const Reserve = 10 * time.Second
+
 // Bounds are the worst cases of these times under m. revocable says that access to the disks is revoked.
 func (t Times) Bounds(m Manager, watchdog time.Duration, revocable bool) Bounds {
 	revoke := time.Duration(0)
@@ -75,7 +85,7 @@ func (t Times) Bounds(m Manager, watchdog time.Duration, revocable bool) Bounds 
 	return Bounds{
 		Crash:        max(m.Detect, expiry) + revoke + m.Start,
 		Split:        m.Detect + t.agree() + t.Move + t.Kill + 2*t.Poll + m.Start,
-		FenceTimeout: expiry + t.agree() + t.Move + t.Kill + revoke + 10*time.Second,
+		FenceTimeout: expiry + t.agree() + t.Move + t.Kill + revoke + Reserve,
 	}
 }
 
@@ -109,9 +119,9 @@ func (t Times) Check() error {
 			each.name, each.value, each.least, each.most)
 	}
 	need(t.Drift >= 0.0001 && t.Drift <= 0.05, "drift is %g: use 0.0001 to 0.05", t.Drift)
-	need(t.SelfKill >= 3*t.Renew, "self-kill %s is less than 3 renewals of %s: one slow write kills the guests",
-		t.SelfKill, t.Renew)
-	need(t.Poll <= t.Renew, "poll %s is longer than renew %s: renewals are missed", t.Poll, t.Renew)
+	need(t.SelfKill >= 3*t.Renew, "self-kill %s is less than 3 renewals of %s = %s: one slow write kills the guests: use %[3]s "+
+		"or more", t.SelfKill, t.Renew, 3*t.Renew)
+	need(t.Poll <= t.Renew, "poll %s is longer than renew %s: renewals are missed: use %[2]s or less", t.Poll, t.Renew)
 	return errors.Join(bad...)
 }
 
