@@ -43,9 +43,10 @@ type Node struct {
 	Measure func() protocol.Here
 	// Members are the names of the nodes that the cluster manager sees.
 	Members func(ctx context.Context) ([]string, error)
-	// Rejoin restarts the cluster manager's daemons.
-	Rejoin func(ctx context.Context) error
-	// Feed feeds the hardware watchdog; nil: there is none.
+	// Rejoin restarts the cluster manager's daemons. heard reports whether another node's guard has answered
+	// over the link since then.
+	Rejoin func(ctx context.Context, heard func() bool) error
+	// Feed feeds the hardware watchdog, whose driver may take its time; nil: there is none.
 	Feed func() error
 	// Leased takes until when guests may run without a further word of this guard, for the process that kills them when it
 	// is silent, and the generation that a guard after this one may resume; 0: none, as this node surrenders.
@@ -63,6 +64,9 @@ type Config struct {
 	Link     Link // nil: there is no renewal over the link
 	Log      logrus.FieldLogger
 	Now      func() time.Duration // a clock that goes on while the machine is suspended; nil: [hostproc.Uptime]
+
+	// OpenItself has the guard take the lease by itself, as nobody else asks for it: Heartbeat has no unfencing.
+	OpenItself bool
 
 	Previous lease.Slot    // of the guard before this one, where it ended without giving the lease back
 	Good     time.Duration // when its last good renewal began
@@ -82,8 +86,12 @@ type Daemon struct {
 	revoke chan protocol.Revocation
 	rejoin chan struct{}
 	links  *linked
+	feed   chan time.Duration // when it was ordered; the latest alone
 	fed    time.Duration
 	phase  protocol.Phase // at the last step
+
+	answered bool // the cluster manager has listed its members at the last question; the loop's alone, as the next
+	closed   bool // the lease was given back for good
 
 	revoking  map[protocol.Revocation]bool // under way; the loop's alone, as the next
 	rejoining bool
@@ -104,7 +112,7 @@ func New(c Config) *Daemon {
 	}
 	d := &Daemon{
 		Config: c, events: make(chan func(time.Duration), 64), calls: map[int]chan protocol.Verdict{},
-		claims: make(chan []lease.Claim, 1), kill: make(chan protocol.Phase, 1),
+		claims: make(chan []lease.Claim, 1), kill: make(chan protocol.Phase, 1), feed: make(chan time.Duration, 1),
 		move: make(chan move, 1), revoke: make(chan protocol.Revocation, lease.MaxNodes), rejoin: make(chan struct{}, 1),
 		admit: make(chan uint64, 1), revoking: map[protocol.Revocation]bool{},
 	}
@@ -126,20 +134,24 @@ func (d *Daemon) others() []int {
 func (d *Daemon) name(id int) string { return d.Header.Nodes[id-1] }
 
 // Run guards the node until ctx ends, and leaves the lease as it is: the next guard resumes it, and the second process
-// kills the guests where none does. It returns an error where the device cannot be read at the start, within ctx.
-func (d *Daemon) Run(ctx context.Context, ready func()) error {
+// kills the guests where none does. ready is called before anything is done. It returns an error where the device cannot
+// be read at the start, within ctx, and the one of ready.
+func (d *Daemon) Run(ctx context.Context, ready func() error) error {
 	if err := d.begin(ctx); err != nil {
 		return err
 	}
+	if err := ready(); err != nil {
+		return err
+	}
+	d.guard.Measured(d.Node.Measure()) // before the first renewal
 	for _, worker := range []func(context.Context){d.renewer, d.reader, d.claimer, d.killer, d.mover, d.revoker, d.rejoiner,
-		d.admitter, d.members} {
+		d.admitter, d.members, d.feeder} {
 		go worker(ctx)
 	}
 	if d.Link != nil {
 		go d.linkSender(ctx)
 		go d.linkReceiver(ctx)
 	}
-	ready()
 	d.loop(ctx)
 	return nil
 }
@@ -207,6 +219,9 @@ func (d *Daemon) step(now time.Duration) {
 	d.orders = d.guard.Step(now)
 	o := d.orders
 	d.report(now)
+	if d.OpenItself && d.opens() {
+		_ = d.guard.Open(now) // tried again at the next step
+	}
 	d.lease(now)
 	latest(d.kill, d.phase)
 	if len(o.Claims) > 0 {
@@ -234,6 +249,12 @@ func (d *Daemon) step(now time.Duration) {
 	}
 }
 
+// opens reports whether a guard that nobody asks takes the lease now, as far as [protocol.Guard.Open] lets it: it has
+// none and is to have one, and the cluster manager runs and has not to be restarted first.
+func (d *Daemon) opens() bool {
+	return d.phase == protocol.Out && d.answered && !d.closed && !d.orders.Rejoin && !d.rejoining
+}
+
 // lease tells the second process until when guests may run, and feeds the watchdog.
 func (d *Daemon) lease(now time.Duration) {
 	switch d.phase {
@@ -246,9 +267,7 @@ func (d *Daemon) lease(now time.Duration) {
 		return
 	}
 	d.fed = now
-	if err := d.Node.Feed(); err != nil {
-		d.Log.WithError(err).Error("feed the watchdog")
-	}
+	latest(d.feed, now)
 }
 
 // end is when the lease is too old, unless it is renewed.

@@ -1,0 +1,166 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/vmferry/vmferry/hbplugin/config"
+	"github.com/vmferry/vmferry/hbplugin/guard/host"
+)
+
+// The test binary stands for the program where that runs another one.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == ordinaryFlag {
+		os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stderr))
+	}
+	os.Exit(m.Run())
+}
+
+// A program that the guard runs has neither its priority nor its protection from the search for memory.
+func TestOrdinary(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root, to lower oom_score_adj")
+	}
+	for _, needed := range []string{"chrt", "choom"} {
+		if _, err := exec.LookPath(needed); err != nil {
+			t.Skip(err)
+		}
+	}
+	stats := func(args ...string) (score, policy string) {
+		t.Helper()
+		args = slices.Concat([]string{"-n", "-900", "--", "chrt", "--batch", "0"}, args,
+			[]string{"cat", "/proc/self/oom_score_adj", "/proc/self/stat"})
+		out, err := exec.CommandContext(t.Context(), "choom", args...).CombinedOutput()
+		fields := strings.Fields(string(out))
+		if err != nil || len(fields) < 42 {
+			t.Skipf("the priority cannot be changed here: %v: %s", err, out)
+		}
+		return fields[0], fields[41]
+	}
+	if score, policy := stats(); score != "-900" || policy != "3" {
+		t.Errorf("without it: score %s, policy %s", score, policy)
+	}
+	program, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if score, policy := stats(program, ordinaryFlag); score != "0" || policy != "0" {
+		t.Errorf("score %s, policy %s, want 0, 0", score, policy)
+	}
+}
+
+func TestOrdinaryRuns(t *testing.T) {
+	out, err := programs(t.Context(), "printf", "%s|", "a b", "$HOME", "--version")
+	if err != nil || out != "a b|$HOME|--version|" {
+		t.Errorf("%q, %v", out, err)
+	}
+	if out, err := programs(t.Context(), "/nonexistent/program"); err == nil || !strings.Contains(out, "/nonexistent/program") {
+		t.Errorf("%q, %v", out, err)
+	}
+	var exit *exec.ExitError
+	if _, err := programs(t.Context(), "false"); !errors.As(err, &exit) || exit.ExitCode() != 1 {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestSurrenders(t *testing.T) {
+	for name, test := range map[string]struct {
+		guests int
+		states string
+		err    error
+		want   bool
+	}{
+		"nothing runs":             {0, "inactive\ninactive\ninactive\n", nil, true},
+		"failed counts as down":    {0, "failed\ninactive\nunknown\n", nil, true},
+		"a guest runs":             {1, "inactive\ninactive\ninactive\n", nil, false},
+		"Pacemaker runs":           {0, "active\ninactive\ninactive\n", nil, false},
+		"Heartbeat is stopping":    {0, "inactive\ninactive\ndeactivating\n", nil, false},
+		"systemd does not answer":  {0, "", errors.New("no answer"), false},
+		"half an answer":           {0, "inactive\n", nil, false},
+		"the guests are not known": {0, "inactive\ninactive\ninactive\n", errors.New("no list"), false},
+	} {
+		if got := surrenders(test.guests, test.states, test.err); got != test.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
+func TestLeaving(t *testing.T) {
+	exit3 := exec.CommandContext(t.Context(), "false").Run()
+	for name, test := range map[string]struct {
+		guests    int
+		states    string
+		runErr    error
+		surrender error
+		want      string
+	}{
+		"orderly":         {0, "inactive\ninactive\ninactive", exit3, nil, "surrender disarm"},
+		"with guests":     {2, "inactive\ninactive\ninactive", exit3, nil, ""},
+		"with a manager":  {0, "active\ninactive\ninactive", nil, nil, ""},
+		"no systemctl":    {0, "inactive\ninactive\ninactive", exec.ErrNotFound, nil, ""},
+		"it does not end": {0, "inactive\ninactive\ninactive", exit3, errors.New("not on the device"), "surrender"},
+	} {
+		var done []string
+		l := leaving{
+			guests:    func(context.Context) (int, error) { return test.guests, nil },
+			run:       func(context.Context, string, ...string) (string, error) { return test.states, test.runErr },
+			surrender: func(context.Context) error { done = append(done, "surrender"); return test.surrender },
+			disarm:    func() error { done = append(done, "disarm"); return nil },
+		}
+		log := logrus.New()
+		log.SetOutput(io.Discard)
+		l.end(log)
+		if got := strings.Join(done, " "); got != test.want {
+			t.Errorf("%s: %q, want %q", name, got, test.want)
+		}
+	}
+}
+
+func TestManagerOf(t *testing.T) {
+	const haCf, corosync = "/etc/ha.d/ha.cf", "/etc/corosync/corosync.conf"
+	for name, test := range map[string]struct {
+		configured string
+		files      []string
+		want       host.Manager
+	}{
+		"configured":       {config.Heartbeat, []string{haCf, corosync}, host.Heartbeat},
+		"Pacemaker":        {config.Pacemaker, []string{haCf}, host.Pacemaker},
+		"Heartbeat alone":  {config.Auto, []string{haCf}, host.Heartbeat},
+		"both are set up":  {config.Auto, []string{haCf, corosync}, host.Pacemaker},
+		"nothing is there": {config.Auto, nil, host.Pacemaker},
+	} {
+		got := managerOf(test.configured, func(path string) bool { return slices.Contains(test.files, path) })
+		if !slices.Equal(got, test.want) {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
+func TestUsage(t *testing.T) {
+	for args, want := range map[string]struct {
+		code int
+		text string
+	}{
+		"--help":               {exitOK, "usage: vmferry-guard"},
+		"--version":            {exitOK, "vmferry-guard "},
+		"--completion bash":    {exitOK, "complete -F _vmferry_guard vmferry-guard"},
+		"--colour":             {exitUsage, "type vmferry-guard --help"},
+		"start":                {exitUsage, `unexpected argument "start"`},
+		"--config /none/.toml": {exitUsage, "no guard is set up on this node"},
+	} {
+		var out bytes.Buffer
+		if code := run(t.Context(), strings.Fields(args), &out, &out); code != want.code ||
+			!strings.Contains(out.String(), want.text) {
+			t.Errorf("%s: exit %d, %q", args, code, &out)
+		}
+	}
+}
