@@ -61,6 +61,9 @@ func guard(ctx context.Context, o options, log *logrus.Logger) error {
 	}
 	var guests func(context.Context) (int, error)
 	c.Node, guests = me.node(ctx, page, log)
+	if err := me.mayBegin(ctx, guests); err != nil {
+		return err
+	}
 	if good, generation := page.Good(); page.Until() != 0 && generation != 0 {
 		c.Good, c.Previous = good, lease.Slot{Node: me.id, Instance: me.instance, Generation: generation, State: lease.Held}
 	}
@@ -105,6 +108,9 @@ func (me *identity) node(ctx context.Context, page *second.Page, log logrus.Fiel
 		Move: runMove,
 		Members: func(ctx context.Context) ([]string, error) {
 			names, err := me.members(ctx)
+			if err != nil { // a node whose manager is down is of less use than one that is alone
+				names = nil
+			}
 			members.Store(int64(len(names)))
 			return names, err
 		},

@@ -71,18 +71,46 @@ func identify(ctx context.Context, path string) (*identity, error) {
 
 func (me *identity) name() string { return me.header.Nodes[me.id-1] }
 
-// readHeader reads the header of the lease device, in bounded time.
-func readHeader(ctx context.Context, path string) (lease.Header, error) {
+// read reads of the lease device at path, in bounded time.
+func read[T any](ctx context.Context, path string, what func(*device.Device) (T, error)) (T, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, readTime, fmt.Errorf("no answer within %s", readTime))
 	defer cancel()
-	h, err := wait.Within(ctx, func() (lease.Header, error) {
+	return wait.Within(ctx, func() (T, error) {
 		d, err := device.Open(path, false)
 		if err != nil {
-			return lease.Header{}, err
+			return *new(T), err
 		}
 		defer d.Close()
-		return d.Header()
+		return what(d)
 	}, nil)
+}
+
+// mayBegin is the error of a guard that must not start yet.
+func (me *identity) mayBegin(ctx context.Context, guests func(context.Context) (int, error)) error {
+	slot, err := read(ctx, me.settings.Device, func(d *device.Device) (lease.Slot, error) { return d.Slot(me.id) })
+	if err != nil {
+		return fmt.Errorf("the slot of this node on %s: %w", me.settings.Device, err)
+	}
+	running, err := guests(ctx)
+	if err != nil {
+		return fmt.Errorf("list the guests of this node: %w", err)
+	}
+	return firstStart(slot.Generation, running)
+}
+
+// firstStart is the error of a guard on a node that has never held a lease, and runs guests: nobody has stopped them for
+// the set-up, and a guard without a lease kills guests.
+func firstStart(generation uint64, guests int) error {
+	if generation > 0 || guests == 0 {
+		return nil
+	}
+	return misconfigured{fmt.Errorf("%d guests run here, and this node has never held a lease: stop or move the guests, "+
+		"then type systemctl start vmferry-guard", guests)}
+}
+
+// readHeader reads the header of the lease device.
+func readHeader(ctx context.Context, path string) (lease.Header, error) {
+	h, err := read(ctx, path, (*device.Device).Header)
 	switch {
 	case errors.Is(err, lease.ErrEmpty), errors.Is(err, lease.ErrForeign):
 		return h, misconfigured{fmt.Errorf("%s: %w: type vmferry guard init", path, err)}

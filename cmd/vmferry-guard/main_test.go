@@ -122,6 +122,25 @@ func TestLeaving(t *testing.T) {
 	}
 }
 
+// A guard that is set up while guests run does not kill them.
+func TestFirstStart(t *testing.T) {
+	for name, test := range map[string]struct {
+		generation uint64
+		guests     int
+		starts     bool
+	}{
+		"a new node":            {0, 0, true},
+		"a new node, guests":    {0, 2, false},
+		"a restart":             {3, 2, true},
+		"a restart, no guests ": {3, 0, true},
+	} {
+		err := firstStart(test.generation, test.guests)
+		if (err == nil) != test.starts || err != nil && !errors.As(err, new(misconfigured)) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 func TestManagerOf(t *testing.T) {
 	const haCf, corosync = "/etc/ha.d/ha.cf", "/etc/corosync/corosync.conf"
 	for name, test := range map[string]struct {
