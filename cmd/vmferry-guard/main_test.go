@@ -4,17 +4,23 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
+	"fmt"
 	"io"
+	"math"
 	"os"
 	"os/exec"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/sirupsen/logrus"
 
 	"github.com/vmferry/vmferry/hbplugin/config"
 	"github.com/vmferry/vmferry/hbplugin/guard/host"
+	"github.com/vmferry/vmferry/hbplugin/guard/lease"
+	"github.com/vmferry/vmferry/hbplugin/guard/timing"
 )
 
 // The test binary stands for the program where that runs another one.
@@ -161,6 +167,23 @@ func TestManagerOf(t *testing.T) {
 	}
 }
 
+// The manual, the usage and the completion name every flag that there is.
+func TestFlagsAreDescribed(t *testing.T) {
+	manual, err := os.ReadFile("vmferry-guard.8")
+	if err != nil {
+		t.Fatal(err)
+	}
+	texts := map[string]string{"vmferry-guard.8": strings.ReplaceAll(string(manual), `\-`, "-"), "usage": usage,
+		"the completion": bashCompletion()}
+	new(options).flags().VisitAll(func(f *flag.Flag) {
+		for what, text := range texts {
+			if !strings.Contains(text, "-"+f.Name) {
+				t.Errorf("%s does not mention --%s", what, f.Name)
+			}
+		}
+	})
+}
+
 func TestUsage(t *testing.T) {
 	for args, want := range map[string]struct {
 		code int
@@ -177,6 +200,48 @@ func TestUsage(t *testing.T) {
 		if code := run(t.Context(), strings.Fields(args), &out, &out); code != want.code ||
 			!strings.Contains(out.String(), want.text) {
 			t.Errorf("%s: exit %d, %q", args, code, &out)
+		}
+	}
+}
+
+// The times of the manual are those of the code.
+func TestManualHasTheTimes(t *testing.T) {
+	manual, err := os.ReadFile("vmferry-guard.8")
+	if err != nil {
+		t.Fatal(err)
+	}
+	times := timing.Default
+	row := func(name string, m timing.Manager) string {
+		trusted, revoked := times.Bounds(m, 0, false), times.Bounds(m, 0, true)
+		fed := times.Bounds(m, times.Watchdog(), false)
+		return fmt.Sprintf(".It %s Ta %.1f Ta %.1f Ta %.1f Ta %.1f\n", name, trusted.Crash.Seconds(), revoked.Crash.Seconds(),
+			fed.Crash.Seconds(), trusted.Split.Seconds())
+	}
+	least := func(watchdog time.Duration, revoke bool) float64 {
+		return math.Ceil(times.Bounds(timing.Manager{}, watchdog, revoke).FenceTimeout.Seconds())
+	}
+	for _, want := range []string{
+		row("Pacemaker, token 1 s", timing.Pacemaker(time.Second, 0, 0)),
+		row("Pacemaker, token 3 s", timing.Pacemaker(3*time.Second, 0, 0)),
+		row("Heartbeat, deadtime 10 s", timing.Heartbeat(10*time.Second, 0)),
+		fmt.Sprintf(".It least stonith-timeout Ta %g Ta %g Ta %g Ta\n", least(0, false), least(0, true),
+			least(times.Watchdog(), false)),
+		fmt.Sprintf("\n%g seconds are enough", least(times.Watchdog(), true)),
+		fmt.Sprintf("expires after %.1f seconds with the defaults, and after %.1f with a watchdog", times.Expiry(0).Seconds(),
+			times.Expiry(times.Watchdog()).Seconds()),
+		fmt.Sprintf(".It Ic renew Ta %d ms Ta", times.Renew.Milliseconds()),
+		fmt.Sprintf(".It Ic self-kill Ta %g s Ta", times.SelfKill.Seconds()),
+		fmt.Sprintf(".It Ic kill Ta %g s Ta", times.Kill.Seconds()),
+		fmt.Sprintf(".It Ic poll Ta %d ms Ta", times.Poll.Milliseconds()),
+		fmt.Sprintf(".It Ic margin Ta %d ms Ta", times.Margin.Milliseconds()),
+		fmt.Sprintf(".It Ic move Ta %g s Ta", times.Move.Seconds()),
+		fmt.Sprintf(".It Ic revoke Ta %g s Ta", times.Revoke.Seconds()),
+		fmt.Sprintf(".It Ic drift Ta %g Ta", times.Drift),
+		fmt.Sprintf("in whole seconds: %g seconds by default", times.Watchdog().Seconds()),
+		fmt.Sprintf("count=%d\n", lease.Size/lease.BlockSize),
+	} {
+		if !strings.Contains(string(manual), want) {
+			t.Errorf("the manual lacks %q", want)
 		}
 	}
 }
