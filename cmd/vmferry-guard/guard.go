@@ -89,7 +89,7 @@ var programs = ordinary(command.Execute(os.Environ()))
 func (me *identity) node(ctx context.Context, page *second.Page, log logrus.FieldLogger) (guardd.Node,
 	func(context.Context) (int, error),
 ) {
-	k, pinger := killer(), reach.NewPinger(me.settings.Ping)
+	k, pinger, run := killer(), reach.NewPinger(me.settings.Ping), programs
 	go k.Watch(ctx, watchEvery)
 	go func() {
 		if err := pinger.Run(ctx); err != nil {
@@ -115,7 +115,7 @@ func (me *identity) node(ctx context.Context, page *second.Page, log logrus.Fiel
 			return names, err
 		},
 		Rejoin: func(ctx context.Context, heard func() bool) error {
-			return host.Rejoin(ctx, me.manager, programs, heard)
+			return host.Rejoin(ctx, me.manager, run, heard)
 		},
 		Measure: func() protocol.Here {
 			here := protocol.Here{Reached: pinger.Reached(), Guests: k.Known(), Members: int(members.Load())}
@@ -130,12 +130,12 @@ func (me *identity) node(ctx context.Context, page *second.Page, log logrus.Fiel
 	}
 	if program := host.Access(me.settings.Revoke); len(program) > 0 {
 		n.Revoke = func(ctx context.Context, node string, generation uint64) error {
-			return program.Run(ctx, programs, node, generation)
+			return program.Run(ctx, run, node, generation)
 		}
 	}
 	if program := host.Access(me.settings.Admit); len(program) > 0 {
 		n.Admit = func(ctx context.Context, generation uint64) error {
-			return program.Run(ctx, programs, me.name(), generation)
+			return program.Run(ctx, run, me.name(), generation)
 		}
 	}
 	if me.settings.Watchdog != "" {

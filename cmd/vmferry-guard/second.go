@@ -35,7 +35,7 @@ func asSecond(ctx context.Context, _ options, log *logrus.Logger) error {
 // name it too. It outlives the guard.
 func keepSecond(ctx context.Context, log logrus.FieldLogger) {
 	for ctx.Err() == nil {
-		cmd := exec.Command(self, "--second")
+		cmd := exec.Command("/proc/self/exe", "--second")
 		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 		cmd.SysProcAttr = &unix.SysProcAttr{Setsid: true}
 		if err := cmd.Run(); err != nil {

@@ -46,7 +46,7 @@ type Node struct {
 	// Rejoin restarts the cluster manager's daemons. heard reports whether another node's guard has answered
 	// over the link since then.
 	Rejoin func(ctx context.Context, heard func() bool) error
-	// Feed feeds the hardware watchdog, whose driver may take its time; nil: there is none.
+	// Feed feeds the hardware watchdog; nil: there is none.
 	Feed func() error
 	// Leased takes until when guests may run without a further word of this guard, for the process that kills them when it
 	// is silent, and the generation that a guard after this one may resume; 0: none, as this node surrenders.
@@ -86,18 +86,18 @@ type Daemon struct {
 	revoke chan protocol.Revocation
 	rejoin chan struct{}
 	links  *linked
-	feed   chan time.Duration // when it was ordered; the latest alone
 	fed    time.Duration
 	phase  protocol.Phase // at the last step
-
-	answered bool // the cluster manager has listed its members at the last question; the loop's alone, as the next
-	closed   bool // the lease was given back for good
 
 	revoking  map[protocol.Revocation]bool // under way; the loop's alone, as the next
 	rejoining bool
 
 	admit    chan uint64
 	admitted uint64 // the generation for which the access is open; the loop's alone
+
+	feed     chan time.Duration // when it was ordered; the latest alone
+	answered bool               // the cluster manager has listed its members when it was last asked; the loop's alone, as the next
+	closed   bool               // the lease was given back for good
 }
 
 type move struct {
@@ -112,10 +112,11 @@ func New(c Config) *Daemon {
 	}
 	d := &Daemon{
 		Config: c, events: make(chan func(time.Duration), 64), calls: map[int]chan protocol.Verdict{},
-		claims: make(chan []lease.Claim, 1), kill: make(chan protocol.Phase, 1), feed: make(chan time.Duration, 1),
+		claims: make(chan []lease.Claim, 1), kill: make(chan protocol.Phase, 1),
 		move: make(chan move, 1), revoke: make(chan protocol.Revocation, lease.MaxNodes), rejoin: make(chan struct{}, 1),
 		admit: make(chan uint64, 1), revoking: map[protocol.Revocation]bool{},
 	}
+	d.feed = make(chan time.Duration, 1)
 	d.links = d.newLinked()
 	return d
 }
@@ -145,9 +146,10 @@ func (d *Daemon) Run(ctx context.Context, ready func() error) error {
 	}
 	d.guard.Measured(d.Node.Measure()) // before the first renewal
 	for _, worker := range []func(context.Context){d.renewer, d.reader, d.claimer, d.killer, d.mover, d.revoker, d.rejoiner,
-		d.admitter, d.members, d.feeder} {
+		d.admitter, d.members} {
 		go worker(ctx)
 	}
+	go d.feeder(ctx)
 	if d.Link != nil {
 		go d.linkSender(ctx)
 		go d.linkReceiver(ctx)
@@ -219,9 +221,6 @@ func (d *Daemon) step(now time.Duration) {
 	d.orders = d.guard.Step(now)
 	o := d.orders
 	d.report(now)
-	if d.OpenItself && d.opens() {
-		_ = d.guard.Open(now) // tried again at the next step
-	}
 	d.lease(now)
 	latest(d.kill, d.phase)
 	if len(o.Claims) > 0 {
@@ -240,12 +239,20 @@ func (d *Daemon) step(now time.Duration) {
 		d.rejoining = true
 		d.rejoin <- struct{}{}
 	}
+	d.openItself(now)
 	for _, v := range o.Verdicts {
 		d.Log.WithFields(logrus.Fields{"node": d.name(v.Target), "fenced": v.Fenced}).Warn("fence call: " + v.Evidence)
 		if answer := d.calls[v.Target]; answer != nil {
 			answer <- v
 			delete(d.calls, v.Target)
 		}
+	}
+}
+
+// openItself takes the lease where nobody asks for it.
+func (d *Daemon) openItself(now time.Duration) {
+	if d.OpenItself && d.opens() {
+		_ = d.guard.Open(now) // tried again at the next step
 	}
 }
 

@@ -30,7 +30,6 @@ func TestUnit(t *testing.T) {
 		"Restart":                  "always",
 		"RestartPreventExitStatus": "2",
 		"KillMode":                 "process",
-		"CPUSchedulingPolicy":      "fifo",
 		"LimitMEMLOCK":             "infinity",
 		"OOMScoreAdjust":           "-1000",
 		"OOMPolicy":                "continue",
