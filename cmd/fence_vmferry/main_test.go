@@ -108,7 +108,8 @@ func TestParametersAreDescribed(t *testing.T) {
 		}
 	}
 	for action := range strings.FieldsSeq(actions) {
-		if !strings.Contains(metadata, `<action name="`+action+`"`) || !strings.Contains(texts["fence_vmferry.8"], action) {
+		if !strings.Contains(metadata, `<action name="`+action+`"`) ||
+			!strings.Contains(texts["fence_vmferry.8"], action) {
 			t.Errorf("the meta-data or the manual lacks the action %s", action)
 		}
 	}

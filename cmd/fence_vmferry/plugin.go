@@ -23,7 +23,7 @@ var facts = map[string]string{
 	"getconfignames":   "\n",
 	"getinfo-devid":    "vmferry guard\n",
 	"getinfo-devname":  "vmferry guard of this node\n",
-	"getinfo-devdescr": "Fencing without a power switch: proves that a node runs no guest and cannot write (version VERSION)\n",
+	"getinfo-devdescr": "Proves that a node runs no guest and cannot write, without a power switch (version VERSION)\n",
 	"getinfo-devurl":   "https://github.com/vmferry/vmferry\n",
 	"getinfo-xml":      "<parameters></parameters>\n",
 }

@@ -49,7 +49,8 @@ func identify(ctx context.Context, path string) (*identity, error) {
 		return nil, misconfigured{err}
 	}
 	me.manager = managerOf(me.general.Manager, exists)
-	me.managers = managers.Select(me.general, &pacemaker.Client{Agents: me.general.Agents, Node: me.general.Node, Run: ask},
+	me.managers = managers.Select(me.general,
+		&pacemaker.Client{Agents: me.general.Agents, Node: me.general.Node, Run: ask},
 		&heartbeat.Client{Node: me.general.Node, Run: ask})
 	if me.header, err = readHeader(ctx, me.settings.Device); err != nil {
 		return nil, err
@@ -98,13 +99,13 @@ func (me *identity) mayBegin(ctx context.Context, guests func(context.Context) (
 	return firstStart(slot.Generation, running)
 }
 
-// firstStart is the error of a guard on a node that has never held a lease, and runs guests: nobody has stopped them for
-// the set-up, and a guard without a lease kills guests.
+// firstStart is the error of a guard on a node that has never held a lease, and runs guests: nobody has stopped them
+// for the set-up, and a guard without a lease kills guests.
 func firstStart(generation uint64, guests int) error {
 	if generation > 0 || guests == 0 {
 		return nil
 	}
-	return misconfigured{fmt.Errorf("%d guests run here, and this node has never held a lease: stop or move the guests, "+
+	return misconfigured{fmt.Errorf("%d guests run here, and this node has never held a lease: stop or move them, "+
 		"then type systemctl start vmferry-guard", guests)}
 }
 

@@ -66,7 +66,8 @@ func TestOrdinaryRuns(t *testing.T) {
 	if err != nil || out != "a b|$HOME|--version|" {
 		t.Errorf("%q, %v", out, err)
 	}
-	if out, err := programs(t.Context(), "/nonexistent/program"); err == nil || !strings.Contains(out, "/nonexistent/program") {
+	out, err = programs(t.Context(), "/nonexistent/program")
+	if err == nil || !strings.Contains(out, "/nonexistent/program") {
 		t.Errorf("%q, %v", out, err)
 	}
 	var exit *exec.ExitError
@@ -214,8 +215,8 @@ func TestManualHasTheTimes(t *testing.T) {
 	row := func(name string, m timing.Manager) string {
 		trusted, revoked := times.Bounds(m, 0, false), times.Bounds(m, 0, true)
 		fed := times.Bounds(m, times.Watchdog(), false)
-		return fmt.Sprintf(".It %s Ta %.1f Ta %.1f Ta %.1f Ta %.1f\n", name, trusted.Crash.Seconds(), revoked.Crash.Seconds(),
-			fed.Crash.Seconds(), trusted.Split.Seconds())
+		return fmt.Sprintf(".It %s Ta %.1f Ta %.1f Ta %.1f Ta %.1f\n", name, trusted.Crash.Seconds(),
+			revoked.Crash.Seconds(), fed.Crash.Seconds(), trusted.Split.Seconds())
 	}
 	least := func(watchdog time.Duration, revoke bool) float64 {
 		return math.Ceil(times.Bounds(timing.Manager{}, watchdog, revoke).FenceTimeout.Seconds())
@@ -227,8 +228,8 @@ func TestManualHasTheTimes(t *testing.T) {
 		fmt.Sprintf(".It least stonith-timeout Ta %g Ta %g Ta %g Ta\n", least(0, false), least(0, true),
 			least(times.Watchdog(), false)),
 		fmt.Sprintf("\n%g seconds are enough", least(times.Watchdog(), true)),
-		fmt.Sprintf("expires after %.1f seconds with the defaults, and after %.1f with a watchdog", times.Expiry(0).Seconds(),
-			times.Expiry(times.Watchdog()).Seconds()),
+		fmt.Sprintf("expires after %.1f seconds with the defaults, and after %.1f with a watchdog",
+			times.Expiry(0).Seconds(), times.Expiry(times.Watchdog()).Seconds()),
 		fmt.Sprintf(".It Ic renew Ta %d ms Ta", times.Renew.Milliseconds()),
 		fmt.Sprintf(".It Ic self-kill Ta %g s Ta", times.SelfKill.Seconds()),
 		fmt.Sprintf(".It Ic kill Ta %g s Ta", times.Kill.Seconds()),

@@ -16,8 +16,8 @@ import (
 // self is this program, also after another version was installed.
 const self = "/proc/self/exe"
 
-// ordinaryFlag, followed by a program and its arguments, has that program run in place of this one, without what the guard
-// alone needs: the real-time priority, and the protection from the kernel's search for memory.
+// ordinaryFlag, followed by a program and its arguments, has that program run in place of this one, without what the
+// guard alone needs: the real-time priority, and the protection from the kernel's search for memory.
 const ordinaryFlag = "--ordinary"
 
 // ordinary runs programs as run does, each as an ordinary one.

@@ -44,14 +44,14 @@ func TestUnit(t *testing.T) {
 			t.Errorf("%s=%s, want %s", key, set[key], want)
 		}
 	}
-	for _, key := range []string{"CPUSchedulingResetOnFork", "RestrictRealtime", "ProtectClock", "PrivateDevices", "DeviceAllow",
-		"DevicePolicy", "PrivateNetwork", "ProtectKernelTunables", "Nice", "MemoryMax"} {
+	for _, key := range []string{"CPUSchedulingResetOnFork", "RestrictRealtime", "ProtectClock", "PrivateDevices",
+		"DeviceAllow", "DevicePolicy", "PrivateNetwork", "ProtectKernelTunables", "Nice", "MemoryMax"} {
 		if value, ok := set[key]; ok {
 			t.Errorf("%s=%s", key, value)
 		}
 	}
-	for needed := range strings.FieldsSeq("CAP_KILL CAP_SYS_PTRACE CAP_NET_ADMIN CAP_NET_RAW CAP_IPC_LOCK CAP_DAC_OVERRIDE " +
-		"CAP_SYS_RAWIO CAP_SYS_ADMIN CAP_SYS_NICE CAP_SYS_RESOURCE CAP_FOWNER CAP_CHOWN") {
+	for needed := range strings.FieldsSeq("CAP_KILL CAP_SYS_PTRACE CAP_NET_ADMIN CAP_NET_RAW CAP_IPC_LOCK " +
+		"CAP_DAC_OVERRIDE CAP_SYS_RAWIO CAP_SYS_ADMIN CAP_SYS_NICE CAP_SYS_RESOURCE CAP_FOWNER CAP_CHOWN") {
 		if strings.Contains(set["CapabilityBoundingSet"]+" ", needed+" ") {
 			t.Errorf("%s is taken away", needed)
 		}

@@ -96,7 +96,7 @@ type Daemon struct {
 	admitted uint64 // the generation for which the access is open; the loop's alone
 
 	feed     chan time.Duration // when it was ordered; the latest alone
-	answered bool               // the cluster manager has listed its members when it was last asked; the loop's alone, as the next
+	answered bool               // the cluster manager has listed its members; the loop's alone, as the next
 	closed   bool               // the lease was given back for good
 }
 
@@ -135,8 +135,8 @@ func (d *Daemon) others() []int {
 func (d *Daemon) name(id int) string { return d.Header.Nodes[id-1] }
 
 // Run guards the node until ctx ends, and leaves the lease as it is: the next guard resumes it, and the second process
-// kills the guests where none does. ready is called before anything is done. It returns an error where the device cannot
-// be read at the start, within ctx, and the one of ready.
+// kills the guests where none does. ready is called before anything is done. It returns an error where the device
+// cannot be read at the start, within ctx, and the one of ready.
 func (d *Daemon) Run(ctx context.Context, ready func() error) error {
 	if err := d.begin(ctx); err != nil {
 		return err

@@ -96,8 +96,8 @@ func (d *Daemon) reply(m link.Message, kind link.Kind) {
 	_ = d.Link.Send(m.To, m.Seal(d.key()))
 }
 
-// hears is a function that reports whether another node's guard has answered since hears was called, while this node has
-// no lease.
+// hears is a function that reports whether another node's guard has answered since hears was called, while this node
+// has no lease.
 func (d *Daemon) hears(ctx context.Context) func() bool {
 	var from uint64
 	d.ask(ctx, func(time.Duration) { from = d.links.sequence })

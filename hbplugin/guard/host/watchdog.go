@@ -11,8 +11,8 @@ import (
 	"github.com/vmferry/vmferry/hbplugin/guard/lease"
 )
 
-// Watchdog is a hardware watchdog that is armed: it resets the machine when it is not fed in time. The end of the process
-// does not disarm it: the next guard has to feed it in time.
+// Watchdog is a hardware watchdog that is armed: it resets the machine when it is not fed in time. The end of the
+// process does not disarm it: the next guard has to feed it in time.
 type Watchdog struct {
 	file    *os.File
 	Timeout time.Duration // as the driver has it
@@ -37,7 +37,8 @@ func arm(path string, timeout time.Duration, d driver) (*Watchdog, error) {
 	f, err := os.OpenFile(path, os.O_WRONLY|unix.O_NOFOLLOW, 0)
 	switch {
 	case errors.Is(err, unix.EBUSY):
-		return nil, fmt.Errorf("the watchdog %s is in use: is it RuntimeWatchdogSec of systemd, watchdogd or sbd? (%w)", path, err)
+		return nil, fmt.Errorf("the watchdog %s is in use: is it RuntimeWatchdogSec of systemd, watchdogd or sbd? (%w)",
+			path, err)
 	case errors.Is(err, unix.ELOOP):
 		return nil, fmt.Errorf("the watchdog %s is a symbolic link: name the device itself (%w)", path, err)
 	case err != nil:

@@ -54,16 +54,20 @@ func TestWatchdog(t *testing.T) {
 // A watchdog that cannot do what is needed is disarmed again.
 func TestWatchdogRefused(t *testing.T) {
 	refused := errors.New("inappropriate ioctl for device")
+	says := func(seconds int) driver {
+		return driver{func(int, int) error { return nil }, func(int) (int, error) { return seconds, nil }}
+	}
+	mute := driver{func(int, int) error { return nil }, func(int) (int, error) { return 0, refused }}
 	for name, test := range map[string]struct {
 		driver driver
 		want   string
 	}{
-		"it cannot be set":     {driver{func(int, int) error { return refused }, nil}, "set its timeout to 5s: " + refused.Error()},
-		"it cannot be read":    {driver{func(int, int) error { return nil }, func(int) (int, error) { return 0, refused }}, "read its timeout"},
-		"it fires too early":   {driver{func(int, int) error { return nil }, func(int) (int, error) { return 2, nil }}, "its timeout is 2s: 5s to 1h0m0s is needed"},
-		"it fires much later":  {driver{func(int, int) error { return nil }, func(int) (int, error) { return 4000, nil }}, "its timeout is 1h6m40s"},
+		"it cannot be set":     {driver{func(int, int) error { return refused }, nil}, "set its timeout to 5s: inappropriate"},
+		"it cannot be read":    {mute, "read its timeout"},
+		"it fires too early":   {says(2), "its timeout is 2s: 5s to 1h0m0s is needed"},
+		"it fires much later":  {says(4000), "its timeout is 1h6m40s"},
 		"it is no watchdog":    {kernel, "set its timeout to 5s"},
-		"its timeout is as is": {driver{func(int, int) error { return nil }, func(int) (int, error) { return 5, nil }}, ""},
+		"its timeout is as is": {says(5), ""},
 	} {
 		path, _ := watchdogDevice(t, 0)
 		w, err := arm(path, 5*time.Second, test.driver)
@@ -88,7 +92,8 @@ func TestArmWithoutADevice(t *testing.T) {
 	if err := os.Symlink("/dev/null", link); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Arm(link, 10*time.Second); !errors.Is(err, unix.ELOOP) || !strings.Contains(err.Error(), "symbolic link") {
+	_, err := Arm(link, 10*time.Second)
+	if !errors.Is(err, unix.ELOOP) || !strings.Contains(err.Error(), "symbolic link") {
 		t.Errorf("a link: %v", err)
 	}
 }
