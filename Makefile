@@ -100,7 +100,11 @@ install: build install-blackout ## install on this machine, or below DESTDIR
 	install -D -m 755 $(BIN)/vmferry-guard $(DESTDIR)$(PREFIX)/sbin/vmferry-guard
 	install -D -m 755 $(BIN)/fence_vmferry $(DESTDIR)$(PREFIX)/sbin/fence_vmferry
 	install -D -m 644 cmd/vmferry-guard/vmferry-guard.service $(DESTDIR)$(PREFIX)/lib/systemd/system/vmferry-guard.service
+	install -D -m 644 cmd/vmferry-guard/guard.toml $(DESTDIR)$(PREFIX)/share/doc/vmferry/guard.toml.example
+	install -d $(DESTDIR)$(PREFIX)/lib/stonith/plugins/external
+	ln -sf $(PREFIX)/sbin/fence_vmferry $(DESTDIR)$(PREFIX)/lib/stonith/plugins/external/vmferry
 	$(call complete,vmferry,vmferry) && $(call complete,vmferryd,vmferryd) && $(call complete,vmferry-agent-full,vmferry-agent)
+	$(call complete,vmferry-guard,vmferry-guard) && $(call complete,fence_vmferry,fence_vmferry)
 	install -d $(DESTDIR)$(PREFIX)/lib/ocf/resource.d/vmferry
 	ln -sf $(PREFIX)/sbin/vmferry-agent $(DESTDIR)$(PREFIX)/lib/ocf/resource.d/vmferry/Domain
 	install -D -m 644 resource/ocf/metadata/ra-api-1.1.dtd $(DESTDIR)$(PREFIX)/share/vmferry/ra-api-1.1.dtd

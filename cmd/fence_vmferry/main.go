@@ -10,11 +10,13 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/vmferry/vmferry/cmd/completion"
 	"github.com/vmferry/vmferry/hbplugin/guard/control"
 	"github.com/vmferry/vmferry/migrate/plaintext"
 	"github.com/vmferry/vmferry/migrate/version"
@@ -57,14 +59,26 @@ var metadata string
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM, unix.SIGINT)
-	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
+	code := byName(ctx, os.Args, os.Stdin, os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
 }
 
-// run is main with its surroundings passed in.
+// byName is what the program does under the name that it was called by.
+func byName(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	if filepath.Base(args[0]) == pluginName {
+		return plugin(ctx, args[1:], plaintext.Writer{To: stdout}, plaintext.Writer{To: stderr})
+	}
+	return run(ctx, args[1:], stdin, stdout, stderr)
+}
+
+// run is the fence agent with its surroundings passed in.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	stdout, stderr = plaintext.Writer{To: stdout}, plaintext.Writer{To: stderr}
+	if completion.Asked(args) {
+		fmt.Fprint(stdout, bashCompletion())
+		return exitOK
+	}
 	if len(args) == 1 {
 		switch args[0] {
 		case "--help", "-h":
@@ -94,7 +108,7 @@ func act(ctx context.Context, o options, stdout, stderr io.Writer) (code int, er
 	o.socket = cmp.Or(o.socket, control.Socket)
 	switch action := cmp.Or(o.action, "reboot"); action {
 	case "metadata", "meta-data":
-		_, err := io.WriteString(stdout, strings.Replace(metadata, "VERSION", version.String(), 1))
+		_, err := io.WriteString(stdout, versioned(metadata))
 		return exitOK, err
 	case "validate-all":
 		return exitOK, nil
@@ -108,6 +122,8 @@ func act(ctx context.Context, o options, stdout, stderr io.Writer) (code int, er
 		return exitFail, fmt.Errorf("unknown action %q: type fence_vmferry --help", action)
 	}
 }
+
+func versioned(text string) string { return strings.Replace(text, "VERSION", version.String(), 1) }
 
 // fence waits for the proof. A failure takes pause at least.
 func fence(ctx context.Context, o options, stderr io.Writer) error {
@@ -146,25 +162,42 @@ func open(ctx context.Context, o options) error {
 	return err
 }
 
-// query answers what the guard's status says.
-func query(ctx context.Context, o options, action string, stdout io.Writer) (code int, err error) {
+// report is the guard's status.
+type report struct {
+	control.StatusReport
+	problem string // why the guard is not well; empty: it is
+}
+
+// status asks the guard for its status. It fails where no guard answers.
+func status(ctx context.Context, o options) (r report, err error) {
 	ctx, cancel := context.WithTimeout(ctx, queryTime)
 	defer cancel()
 	reply, err := control.Call(ctx, o.socket, control.Request{Verb: control.Status})
 	if err != nil {
-		return exitFail, err
+		return r, err
 	}
-	var status control.StatusReport
-	if err := json.Unmarshal(reply.Status, &status); err != nil {
-		return exitFail, fmt.Errorf("the guard's status: %w", err)
+	if err := json.Unmarshal(reply.Status, &r.StatusReport); err != nil {
+		return r, fmt.Errorf("the guard's status: %w", err)
+	}
+	if !reply.OK {
+		r.problem = cmp.Or(reply.Why, "the guard is not well")
+	}
+	return r, nil
+}
+
+// query answers what the guard's status says.
+func query(ctx context.Context, o options, action string, stdout io.Writer) (code int, err error) {
+	r, err := status(ctx, o)
+	if err != nil {
+		return exitFail, err
 	}
 	switch action {
 	case "monitor":
-		if !reply.OK {
-			return exitFail, errors.New(reply.Why)
+		if r.problem != "" {
+			return exitFail, errors.New(r.problem)
 		}
 	case "list", "list-status":
-		for _, n := range status.Nodes {
+		for _, n := range r.Nodes {
 			if action == "list" {
 				fmt.Fprintf(stdout, "%s,\n", n.Name)
 			} else {
@@ -172,7 +205,7 @@ func query(ctx context.Context, o options, action string, stdout io.Writer) (cod
 			}
 		}
 	case "status":
-		for _, n := range status.Nodes {
+		for _, n := range r.Nodes {
 			if n.Name == o.node {
 				return map[bool]int{true: exitOK, false: exitOff}[n.Held()], nil
 			}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"encoding/xml"
 	"net"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -87,6 +88,29 @@ func TestMetadata(t *testing.T) {
 	for _, p := range parameters {
 		if !strings.Contains(out.String(), `<parameter name="`+p.names[0]+`"`) {
 			t.Errorf("%s is not in the meta-data", p.names[0])
+		}
+	}
+}
+
+// The manual, the usage and the completion name every parameter.
+func TestParametersAreDescribed(t *testing.T) {
+	manual, err := os.ReadFile("fence_vmferry.8")
+	if err != nil {
+		t.Fatal(err)
+	}
+	texts := map[string]string{"fence_vmferry.8": strings.ReplaceAll(string(manual), `\-`, "-"), "usage": usage,
+		"the completion": bashCompletion()}
+	for _, p := range parameters {
+		for what, text := range texts {
+			if name := strings.ReplaceAll(p.names[0], "_", "-"); !strings.Contains(text, "-"+name) {
+				t.Errorf("%s does not mention --%s", what, name)
+			}
+		}
+	}
+	for action := range strings.FieldsSeq(actions) {
+		if !strings.Contains(metadata, `<action name="`+action+`"`) ||
+			!strings.Contains(texts["fence_vmferry.8"], action) {
+			t.Errorf("the meta-data or the manual lacks the action %s", action)
 		}
 	}
 }

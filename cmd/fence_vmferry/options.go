@@ -2,11 +2,14 @@ package main
 
 import (
 	"bufio"
+	"flag"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/vmferry/vmferry/cmd/completion"
 )
 
 // options are what a fence agent is called with: "name=value" lines on standard input, or arguments.
@@ -41,6 +44,23 @@ func setTimeout(o *options, value string) error {
 	}
 	o.timeout = d
 	return nil
+}
+
+// actions are the actions, as the completion offers them.
+const actions = "off reboot on status monitor list list-status metadata validate-all"
+
+func bashCompletion() string {
+	flags := flag.NewFlagSet("fence_vmferry", flag.ContinueOnError)
+	for _, p := range parameters {
+		name := strings.ReplaceAll(p.names[0], "_", "-")
+		if p.flag {
+			flags.Bool(name, false, "")
+		} else {
+			flags.String(name, "", "")
+		}
+	}
+	return completion.Program{Name: "fence_vmferry", Verbs: []completion.Verb{{Flags: flags}},
+		Values: map[string]string{"action": actions, "socket": completion.Files}}.Bash()
 }
 
 // readOptions reads standard input. Parameters that it does not know are left out, as each fence agent has to: the

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -62,10 +63,17 @@ func guard(ctx context.Context, o options, log *logrus.Logger) error {
 		Header: me.header, ID: me.id, Instance: me.instance, Log: log, Prepared: prepared,
 		Policy: protocol.Policy{Revoke: len(me.settings.Revoke) > 0, TrustExpiry: me.settings.TrustExpiry},
 		Open:   func() (guardd.Blocks, error) { return device.Open(me.settings.Device, true) },
-		Node:   me.node(ctx, page, log),
+	}
+	var guests func(context.Context) (int, error)
+	c.Node, guests = me.node(ctx, page, log)
+	if err := me.mayBegin(ctx, guests); err != nil {
+		return err
 	}
 	if good, generation := page.Good(); page.Until() != 0 && generation != 0 {
 		c.Good, c.Previous = good, lease.Slot{Node: me.id, Instance: me.instance, Generation: generation, State: lease.Held}
+	}
+	if c.OpenItself = slices.Equal(me.manager, host.Heartbeat); c.OpenItself && len(me.settings.Link) == 0 {
+		return misconfigured{errors.New("link: Heartbeat is started again when another node is heard: name every node")}
 	}
 	if len(me.settings.Link) > 0 {
 		udp, err := guardd.NewUDP(me.links())
@@ -75,12 +83,18 @@ func guard(ctx context.Context, o options, log *logrus.Logger) error {
 		c.Link = udp
 	}
 	go keepSecond(ctx, log)
-	return serve(ctx, guardd.New(c), log)
+	d := guardd.New(c)
+	return me.serve(ctx, d, leaving{guests: guests, run: programs, surrender: d.Surrender}, log)
 }
 
-// node is what the guard works with.
-func (me *identity) node(ctx context.Context, page *second.Page, log logrus.FieldLogger) guardd.Node {
-	k, pinger, run := killer(), reach.NewPinger(me.settings.Ping), command.Execute(os.Environ())
+// programs runs those of the system, and those of the administrator.
+var programs = ordinary(command.Execute(os.Environ()))
+
+// node is what the guard works with, and how many guests run here.
+func (me *identity) node(ctx context.Context, page *second.Page, log logrus.FieldLogger) (guardd.Node,
+	func(context.Context) (int, error),
+) {
+	k, pinger, run := killer(), reach.NewPinger(me.settings.Ping), programs
 	go k.Watch(ctx, watchEvery)
 	go func() {
 		if err := pinger.Run(ctx); err != nil {
@@ -99,14 +113,21 @@ func (me *identity) node(ctx context.Context, page *second.Page, log logrus.Fiel
 		Move: runMove,
 		Members: func(ctx context.Context) ([]string, error) {
 			names, err := me.members(ctx)
+			if err != nil { // a node whose manager is down is of less use than one that is alone
+				names = nil
+			}
 			members.Store(int64(len(names)))
 			return names, err
 		},
-		Rejoin: func(ctx context.Context) error {
-			return host.Rejoin(ctx, me.manager(), run, func() bool { return members.Load() > 1 })
+		Rejoin: func(ctx context.Context, heard func() bool) error {
+			return host.Rejoin(ctx, me.manager, run, heard)
 		},
 		Measure: func() protocol.Here {
-			return protocol.Here{Reached: pinger.Reached(), Guests: k.Known(), Members: int(members.Load())}
+			here := protocol.Here{Reached: pinger.Reached(), Guests: k.Known(), Members: int(members.Load())}
+			if me.watchdog != nil {
+				here.Watchdog = me.watchdog.Timeout
+			}
+			return here
 		},
 		Record: func(e journal.Event) error { return journal.Append(journalPath, e) },
 		Leased: func(until time.Duration, generation uint64) {
@@ -123,19 +144,35 @@ func (me *identity) node(ctx context.Context, page *second.Page, log logrus.Fiel
 			return program.Run(ctx, run, me.name(), generation)
 		}
 	}
-	return n
+	if me.settings.Watchdog != "" {
+		n.Feed = func() error { return me.watchdog.Feed() }
+	}
+	return n, func(ctx context.Context) (int, error) { all, err := k.List(ctx); return len(all), err }
 }
 
-// serve runs the daemon and its control socket.
-func serve(ctx context.Context, d *guardd.Daemon, log logrus.FieldLogger) error {
+// serve runs the daemon and its control socket. The watchdog is armed only when the lease device has been read: a node
+// whose storage is away must not be reset again and again.
+func (me *identity) serve(ctx context.Context, d *guardd.Daemon, l leaving, log logrus.FieldLogger) error {
 	listener, err := socket.Listen(control.Socket, "vmferry-guard")
 	if err != nil {
 		return fmt.Errorf("listen for fence calls: %w", err)
 	}
-	return d.Run(ctx, func() {
-		go control.Serve(ctx, listener, d.Answer)
+	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	early := context.AfterFunc(ctx, cancel)
+	return d.Run(work, func() error {
+		if me.settings.Watchdog != "" {
+			if me.watchdog, err = host.Arm(me.settings.Watchdog, me.header.Times.Watchdog()); err != nil {
+				return err
+			}
+			l.disarm = me.watchdog.Disarm
+		}
+		early()
+		context.AfterFunc(ctx, func() { l.end(log); cancel() })
+		go control.Serve(work, listener, d.Answer)
 		if _, err := daemon.SdNotify(false, daemon.SdNotifyReady); err != nil {
 			log.WithError(err).Warn("tell systemd that the guard is ready")
 		}
+		return nil
 	})
 }

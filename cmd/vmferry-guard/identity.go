@@ -16,8 +16,10 @@ import (
 	"github.com/vmferry/vmferry/hbplugin/guard/host"
 	"github.com/vmferry/vmferry/hbplugin/guard/lease"
 	"github.com/vmferry/vmferry/hbplugin/guard/settings"
+	"github.com/vmferry/vmferry/hbplugin/heartbeat"
 	"github.com/vmferry/vmferry/hbplugin/inventory"
 	"github.com/vmferry/vmferry/hbplugin/managers"
+	"github.com/vmferry/vmferry/hbplugin/pacemaker"
 	"github.com/vmferry/vmferry/migrate/wait"
 )
 
@@ -31,6 +33,9 @@ type identity struct {
 	header   lease.Header
 	id       int
 	instance lease.Instance
+	manager  host.Manager
+	managers []hbplugin.Cluster
+	watchdog *host.Watchdog // nil: there is none, or it is not armed yet
 }
 
 // identify reads the settings and the lease device.
@@ -43,12 +48,16 @@ func identify(ctx context.Context, path string) (*identity, error) {
 	if me.general, err = config.LoadKnown(config.Path); err != nil {
 		return nil, misconfigured{err}
 	}
+	me.manager = managerOf(me.general.Manager, exists)
+	me.managers = managers.Select(me.general,
+		&pacemaker.Client{Agents: me.general.Agents, Node: me.general.Node, Run: ask},
+		&heartbeat.Client{Node: me.general.Node, Run: ask})
 	if me.header, err = readHeader(ctx, me.settings.Device); err != nil {
 		return nil, err
 	}
 	node := me.settings.Node
 	if node == "" {
-		all := inventory.Managers(ctx, managers.Configured(me.general))
+		all := inventory.Managers(ctx, me.managers)
 		if node, err = inventory.NodeName(ctx, me.general.Node, all); err != nil {
 			return nil, err
 		}
@@ -63,18 +72,46 @@ func identify(ctx context.Context, path string) (*identity, error) {
 
 func (me *identity) name() string { return me.header.Nodes[me.id-1] }
 
-// readHeader reads the header of the lease device, in bounded time.
-func readHeader(ctx context.Context, path string) (lease.Header, error) {
+// read reads of the lease device at path, in bounded time.
+func read[T any](ctx context.Context, path string, what func(*device.Device) (T, error)) (T, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, readTime, fmt.Errorf("no answer within %s", readTime))
 	defer cancel()
-	h, err := wait.Within(ctx, func() (lease.Header, error) {
+	return wait.Within(ctx, func() (T, error) {
 		d, err := device.Open(path, false)
 		if err != nil {
-			return lease.Header{}, err
+			return *new(T), err
 		}
 		defer d.Close()
-		return d.Header()
+		return what(d)
 	}, nil)
+}
+
+// mayBegin is the error of a guard that must not start yet.
+func (me *identity) mayBegin(ctx context.Context, guests func(context.Context) (int, error)) error {
+	slot, err := read(ctx, me.settings.Device, func(d *device.Device) (lease.Slot, error) { return d.Slot(me.id) })
+	if err != nil {
+		return fmt.Errorf("the slot of this node on %s: %w", me.settings.Device, err)
+	}
+	running, err := guests(ctx)
+	if err != nil {
+		return fmt.Errorf("list the guests of this node: %w", err)
+	}
+	return firstStart(slot.Generation, running)
+}
+
+// firstStart is the error of a guard on a node that has never held a lease, and runs guests: nobody has stopped them
+// for the set-up, and a guard without a lease kills guests.
+func firstStart(generation uint64, guests int) error {
+	if generation > 0 || guests == 0 {
+		return nil
+	}
+	return misconfigured{fmt.Errorf("%d guests run here, and this node has never held a lease: stop or move them, "+
+		"then type systemctl start vmferry-guard", guests)}
+}
+
+// readHeader reads the header of the lease device.
+func readHeader(ctx context.Context, path string) (lease.Header, error) {
+	h, err := read(ctx, path, (*device.Device).Header)
 	switch {
 	case errors.Is(err, lease.ErrEmpty), errors.Is(err, lease.ErrForeign):
 		return h, misconfigured{fmt.Errorf("%s: %w: type vmferry guard init", path, err)}
@@ -117,7 +154,7 @@ func (me *identity) links() (own netip.AddrPort, others map[int]netip.AddrPort) 
 func (me *identity) members(ctx context.Context) ([]string, error) {
 	names := []string{me.name()}
 	var errs []error
-	for _, m := range managers.Configured(me.general) {
+	for _, m := range me.managers {
 		peers, err := m.Peers(ctx)
 		errs = append(errs, err)
 		names = append(names, hbplugin.Up(peers)...)
@@ -128,10 +165,22 @@ func (me *identity) members(ctx context.Context) ([]string, error) {
 	return names, errors.Join(errs...)
 }
 
-// manager is the cluster manager that is restarted after a surrender.
-func (me *identity) manager() host.Manager {
-	if me.general.Manager == config.Heartbeat {
+// ask asks a cluster manager.
+func ask(ctx context.Context, name string, args ...string) (string, error) {
+	return pacemaker.Exec(ctx, self, append([]string{ordinaryFlag, name}, args...)...)
+}
+
+// managerOf is the cluster manager that is restarted after a surrender. It is needed before one runs: where the
+// configuration of vmferryd leaves it open, it is Heartbeat only where Heartbeat alone is set up.
+func managerOf(configured string, exists func(path string) bool) host.Manager {
+	if configured == config.Heartbeat ||
+		configured == config.Auto && exists("/etc/ha.d/ha.cf") && !exists("/etc/corosync/corosync.conf") {
 		return host.Heartbeat
 	}
 	return host.Pacemaker
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }

@@ -23,6 +23,7 @@ const (
 	exitOK    = 0
 	exitError = 1
 	exitUsage = 2
+	exitNone  = 127 // a program could not be run
 )
 
 const usage = `usage: vmferry-guard [--config FILE]
@@ -70,6 +71,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if completion.Asked(args) {
 		fmt.Fprint(stdout, bashCompletion())
 		return exitOK
+	}
+	if len(args) > 1 && args[0] == ordinaryFlag {
+		fmt.Fprintf(stderr, "vmferry-guard: %v\n", becomeOrdinary(args[1:]))
+		return exitNone
 	}
 	var o options
 	flags := o.flags()

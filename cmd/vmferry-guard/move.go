@@ -24,10 +24,11 @@ import (
 	"github.com/vmferry/vmferry/resource/param"
 )
 
-// runMove migrates the guests in a process of its own: libvirt's library and its connections stay out of the guard.
+// runMove migrates the guests in a process of its own: libvirt's library and its connections stay out of the guard, as
+// do the programs that they run.
 func runMove(ctx context.Context, to string) error {
 	grace := command.How{Grace: time.Second, Merge: true, Max: 4096}
-	out, _, err := grace.Run(ctx, "/proc/self/exe", "--move", to)
+	out, _, err := grace.Run(ctx, self, ordinaryFlag, self, "--move", to)
 	if err != nil {
 		return fmt.Errorf("%w: %s", err, out)
 	}

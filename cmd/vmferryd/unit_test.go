@@ -140,6 +140,7 @@ func TestDropInsAreInstalled(t *testing.T) {
 	for _, want := range []string{
 		"for unit in pacemaker.service pacemaker_remote.service; do install -D -m 644 cmd/vmferryd/pacemaker.service.d/10-vmferry.conf $(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit.d/10-vmferry.conf",
 		"install -D -m 644 cmd/vmferryd/heartbeat.service.d/10-vmferry.conf $(DESTDIR)$(PREFIX)/lib/systemd/system/heartbeat.service.d/10-vmferry.conf",
+		"ln -sf $(PREFIX)/sbin/fence_vmferry $(DESTDIR)$(PREFIX)/lib/stonith/plugins/external/vmferry",
 		"install -D -m 644 cmd/vmferryd/logind.conf.d/90-vmferry.conf $(DESTDIR)$(PREFIX)/lib/systemd/logind.conf.d/90-vmferry.conf",
 	} {
 		if !strings.Contains(list, want) {

@@ -47,6 +47,7 @@ func (d *Daemon) OpenLease(ctx context.Context) error {
 	problem := errors.New("the guard does not answer")
 	for {
 		asked := d.ask(ctx, func(now time.Duration) {
+			d.closed = false
 			if err := d.guard.Open(now); err != nil {
 				problem = errors.New(d.named(err.Error()))
 			} else {
@@ -69,13 +70,19 @@ func (d *Daemon) MayRun(ctx context.Context) error {
 	return problem
 }
 
+func (d *Daemon) close() (protocol.Phase, string) {
+	d.closed = true
+	d.guard.Close()
+	return d.phaseAndWhy()
+}
+
 // Surrender gives the lease back, for the orderly end of the node: guests that still run are killed. It returns once
 // the surrender is on the device, or with the error of ctx.
 func (d *Daemon) Surrender(ctx context.Context) error {
 	for {
 		var phase protocol.Phase
 		var why string
-		if d.ask(ctx, func(time.Duration) { d.guard.Close(); phase, why = d.phaseAndWhy() }) && phase == protocol.Out {
+		if d.ask(ctx, func(time.Duration) { phase, why = d.close() }) && phase == protocol.Out {
 			return nil
 		}
 		if wait.For(ctx, step) != nil {

@@ -48,8 +48,9 @@ type Node struct {
 	Measure func() protocol.Here
 	// Members are the names of the nodes that the cluster manager sees.
 	Members func(ctx context.Context) ([]string, error)
-	// Rejoin restarts the cluster manager's daemons.
-	Rejoin func(ctx context.Context) error
+	// Rejoin restarts the cluster manager's daemons. heard reports whether another node's guard has answered
+	// over the link since then.
+	Rejoin func(ctx context.Context, heard func() bool) error
 	// Feed feeds the hardware watchdog; nil: there is none.
 	Feed func() error
 	// Leased takes until when guests may run without a further word of this guard, for the process that kills them when it
@@ -72,6 +73,8 @@ type Config struct {
 	Now      func() time.Duration // a clock that goes on while the machine is suspended; nil: [hostproc.Uptime]
 
 	Prepared control.Prepared // for the status
+	// OpenItself has the guard take the lease by itself, as nobody else asks for it: Heartbeat has no unfencing.
+	OpenItself bool
 
 	Previous lease.Slot    // of the guard before this one, where it ended without giving the lease back
 	Good     time.Duration // when its last good renewal began
@@ -102,6 +105,10 @@ type Daemon struct {
 
 	admit    chan uint64
 	admitted uint64 // the generation for which the access is open; the loop's alone
+
+	feed     chan time.Duration // when it was ordered; the latest alone
+	answered bool               // the cluster manager has listed its members; the loop's alone, as the next
+	closed   bool               // the lease was given back for good
 }
 
 type move struct {
@@ -120,6 +127,7 @@ func New(c Config) *Daemon {
 		move: make(chan move, 1), revoke: make(chan protocol.Revocation, lease.MaxNodes), rejoin: make(chan struct{}, 1),
 		admit: make(chan uint64, 1), revoking: map[protocol.Revocation]bool{}, records: make(chan journal.Event, 64),
 	}
+	d.feed = make(chan time.Duration, 1)
 	d.links = d.newLinked()
 	return d
 }
@@ -158,20 +166,25 @@ func (d *Daemon) phaseAndWhy() (protocol.Phase, string) {
 }
 
 // Run guards the node until ctx ends, and leaves the lease as it is: the next guard resumes it, and the second process
-// kills the guests where none does. It returns an error where the device cannot be read at the start, within ctx.
-func (d *Daemon) Run(ctx context.Context, ready func()) error {
+// kills the guests where none does. ready is called before anything is done. It returns an error where the device
+// cannot be read at the start, within ctx, and the one of ready.
+func (d *Daemon) Run(ctx context.Context, ready func() error) error {
 	if err := d.begin(ctx); err != nil {
 		return err
 	}
+	if err := ready(); err != nil {
+		return err
+	}
+	d.guard.Measured(d.Node.Measure()) // before the first renewal
 	for _, worker := range []func(context.Context){d.renewer, d.reader, d.claimer, d.killer, d.mover, d.revoker, d.rejoiner,
 		d.admitter, d.members, d.recorder} {
 		go worker(ctx)
 	}
+	go d.feeder(ctx)
 	if d.Link != nil {
 		go d.linkSender(ctx)
 		go d.linkReceiver(ctx)
 	}
-	ready()
 	d.loop(ctx)
 	return nil
 }
@@ -259,9 +272,23 @@ func (d *Daemon) step(now time.Duration) {
 		d.rejoining = true
 		d.rejoin <- struct{}{}
 	}
+	d.openItself(now)
 	for _, v := range o.Verdicts {
 		d.verdict(v, now)
 	}
+}
+
+// openItself takes the lease where nobody asks for it.
+func (d *Daemon) openItself(now time.Duration) {
+	if d.OpenItself && d.opens() {
+		_ = d.guard.Open(now) // tried again at the next step
+	}
+}
+
+// opens reports whether a guard that nobody asks takes the lease now, as far as [protocol.Guard.Open] lets it: it has
+// none and is to have one, and the cluster manager runs and has not to be restarted first.
+func (d *Daemon) opens() bool {
+	return d.phase == protocol.Out && d.answered && !d.closed && !d.orders.Rejoin && !d.rejoining
 }
 
 // lease tells the second process until when guests may run, and feeds the watchdog.
@@ -276,9 +303,7 @@ func (d *Daemon) lease(now time.Duration) {
 		return
 	}
 	d.fed = now
-	if err := d.Node.Feed(); err != nil {
-		d.Log.WithError(err).Error("feed the watchdog")
-	}
+	latest(d.feed, now)
 }
 
 // end is when the lease is too old, unless it is renewed.

@@ -162,7 +162,7 @@ func (w *world) start(id int, change func(*Config)) *node {
 		Open: func() (Blocks, error) { return view{w.disk, id}, nil },
 		Node: Node{
 			Prove: n.prove, Move: n.move, Measure: n.measure, Members: n.members, Leased: func(d time.Duration, g uint64) { n.note(func(s *state) { s.until, s.resumes = d, g }) },
-			Rejoin: func(context.Context) error { n.note(func(s *state) { s.joined++ }); return nil },
+			Rejoin: func(context.Context, func() bool) error { n.note(func(s *state) { s.joined++ }); return nil },
 			Record: func(e journal.Event) error { n.note(func(s *state) { s.events = append(s.events, e) }); return nil },
 		},
 	}
@@ -177,7 +177,7 @@ func (w *world) start(id int, change func(*Config)) *node {
 	n.end = cancel
 	ready := make(chan struct{})
 	go func() {
-		if err := n.Run(ctx, func() { close(ready) }); err != nil {
+		if err := n.Run(ctx, func() error { close(ready); return nil }); err != nil {
 			w.Errorf("node %d: %v", id, err)
 		}
 	}()
@@ -474,5 +474,135 @@ func TestFenceRefuses(t *testing.T) {
 			t.Error("a fence call without a deadline")
 		}
 		a.end()
+	})
+}
+
+// A node whose cluster manager asks nobody takes its lease by itself: when the manager runs, and where that is safe.
+func TestOpenItself(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		a := w.start(1, nil)
+		a.open(1)
+		w.cutLink(true)
+		var runs atomic.Bool
+		b := w.start(2, func(c *Config) {
+			c.OpenItself = true
+			members := c.Node.Members
+			c.Node.Members = func(ctx context.Context) ([]string, error) {
+				if !runs.Load() {
+					return nil, errors.New("it does not run")
+				}
+				return members(ctx)
+			}
+		})
+		time.Sleep(5 * time.Second)
+		if b.mayRun() {
+			t.Error("the lease is taken though no manager runs")
+		}
+		runs.Store(true)
+		time.Sleep(5 * time.Second)
+		if b.mayRun() || w.slot(2).Generation != 0 {
+			t.Error("the lease is taken though the other node is not seen")
+		}
+		w.cutLink(false)
+		time.Sleep(3 * time.Second)
+		if !b.mayRun() || w.slot(2).Generation != 1 {
+			t.Errorf("the lease is not taken: %+v", w.slot(2))
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		if err := b.Surrender(ctx); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(5 * time.Second)
+		if b.mayRun() || w.slot(2).State != lease.Surrendered {
+			t.Error("a lease that was given back is taken again")
+		}
+		a.end()
+		b.end()
+	})
+}
+
+// The manager of a node that surrendered is told when the other node is heard again, and the lease is taken after that.
+func TestRejoinHears(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		var joined atomic.Bool
+		rejoin := func(_ context.Context, heard func() bool) error {
+			for !heard() {
+				time.Sleep(time.Second)
+			}
+			joined.Store(true)
+			return nil
+		}
+		a := w.start(1, func(c *Config) { c.OpenItself, c.Node.Rejoin = true, rejoin })
+		b := w.start(2, func(c *Config) { c.OpenItself, c.Node.Rejoin = true, rejoin })
+		time.Sleep(3 * time.Second)
+		if !a.mayRun() || !b.mayRun() {
+			t.Fatal("the leases are not taken")
+		}
+		b.note(func(s *state) { s.guests = 3 })
+		time.Sleep(2 * time.Second)
+		w.cutLink(true)
+		if _, err := b.fence("alpha"); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(10 * time.Second)
+		if joined.Load() || a.mayRun() {
+			t.Error("the manager is started, or the lease taken, while the link is cut")
+		}
+		w.cutLink(false)
+		time.Sleep(5 * time.Second)
+		if !joined.Load() || !a.mayRun() {
+			t.Errorf("joined %v, may run %v after the heal", joined.Load(), a.mayRun())
+		}
+		a.end()
+		b.end()
+	})
+}
+
+// The watchdog is fed while the lease is good or given back, and not while the guests cannot be killed.
+func TestFeed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		var fed atomic.Int64
+		var stuck atomic.Bool
+		a := w.start(1, func(c *Config) {
+			c.Node.Feed = func() error { fed.Store(int64(w.now())); return nil }
+			measure, prove := c.Node.Measure, c.Node.Prove
+			c.Node.Measure = func() protocol.Here { h := measure(); h.Watchdog = 5 * time.Second; return h }
+			c.Node.Prove = func(ctx context.Context) error {
+				if stuck.Load() {
+					return errors.New("it waits for a disk")
+				}
+				return prove(ctx)
+			}
+		})
+		b := w.start(2, nil)
+		age := func() time.Duration { return w.now() - time.Duration(fed.Load()) }
+		a.open(1)
+		b.open(1)
+		time.Sleep(time.Minute)
+		if age() > 1100*time.Millisecond || w.slot(1).Watchdog != 5*time.Second {
+			t.Errorf("last fed %s ago, slot %+v", age(), w.slot(1))
+		}
+		stuck.Store(true)
+		hang := make(chan struct{})
+		w.disk.mu.Lock()
+		w.disk.hangs[1] = hang
+		w.disk.mu.Unlock()
+		w.cutLink(true)
+		time.Sleep(timing.Default.SelfKill + 2*time.Second)
+		if age() < 2*time.Second {
+			t.Errorf("fed %s ago, though the lease is lost and a guest lives", age())
+		}
+		stuck.Store(false)
+		close(hang)
+		time.Sleep(3 * time.Second)
+		if age() > 1100*time.Millisecond {
+			t.Errorf("not fed for %s after the surrender", age())
+		}
+		a.end()
+		b.end()
 	})
 }

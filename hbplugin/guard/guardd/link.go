@@ -24,6 +24,7 @@ type linked struct {
 	sequence uint64
 	sent     map[int]*link.Sent
 	received map[int]*link.Received
+	echoed   uint64 // the newest hello that was answered
 }
 
 func (d *Daemon) newLinked() *linked {
@@ -38,18 +39,21 @@ func (d *Daemon) newLinked() *linked {
 
 func (d *Daemon) key() []byte { return d.Header.Identity[:] }
 
-// linkSender sends a renewal to every other node, as often as the slot is written.
+// linkSender sends a renewal to every other node, as often as the slot is written; without a lease, a hello.
 func (d *Daemon) linkSender(ctx context.Context) {
 	every(ctx, d.Header.Times.Renew, func() {
 		d.do(ctx, func(now time.Duration) {
-			if phase, _ := d.guard.Phase(); phase != protocol.Held && phase != protocol.Moving {
-				return
+			kind := link.Hello
+			if phase, _ := d.guard.Phase(); phase == protocol.Held || phase == protocol.Moving {
+				kind = link.Renewal
 			}
 			d.links.sequence++
 			for _, id := range d.others() {
-				m := link.Message{Kind: link.Renewal, From: d.ID, To: id, Generation: d.guard.Generation(),
+				m := link.Message{Kind: kind, From: d.ID, To: id, Generation: d.guard.Generation(),
 					Sequence: d.links.sequence, Run: d.links.run}
-				d.links.sent[id].Add(m.Sequence, now, d.Header.Times.SelfKill)
+				if kind == link.Renewal {
+					d.links.sent[id].Add(m.Sequence, now, d.Header.Times.SelfKill)
+				}
 				_ = d.Link.Send(id, m.Seal(d.key())) // what does not arrive is not acknowledged
 			}
 		})
@@ -78,8 +82,27 @@ func (d *Daemon) take(m link.Message, now time.Duration) {
 		if begun, ok := d.links.sent[m.From].Acknowledged(m.Sequence); ok {
 			d.guard.LinkAck(m.From, m.Generation, begun)
 		}
+	case m.Kind == link.Echo && m.Run == d.links.run:
+		d.links.echoed = max(d.links.echoed, m.Sequence)
 	case m.Kind == link.Renewal && d.links.received[m.From].Fresh(m) && d.guard.LinkRenewal(m.From, m.Generation, now):
-		m.Kind, m.From, m.To = link.Ack, m.To, m.From
-		_ = d.Link.Send(m.To, m.Seal(d.key()))
+		d.reply(m, link.Ack)
+	case m.Kind == link.Hello && d.links.received[m.From].Fresh(m):
+		d.reply(m, link.Echo)
+	}
+}
+
+func (d *Daemon) reply(m link.Message, kind link.Kind) {
+	m.Kind, m.From, m.To = kind, m.To, m.From
+	_ = d.Link.Send(m.To, m.Seal(d.key()))
+}
+
+// hears is a function that reports whether another node's guard has answered since hears was called, while this node
+// has no lease.
+func (d *Daemon) hears(ctx context.Context) func() bool {
+	var from uint64
+	d.ask(ctx, func(time.Duration) { from = d.links.sequence })
+	return func() (heard bool) {
+		d.ask(ctx, func(time.Duration) { heard = d.links.echoed > from })
+		return heard
 	}
 }

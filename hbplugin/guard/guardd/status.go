@@ -65,6 +65,9 @@ func (d *Daemon) Answer(ctx context.Context, r control.Request) control.Reply {
 	case control.Fence:
 		why, err = d.Fence(ctx, r.Node)
 	case control.Open:
+		if own := d.name(d.ID); r.Node != "" && r.Node != own {
+			return control.Reply{Why: fmt.Sprintf("node %s takes its lease itself: this is node %s", r.Node, own)}
+		}
 		err = d.OpenLease(ctx)
 	case control.Surrender:
 		err = d.Surrender(ctx)

@@ -157,7 +157,7 @@ func (d *Daemon) revoker(ctx context.Context) {
 // rejoiner restarts the cluster manager after a surrender.
 func (d *Daemon) rejoiner(ctx context.Context) {
 	each(ctx, d.rejoin, func(struct{}) {
-		err := d.Node.Rejoin(ctx)
+		err := d.Node.Rejoin(ctx, d.hears(ctx))
 		if err != nil {
 			d.Log.WithError(err).Error("restart the cluster manager after the surrender")
 			_ = wait.For(ctx, time.Second)
@@ -195,6 +195,18 @@ func (d *Daemon) admitter(ctx context.Context) {
 	})
 }
 
+// feeder feeds the watchdog. What was ordered a while ago is not done any more: the lease may be lost since.
+func (d *Daemon) feeder(ctx context.Context) {
+	each(ctx, d.feed, func(ordered time.Duration) {
+		if d.Now()-ordered > d.Header.Times.Margin/2 {
+			return
+		}
+		if err := d.Node.Feed(); err != nil {
+			d.Log.WithError(err).Error("feed the watchdog")
+		}
+	})
+}
+
 // membersEvery is how often the cluster manager has to list its members.
 const membersEvery = 500 * time.Millisecond
 
@@ -213,6 +225,7 @@ func (d *Daemon) readMembers(ctx context.Context) {
 		names = nil
 	}
 	d.do(ctx, func(time.Duration) {
+		d.answered = err == nil
 		for _, id := range d.others() {
 			d.guard.Member(id, slices.Contains(names, d.name(id)))
 		}

@@ -28,6 +28,9 @@ func (s State) String() string {
 	return fmt.Sprintf("state %d", uint8(s))
 }
 
+// LongestWatchdog is the longest timeout of a watchdog that a slot may declare.
+const LongestWatchdog = time.Hour
+
 // Instance identifies the machine and its boot: two machines that run as one node have different ones.
 type Instance [16]byte
 
@@ -79,7 +82,7 @@ func DecodeSlot(block []byte, node int) (Slot, error) {
 		Reached: int(d.u32()), Guests: int(d.u32()), Members: int(d.u32()), Watchdog: time.Duration(d.u64()),
 	}
 	switch {
-	case d.bad || s.State > Moving || s.Watchdog < 0 || s.Watchdog > time.Hour:
+	case d.bad || s.State > Moving || s.Watchdog < 0 || s.Watchdog > LongestWatchdog:
 		return Slot{}, ErrForeign
 	case s.Node != node:
 		return Slot{}, fmt.Errorf("the slot of node %d says that it is of node %d", node, s.Node)

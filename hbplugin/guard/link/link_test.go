@@ -32,7 +32,7 @@ func TestSeal(t *testing.T) {
 		}
 	}
 	unknown := renewal
-	unknown.Kind = 3
+	unknown.Kind = Echo + 1
 	if _, err := Unseal(key, unknown.Seal(key)); err != ErrRefused {
 		t.Errorf("an unknown kind: %v", err)
 	}

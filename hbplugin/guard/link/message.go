@@ -14,6 +14,8 @@ type Kind uint8
 const (
 	Renewal Kind = iota + 1
 	Ack          // of the renewal with the same generation and sequence number
+	Hello        // of a guard that renews nothing
+	Echo         // of the hello with the same sequence number: both directions work
 )
 
 // Message is one datagram.
@@ -55,7 +57,7 @@ func Unseal(key, datagram []byte) (Message, error) {
 		Kind: Kind(b[1]), From: int(b[2]), To: int(b[3]), Generation: binary.LittleEndian.Uint64(b[4:]),
 		Sequence: binary.LittleEndian.Uint64(b[12:]), Run: binary.LittleEndian.Uint64(b[20:]),
 	}
-	if b[0] != 1 || m.Kind != Renewal && m.Kind != Ack {
+	if b[0] != 1 || m.Kind < Renewal || m.Kind > Echo {
 		return Message{}, ErrRefused
 	}
 	return m, nil

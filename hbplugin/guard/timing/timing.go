@@ -37,6 +37,12 @@ func (t Times) Expiry(watchdog time.Duration) time.Duration {
 	return time.Duration(float64(gone)*(1+t.Drift)/(1-t.Drift)) + t.Poll + t.Margin
 }
 
+// Watchdog is what a hardware watchdog is set to, in whole seconds: it is not fed while the guests are killed, and the
+// last feeding may be more than a second old then.
+func (t Times) Watchdog() time.Duration {
+	return (t.Kill + 4*time.Second + time.Second - 1).Truncate(time.Second)
+}
+
 // Fresh is how old the last renewal of a node that is well can be, as another node sees it.
 func (t Times) Fresh() time.Duration { return 2*t.Renew + 2*t.Poll + t.Margin }
 

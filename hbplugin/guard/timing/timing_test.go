@@ -25,6 +25,17 @@ func TestExpiry(t *testing.T) {
 	}
 }
 
+func TestWatchdog(t *testing.T) {
+	for kill, want := range map[time.Duration]time.Duration{
+		time.Second: 5 * time.Second, 1100 * time.Millisecond: 6 * time.Second, 100 * time.Millisecond: 5 * time.Second,
+		20 * time.Second: 24 * time.Second,
+	} {
+		if got := (Times{Kill: kill}).Watchdog(); got != want {
+			t.Errorf("kill %s: %s, want %s", kill, got, want)
+		}
+	}
+}
+
 // On any two clocks within the drift, the holder is done before another node takes its lease as expired.
 func TestExpiryCoversTheKill(t *testing.T) {
 	for _, times := range []Times{Default, {SelfKill: time.Minute, Kill: 20 * time.Second, Margin: time.Second, Drift: 0.05}} {
