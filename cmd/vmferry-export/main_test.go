@@ -154,3 +154,29 @@ func TestGuard(t *testing.T) {
 	m.try(t, 0, "beta   127.0.0.2:10809  open", "serve-ssh", "beta")
 	m.try(t, 1, `the key is that of node "gamma"`, "serve-ssh", "gamma")
 }
+
+// What the unit must say so that a revocation is one.
+func TestUnit(t *testing.T) {
+	text, err := os.ReadFile("vmferry-export@.service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range []string{
+		"ExecCondition=/usr/sbin/vmferry-export admitted %i", // no server after a restart of the machine
+		"ExecStart=/usr/sbin/vmferry-export run %i",
+		"PIDFile=" + filepath.Join(export.RunDir, "%i", "pid"),
+		"KillSignal=SIGKILL",
+		"StartLimitIntervalSec=0", // an admission starts it in any case
+		"RuntimeDirectory=" + strings.TrimPrefix(export.RunDir, "/run/") + "/%i",
+		"StateDirectory=" + strings.TrimPrefix(export.StateDir, "/var/lib/"),
+	} {
+		if !strings.Contains(string(text), "\n"+line+"\n") {
+			t.Errorf("%s is missing", line)
+		}
+	}
+	for _, key := range []string{"KillMode=", "SendSIGKILL=", "ExecStop=", "DeviceAllow=", "ProtectClock=yes"} {
+		if strings.Contains(string(text), "\n"+key) {
+			t.Errorf("%s is set", key)
+		}
+	}
+}
