@@ -216,17 +216,20 @@ func (b Box) lock(ctx context.Context, node, kind string, flags int) (*os.File, 
 	if err != nil {
 		return nil, err
 	}
-	_, err = wait.Within(ctx, func() (struct{}, error) {
+	locked, err := wait.Within(ctx, func() (*os.File, error) {
 		for {
-			if err := unix.Flock(int(file.Fd()), unix.LOCK_EX); !errors.Is(err, unix.EINTR) {
-				return struct{}{}, err
+			switch err := unix.Flock(int(file.Fd()), unix.LOCK_EX); {
+			case err == nil:
+				return file, nil
+			case !errors.Is(err, unix.EINTR):
+				return nil, errors.Join(err, file.Close())
 			}
 		}
-	}, func(struct{}) { _ = file.Close() })
+	}, func(late *os.File) { _ = late.Close() })
 	if err != nil {
 		return nil, fmt.Errorf("lock %s: %w", file.Name(), err)
 	}
-	return file, nil
+	return locked, nil
 }
 
 // open opens the file of a lock. Without O_CLOEXEC in flags it stays open across an exec.
