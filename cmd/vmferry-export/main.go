@@ -206,7 +206,8 @@ func (m machine) status() error {
 			access = "unknown"
 			errs = append(errs, fmt.Errorf("node %s: %w", n.Node, n.Err))
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%d\t%d\n", n.Node, n.Address, access, process, n.State.Admitted, n.State.Revoked)
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%d\t%d\n", n.Node, n.Address, access, process,
+			n.State.Admitted, n.State.Revoked)
 	}
 	return errors.Join(table.Flush(), errors.Join(errs...))
 }

@@ -31,8 +31,8 @@ func storage(dir string, stdout, stderr interface{ Write([]byte) (int, error) })
 	}
 }
 
-// newStorage makes the directory. Its systemctl starts the server as the unit does and kills it on a stop; its NBD server
-// does nothing but run; its ssh is the forced command of the node beta.
+// newStorage makes the directory. Its systemctl starts the server as the unit does and kills it on a stop; its NBD
+// server does nothing but run; its ssh is the forced command of the node beta.
 func newStorage(t *testing.T) (dir string) {
 	t.Helper()
 	self, err := os.Executable()
@@ -63,7 +63,8 @@ SSH_ORIGINAL_COMMAND="$*" exec vmferry-export serve-ssh beta
 	if err := os.Symlink(self, filepath.Join(dir, "vmferry-export")); err != nil {
 		t.Fatal(err)
 	}
-	config := fmt.Sprintf("[nodes]\nalpha = \"127.0.0.1:10809\"\nbeta = \"127.0.0.2:10809\"\n[disks]\nweb = %q\n", dir+"/disk")
+	config := fmt.Sprintf("[nodes]\nalpha = \"127.0.0.1:10809\"\nbeta = \"127.0.0.2:10809\"\n[disks]\nweb = %q\n",
+		dir+"/disk")
 	for name, text := range map[string]string{"export.toml": config, "disk": "x"} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
@@ -95,7 +96,8 @@ func TestOperator(t *testing.T) {
 	m.try(t, 1, "access is closed", "run", "alpha")
 	m.try(t, 0, "", "admit", "alpha", "1")
 	m.try(t, 0, "", "admitted", "alpha")
-	m.try(t, 0, "alpha  127.0.0.1:10809  open    runs     1         0\nbeta   127.0.0.2:10809  closed  none     0         0\n", "status")
+	m.try(t, 0, "alpha  127.0.0.1:10809  open    runs     1         0\n"+
+		"beta   127.0.0.2:10809  closed  none     0         0\n", "status")
 	m.try(t, 0, "", "revoke", "alpha", "1")
 	m.try(t, 0, "alpha  127.0.0.1:10809  closed  none     1         1\n", "status")
 	m.try(t, 1, "generation 1 was revoked", "admit", "alpha", "1")
@@ -149,7 +151,8 @@ func TestGuard(t *testing.T) {
 			t.Errorf("%+v: %v", tt, err)
 		}
 	}
-	m.try(t, 0, "alpha  127.0.0.1:10809  closed  none     3         3\nbeta   127.0.0.2:10809  open    runs     7         0\n", "status")
+	m.try(t, 0, "alpha  127.0.0.1:10809  closed  none     3         3\n"+
+		"beta   127.0.0.2:10809  open    runs     7         0\n", "status")
 	t.Setenv("SSH_ORIGINAL_COMMAND", "status")
 	m.try(t, 0, "beta   127.0.0.2:10809  open", "serve-ssh", "beta")
 	m.try(t, 1, `the key is that of node "gamma"`, "serve-ssh", "gamma")

@@ -209,7 +209,8 @@ func TestSystemctlFails(t *testing.T) {
 	s, b := newSystemd(t)
 	check(t, "admit", b.Admit(t.Context(), "alpha", 1), "")
 	s.err = errors.New("exit status 1")
-	check(t, "revoke", b.Revoke(t.Context(), "alpha", 1), "stop vmferry-export@alpha.service: exit status 1: Failed to connect to bus")
+	check(t, "revoke", b.Revoke(t.Context(), "alpha", 1),
+		"stop vmferry-export@alpha.service: exit status 1: Failed to connect to bus")
 	if st := b.Status(); st[0].State.Open() {
 		t.Errorf("status %+v", st)
 	}
@@ -218,7 +219,8 @@ func TestSystemctlFails(t *testing.T) {
 	check(t, "reset", b.Reset(t.Context(), "alpha"), "")
 	skips := b
 	skips.Run = func(context.Context, string, ...string) (string, error) { return "", nil }
-	check(t, "admit where the unit does not start", skips.Admit(t.Context(), "alpha", 1), "vmferry-export@alpha.service does not run")
+	check(t, "admit where the unit does not start", skips.Admit(t.Context(), "alpha", 1),
+		"vmferry-export@alpha.service does not run")
 }
 
 // A state that cannot be read is neither opened nor taken as revoked, until it is reset.

@@ -33,10 +33,11 @@ func (r Request) String() string {
 }
 
 // errRequest is the error of what is no request. It does not repeat it.
-var errRequest = errors.New("this key may be used for \"revoke NODE GENERATION\", \"admit NODE GENERATION\" and \"status\" only")
+var errRequest = errors.New("this key may be used for \"revoke NODE GENERATION\", \"admit NODE GENERATION\" " +
+	"and \"status\" only")
 
-// ParseRequest reads a request as ssh hands it over: words with one blank between. There is no quoting, and nothing else
-// is understood.
+// ParseRequest reads a request as ssh hands it over: words with one blank between. There is no quoting, and nothing
+// else is understood.
 func ParseRequest(text string) (Request, error) {
 	if text == string(Status) {
 		return Request{Verb: Status}, nil

@@ -20,11 +20,12 @@ type State struct {
 // Open reports whether the node may reach the disks.
 func (s State) Open() bool { return s.Admitted > s.Revoked }
 
-// Revoke is the state after a revocation. It fails where the node has been admitted in a newer generation: who asks does
-// not know of that one.
+// Revoke is the state after a revocation. It fails where the node has been admitted in a newer generation: who asks
+// does not know of that one.
 func (s State) Revoke(generation uint64) (State, error) {
 	if s.Open() && generation < s.Admitted {
-		return s, fmt.Errorf("generation %d cannot be revoked: the newer generation %d is admitted", generation, s.Admitted)
+		return s, fmt.Errorf("generation %d cannot be revoked: the newer generation %d is admitted", generation,
+			s.Admitted)
 	}
 	s.Revoked = max(s.Revoked, generation)
 	return s, nil
@@ -34,8 +35,8 @@ func (s State) Revoke(generation uint64) (State, error) {
 func (s State) Admit(generation uint64) (State, error) {
 	switch {
 	case generation <= s.Revoked:
-		return s, fmt.Errorf("generation %d is not admitted: generation %d was revoked, and the node has to take its lease again",
-			generation, s.Revoked)
+		return s, fmt.Errorf("generation %d is not admitted: generation %d was revoked, and the node has to take its "+
+			"lease again", generation, s.Revoked)
 	case generation < s.Admitted:
 		return s, fmt.Errorf("generation %d is not admitted: the newer generation %d is", generation, s.Admitted)
 	}

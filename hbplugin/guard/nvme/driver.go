@@ -24,8 +24,8 @@ func revoke(own, key uint64) func(Report) (step, error) {
 		case !r.has(own):
 			return nil, fmt.Errorf("this node's key %#x is not registered: type vmferry-nvme admit", own)
 		case r.Type != allRegistrants:
-			return nil, fmt.Errorf("the reservation is of type %d, not of type %d: a node that is not registered can write",
-				r.Type, allRegistrants)
+			return nil, fmt.Errorf("the reservation is of type %d, not of type %d: a node that is not registered can "+
+				"write", r.Type, allRegistrants)
 		case r.has(key):
 			return step{"resv-acquire", fmt.Sprintf("--crkey=%#x", own), fmt.Sprintf("--prkey=%#x", key),
 				fmt.Sprintf("--rtype=%d", allRegistrants), "--racqa=2"}, nil
@@ -40,8 +40,8 @@ func admit(key uint64) func(Report) (step, error) {
 	return func(r Report) (step, error) {
 		switch {
 		case r.Type != 0 && r.Type != allRegistrants:
-			return nil, fmt.Errorf("the namespace has a reservation of type %d already, not of type %d: somebody else uses it",
-				r.Type, allRegistrants)
+			return nil, fmt.Errorf("the namespace has a reservation of type %d already, not of type %d: somebody else "+
+				"uses it", r.Type, allRegistrants)
 		case !r.has(key):
 			return step{"resv-register", fmt.Sprintf("--nrkey=%#x", key), "--rrega=0", "--cptpl=3"}, nil
 		case r.Type == 0:

@@ -37,7 +37,8 @@ func TestParseReport(t *testing.T) {
 	if err != nil || r.Type != 5 || !slices.Equal(r.Keys, []uint64{1, 1<<64 - 1}) {
 		t.Errorf("%+v, %v", r, err)
 	}
-	if r, err := ParseReport([]byte(`{"rtype":0,"regctl":0,"regctlext":[]}`)); err != nil || r.Type != 0 || r.Keys != nil {
+	r, err = ParseReport([]byte(`{"rtype":0,"regctl":0,"regctlext":[]}`))
+	if err != nil || r.Type != 0 || r.Keys != nil {
 		t.Errorf("nobody is registered: %+v, %v", r, err)
 	}
 	for text, want := range map[string]string{
@@ -91,14 +92,15 @@ func TestDecide(t *testing.T) {
 		want   string // of the step
 		err    string
 	}{
-		{"revoke", revoke(1, 2), Report{5, []uint64{1, 2}}, "resv-acquire --crkey=0x1 --prkey=0x2 --rtype=5 --racqa=2", ""},
+		{"revoke", revoke(1, 2), Report{5, []uint64{1, 2}},
+			"resv-acquire --crkey=0x1 --prkey=0x2 --rtype=5 --racqa=2", ""},
 		{"revoked", revoke(1, 2), Report{5, []uint64{1}}, "", ""},
 		{"revoked, three nodes", revoke(1, 2), Report{5, []uint64{3, 1}}, "", ""},
 		{"revoke its own", revoke(1, 1), Report{5, []uint64{1, 2}}, "", "its own access"},
 		{"revoke, not registered", revoke(1, 2), Report{5, []uint64{2}}, "", "key 0x1 is not registered"},
 		{"revoke, nothing there", revoke(1, 2), Report{0, nil}, "", "key 0x1 is not registered"},
 		{"no reservation", revoke(1, 2), Report{0, []uint64{1}}, "", "of type 0, not of type 5"},
-		{"a reservation that lets the others write", revoke(1, 2), Report{4, []uint64{1, 2}}, "", "of type 4, not of type 5"},
+		{"the others can write", revoke(1, 2), Report{4, []uint64{1, 2}}, "", "of type 4, not of type 5"},
 		{"admit", admit(2), Report{0, nil}, "resv-register --nrkey=0x2 --rrega=0 --cptpl=3", ""},
 		{"admit the second", admit(2), Report{5, []uint64{1}}, "resv-register --nrkey=0x2 --rrega=0 --cptpl=3", ""},
 		{"reserve", admit(2), Report{0, []uint64{2}}, "resv-acquire --crkey=0x2 --rtype=5 --racqa=0", ""},
@@ -172,7 +174,8 @@ func TestDriver(t *testing.T) {
 		t.Errorf("revoked: %+v, %v", n.Report, err)
 	}
 	report := "nvme resv-report /dev/nvme0n1 --eds --output-format=json"
-	if want := []string{report, "nvme resv-acquire /dev/nvme0n1 --crkey=0x1 --prkey=0x2 --rtype=5 --racqa=2", report}; !slices.Equal(n.calls, want) {
+	preempt := "nvme resv-acquire /dev/nvme0n1 --crkey=0x1 --prkey=0x2 --rtype=5 --racqa=2"
+	if want := []string{report, preempt, report}; !slices.Equal(n.calls, want) {
 		t.Errorf("calls %q", n.calls)
 	}
 	if err := d.Revoke(ctx, 1, 2, devices); err != nil {
@@ -197,7 +200,8 @@ func TestDriverFails(t *testing.T) {
 		}
 	}
 	n.fails, n.deaf = "", true
-	if err := d.Revoke(t.Context(), 1, 2, []string{"/dev/a"}); err == nil || !strings.Contains(err.Error(), "not as wanted after 4 changes") {
+	err := d.Revoke(t.Context(), 1, 2, []string{"/dev/a"})
+	if err == nil || !strings.Contains(err.Error(), "not as wanted after 4 changes") {
 		t.Errorf("a key that stays: %v", err)
 	}
 }

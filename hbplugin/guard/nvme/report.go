@@ -33,10 +33,12 @@ func ParseReport(text []byte) (Report, error) {
 		return Report{}, errors.New("the reservation report is not understood: something follows it")
 	}
 	if raw.Type == nil || raw.Count == nil || raw.Registrants == nil {
-		return Report{}, errors.New("the reservation report lacks rtype, regctl or regctlext: nvme-cli 2.0 or newer is needed")
+		return Report{}, errors.New("the reservation report lacks rtype, regctl or regctlext: nvme-cli 2.0 or newer " +
+			"is needed")
 	}
 	if len(*raw.Registrants) != *raw.Count {
-		return Report{}, fmt.Errorf("the reservation report has %d of %d registrants", len(*raw.Registrants), *raw.Count)
+		return Report{}, fmt.Errorf("the reservation report has %d of %d registrants", len(*raw.Registrants),
+			*raw.Count)
 	}
 	r := Report{Type: *raw.Type}
 	for _, registrant := range *raw.Registrants {
