@@ -46,14 +46,14 @@ DEPS_BENCH := irtt fping sockperf
 # Those of make test; what make unit does not find of them, its tests do without.
 DEPS_TEST  := libvirt0 dbus-daemon libxml2-utils mandoc cpio qemu-utils spin
 
-.PHONY: all build blackout stage install install-blackout demo demo-xen bench test test-all lint unit sim model fuzz fuzz-short lab-test test-xen clean help deps-build deps-lab deps-xen deps-bench deps-test FORCE
+.PHONY: all build blackout stage install install-blackout install-export demo demo-xen bench test test-all lint unit sim model fuzz fuzz-short lab-test test-xen clean help deps-build deps-lab deps-xen deps-bench deps-test FORCE
 
 all: build
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
 
-build: deps-build $(BIN)/vmferry-agent $(BIN)/vmferry-agent-full $(BIN)/vmferryd $(BIN)/vmferry-guard $(BIN)/fence_vmferry $(BIN)/vmferry $(BIN)/blackout $(BIN)/vmferry-lab $(BIN)/guest-init $(BIN)/dom0-init ## build all programs into build/bin
+build: deps-build $(BIN)/vmferry-agent $(BIN)/vmferry-agent-full $(BIN)/vmferryd $(BIN)/vmferry-guard $(BIN)/fence_vmferry $(BIN)/vmferry-export $(BIN)/vmferry-nvme $(BIN)/vmferry $(BIN)/blackout $(BIN)/vmferry-lab $(BIN)/guest-init $(BIN)/dom0-init ## build all programs into build/bin
 
 blackout: $(BIN)/blackout ## build the probe alone: one static program, no C compiler
 
@@ -73,6 +73,10 @@ $(BIN)/vmferry-agent: FORCE
 	CGO_ENABLED=0 $(GO) build -trimpath $(PIE) -ldflags '$(LDFLAGS)' -o $@ ./cmd/vmferry-agent/front
 $(BIN)/fence_vmferry: FORCE
 	CGO_ENABLED=0 $(GO) build -trimpath $(PIE) -ldflags '$(LDFLAGS)' -o $@ ./cmd/fence_vmferry
+$(BIN)/vmferry-export: FORCE
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./cmd/vmferry-export
+$(BIN)/vmferry-nvme: FORCE
+	CGO_ENABLED=0 $(GO) build -trimpath $(PIE) -ldflags '$(LDFLAGS)' -o $@ ./cmd/vmferry-nvme
 $(BIN)/blackout: FORCE
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./cmd/blackout
 $(BIN)/vmferry-lab: FORCE
@@ -92,13 +96,19 @@ install-blackout: blackout ## install the probe alone
 	$(call complete,blackout,blackout)
 	install -D -m 644 cmd/blackout/blackout.service $(DESTDIR)$(PREFIX)/lib/systemd/system/blackout.service
 
-install: build install-blackout ## install on this machine, or below DESTDIR
+install-export: $(BIN)/vmferry-export ## install what a storage machine needs: one static program, no C compiler
+	install -D -m 755 $(BIN)/vmferry-export $(DESTDIR)$(PREFIX)/sbin/vmferry-export
+	install -D -m 644 cmd/vmferry-export/vmferry-export.8 $(DESTDIR)$(PREFIX)/share/man/man8/vmferry-export.8
+	install -D -m 644 cmd/vmferry-export/vmferry-export@.service $(DESTDIR)$(PREFIX)/lib/systemd/system/vmferry-export@.service
+
+install: build install-blackout install-export ## install on this machine, or below DESTDIR
 	install -D -m 755 $(BIN)/vmferry-agent $(DESTDIR)$(PREFIX)/sbin/vmferry-agent
 	install -D -m 755 $(BIN)/vmferry-agent-full $(DESTDIR)$(PREFIX)/libexec/vmferry/agent
 	install -D -m 755 $(BIN)/vmferryd $(DESTDIR)$(PREFIX)/sbin/vmferryd
 	install -D -m 755 $(BIN)/vmferry $(DESTDIR)$(PREFIX)/sbin/vmferry
 	install -D -m 755 $(BIN)/vmferry-guard $(DESTDIR)$(PREFIX)/sbin/vmferry-guard
 	install -D -m 755 $(BIN)/fence_vmferry $(DESTDIR)$(PREFIX)/sbin/fence_vmferry
+	install -D -m 755 $(BIN)/vmferry-nvme $(DESTDIR)$(PREFIX)/sbin/vmferry-nvme
 	install -D -m 644 cmd/vmferry-guard/vmferry-guard.service $(DESTDIR)$(PREFIX)/lib/systemd/system/vmferry-guard.service
 	install -D -m 644 cmd/vmferry-guard/guard.toml $(DESTDIR)$(PREFIX)/share/doc/vmferry/guard.toml.example
 	install -d $(DESTDIR)$(PREFIX)/lib/stonith/plugins/external

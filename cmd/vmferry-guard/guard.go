@@ -136,12 +136,12 @@ func (me *identity) node(ctx context.Context, page *second.Page, log logrus.Fiel
 	}
 	if program := host.Access(me.settings.Revoke); len(program) > 0 {
 		n.Revoke = func(ctx context.Context, node string, generation uint64) error {
-			return program.Run(ctx, run, node, generation)
+			return program.Run(ctx, run, host.Subject{Node: node, ID: me.header.ID(node), Generation: generation})
 		}
 	}
 	if program := host.Access(me.settings.Admit); len(program) > 0 {
 		n.Admit = func(ctx context.Context, generation uint64) error {
-			return program.Run(ctx, run, me.name(), generation)
+			return program.Run(ctx, run, host.Subject{Node: me.name(), ID: me.id, Generation: generation})
 		}
 	}
 	if me.settings.Watchdog != "" {

@@ -130,15 +130,18 @@ func TestAccess(t *testing.T) {
 		got = append([]string{name}, args...)
 		return "", nil
 	}
-	access := Access{"/sbin/revoke", "--node={node}", "{generation}", "{other}", "$(id)"}
-	if err := access.Run(t.Context(), run, "beta; rm", 7); err != nil {
+	access := Access{"/sbin/revoke", "--node={node}", "{generation}", "{id}", "{other}", "$(id)"}
+	if err := access.Run(t.Context(), run, Subject{Node: "beta; rm", ID: 2, Generation: 7}); err != nil {
 		t.Error(err)
 	}
-	if want := []string{"/sbin/revoke", "--node=beta; rm", "7", "{other}", "$(id)"}; !slices.Equal(got, want) {
+	if want := []string{"/sbin/revoke", "--node=beta; rm", "7", "2", "{other}", "$(id)"}; !slices.Equal(got, want) {
 		t.Errorf("%q, want %q", got, want)
 	}
-	fails := func(context.Context, string, ...string) (string, error) { return "", errors.New("exit status 1") }
-	if err := access.Run(t.Context(), fails, "beta", 7); err == nil || !strings.Contains(err.Error(), "/sbin/revoke for node beta") {
+	fails := func(context.Context, string, ...string) (string, error) {
+		return "first\nwhy\n", errors.New("exit status 1")
+	}
+	err := access.Run(t.Context(), fails, Subject{Node: "beta", Generation: 7})
+	if err == nil || !strings.Contains(err.Error(), "/sbin/revoke for node beta: exit status 1: why") {
 		t.Errorf("%v", err)
 	}
 }
