@@ -250,7 +250,7 @@ func (n *node) open(guests int) {
 func (n *node) mayRun() bool {
 	ctx, cancel := context.WithTimeout(n.Context(), time.Second)
 	defer cancel()
-	return n.MayRun(ctx) == nil
+	return n.MayRun(ctx, "") == nil
 }
 
 // fence is a fence call of at most a minute.

@@ -67,7 +67,7 @@ func (d *Daemon) Answer(ctx context.Context, r control.Request) control.Reply {
 	case control.Surrender:
 		err = d.Surrender(ctx)
 	case control.MayRun:
-		err = d.MayRun(ctx)
+		err = d.MayRun(ctx, r.Node)
 	case control.Status:
 		var report control.StatusReport
 		report, err = d.Status(ctx)
