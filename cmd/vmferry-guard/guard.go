@@ -36,6 +36,10 @@ func killer() *surrender.Killer {
 	return &surrender.Killer{
 		List: host.Guests(store, local.List),
 		Kill: func(ctx context.Context, p hostproc.Process) error { return hostproc.Host{}.Kill(ctx, p, 0) },
+		Daemons: func(ctx context.Context) ([]hostproc.Process, error) {
+			return hostproc.Host{}.Daemons(ctx, "libvirtd", "virtqemud", "virtxend")
+		},
+		Now: hostproc.Uptime,
 	}
 }
 
@@ -83,14 +87,17 @@ func (me *identity) node(ctx context.Context, page *second.Page, log logrus.Fiel
 		}
 	}()
 	var members atomic.Int64
-	n := guardd.Node{
-		Prove: func(ctx context.Context) error {
-			err := k.Prove(ctx)
+	released := func(prove func(context.Context) error) func(context.Context) error {
+		return func(ctx context.Context) error {
+			err := prove(ctx)
 			if err == nil {
 				page.Released()
 			}
 			return err
-		},
+		}
+	}
+	n := guardd.Node{
+		Prove: released(k.Prove), Surrender: released(k.Surrender),
 		Move: runMove,
 		Members: func(ctx context.Context) ([]string, error) {
 			names, err := me.members(ctx)

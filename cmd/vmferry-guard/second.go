@@ -27,7 +27,7 @@ func asSecond(ctx context.Context, _ options, log *logrus.Logger) error {
 	}
 	k := killer()
 	go k.Watch(ctx, watchEvery)
-	second.Watch(ctx, page, hostproc.Uptime, k.Prove, log)
+	second.Watch(ctx, page, hostproc.Uptime, k.Surrender, log)
 	return nil
 }
 

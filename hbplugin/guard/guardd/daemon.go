@@ -33,6 +33,9 @@ type Blocks interface {
 type Node struct {
 	// Prove kills every guest and returns nil when nothing of one can write any more. It touches no storage.
 	Prove func(ctx context.Context) error
+	// Surrender is Prove, and ends the starts and arrivals of guests that libvirt has begun: none of them can bring a
+	// guest when it returns nil.
+	Surrender func(ctx context.Context) error
 	// Move moves the guests to another node, as many as it can until ctx ends.
 	Move func(ctx context.Context, to string) error
 	// Revoke ends the access of a node to the disks and returns nil with the proof; nil: there is no such driver.
@@ -77,7 +80,7 @@ type Daemon struct {
 	calls  map[int]chan protocol.Verdict
 
 	claims chan []lease.Claim
-	kill   chan protocol.Phase // the latest alone
+	kill   chan killing // the latest alone
 	move   chan move
 	revoke chan protocol.Revocation
 	rejoin chan struct{}
@@ -88,8 +91,16 @@ type Daemon struct {
 	revoking  map[protocol.Revocation]bool // under way; the loop's alone, as the next
 	rejoining bool
 
+	emptied uint64 // the generation in which Surrender has succeeded, or that has ended with an earlier boot; the killer's
+
 	admit    chan uint64
 	admitted uint64 // the generation for which the access is open; the loop's alone
+}
+
+// killing is the phase in which the killer works.
+type killing struct {
+	phase      protocol.Phase
+	generation uint64
 }
 
 type move struct {
@@ -104,7 +115,7 @@ func New(c Config) *Daemon {
 	}
 	d := &Daemon{
 		Config: c, events: make(chan func(time.Duration), 64), calls: map[int]chan protocol.Verdict{},
-		claims: make(chan []lease.Claim, 1), kill: make(chan protocol.Phase, 1),
+		claims: make(chan []lease.Claim, 1), kill: make(chan killing, 1),
 		move: make(chan move, 1), revoke: make(chan protocol.Revocation, lease.MaxNodes), rejoin: make(chan struct{}, 1),
 		admit: make(chan uint64, 1), revoking: map[protocol.Revocation]bool{},
 	}
@@ -151,6 +162,9 @@ func (d *Daemon) begin(ctx context.Context) error {
 		return fmt.Errorf("read the lease device: %w", err)
 	}
 	now := d.Now()
+	if own.slot.Instance != d.Instance { // no start of that boot is under way
+		d.emptied = own.slot.Generation
+	}
 	d.guard = protocol.New(own.slot, d.Instance, own.claims, d.Header.Times, d.Policy, now)
 	if d.guard.Resume(d.Previous, d.Good, now) {
 		d.Log.Info("the lease of the guard before this one is resumed")
@@ -208,7 +222,7 @@ func (d *Daemon) step(now time.Duration) {
 	o := d.orders
 	d.report(now)
 	d.lease(now)
-	latest(d.kill, d.phase)
+	latest(d.kill, killing{d.phase, d.guard.Generation()})
 	if len(o.Claims) > 0 {
 		latest(d.claims, slices.Clone(o.Claims))
 	}

@@ -102,7 +102,8 @@ type state struct {
 	guests  int
 	killed  time.Duration // when Prove was called first
 	moved   string
-	joined  int // how often the manager was restarted
+	starts  time.Duration // when a start that libvirt has begun ends; 0: none is under way
+	joined  int           // how often the manager was restarted
 	until   time.Duration
 	resumes uint64 // the generation that the next guard may resume
 	revoked []string
@@ -159,7 +160,7 @@ func (w *world) start(id int, change func(*Config)) *node {
 		ID:     id, Instance: lease.Instance{byte(id)}, Log: log, Now: w.now, Link: n,
 		Open: func() (Blocks, error) { return view{w.disk, id}, nil },
 		Node: Node{
-			Prove: n.prove, Move: n.move, Measure: n.measure, Members: n.members, Leased: func(d time.Duration, g uint64) { n.note(func(s *state) { s.until, s.resumes = d, g }) },
+			Prove: n.prove, Surrender: n.surrender, Move: n.move, Measure: n.measure, Members: n.members, Leased: func(d time.Duration, g uint64) { n.note(func(s *state) { s.until, s.resumes = d, g }) },
 			Rejoin: func(context.Context) error { n.note(func(s *state) { s.joined++ }); return nil },
 		},
 	}
@@ -182,9 +183,24 @@ func (w *world) start(id int, change func(*Config)) *node {
 	return n
 }
 
+// arrive ends a start that is due. The lock is held.
+func (n *node) arrive() {
+	if n.starts != 0 && n.now() >= n.starts {
+		n.starts = 0
+		n.guests++
+	}
+}
+
+// surrender is prove, and ends what libvirt has begun.
+func (n *node) surrender(ctx context.Context) error {
+	n.note(func(s *state) { s.starts = 0 })
+	return n.prove(ctx)
+}
+
 func (n *node) prove(context.Context) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	n.arrive()
 	if n.killed == 0 && n.guests > 0 {
 		n.killed = n.now()
 	}
@@ -470,6 +486,76 @@ func TestFenceRefuses(t *testing.T) {
 		if _, err := a.Fence(t.Context(), "beta"); err == nil {
 			t.Error("a fence call without a deadline")
 		}
+		a.end()
+	})
+}
+
+// libvirt's daemon is stopped in the midst of a start, and the lease is lost: no guest appears once the surrender is on
+// the disk. Without the end of the start it does, when the daemon goes on.
+func TestNoGuestAppearsAfterTheSurrender(t *testing.T) {
+	for name, test := range map[string]struct {
+		end     func(n *node) func(context.Context) error
+		appears bool
+	}{
+		"the start is ended":         {func(n *node) func(context.Context) error { return n.surrender }, false},
+		"the guests alone are ended": {func(n *node) func(context.Context) error { return n.prove }, true},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t)
+			var a *node
+			a = w.start(1, func(c *Config) {
+				c.Node.Surrender = func(ctx context.Context) error { return test.end(a)(ctx) }
+			})
+			b := w.start(2, nil)
+			a.open(1)
+			b.open(3)
+			time.Sleep(2 * time.Second)
+			a.note(func(s *state) { s.starts = a.now() + 10*time.Second })
+			w.cutLink(true)
+			if _, err := b.fence("alpha"); err != nil {
+				t.Fatal(err)
+			}
+			appeared := false
+			for range 20 * 10 { // the killer looks once a second
+				time.Sleep(100 * time.Millisecond)
+				a.mu.Lock()
+				a.arrive()
+				appeared = appeared || a.guests > 0
+				a.mu.Unlock()
+			}
+			if appeared != test.appears {
+				t.Errorf("%s: a guest appears after the surrender: %v", name, appeared)
+			}
+			a.end()
+			b.end()
+		})
+	}
+}
+
+// What another node may run is what its slot says, while it is renewed.
+func TestMayRunElsewhere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		a, b := w.start(1, nil), w.start(2, nil)
+		a.open(1)
+		time.Sleep(2 * time.Second)
+		want := func(node, want string) {
+			t.Helper()
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			if got := errorText(a.MayRun(ctx, node)); (got == "") != (want == "") || !strings.Contains(got, want) {
+				t.Errorf("node %q: %q, want %q", node, got, want)
+			}
+		}
+		want("alpha", "")
+		want("beta", "node beta does not hold its lease: it is surrendered")
+		want("gamma", "knows no node")
+		b.open(1)
+		time.Sleep(time.Second)
+		want("beta", "")
+		b.end()
+		time.Sleep(2 * time.Second)
+		want("beta", "node beta has not renewed its lease for")
 		a.end()
 	})
 }

@@ -29,6 +29,7 @@ func TestGuests(t *testing.T) {
 			{PID: 3, Name: "mail"},             // no UUID can be read
 			{PID: 4, Name: "private"},
 			{PID: 5},
+			{PID: 6, Name: "web", UUID: uuidA, Incoming: true}, // it is received from a peer
 		}, nil
 	}
 	guests := Guests(store, list)
@@ -42,7 +43,7 @@ func TestGuests(t *testing.T) {
 	for _, p := range all {
 		pids = append(pids, p.PID)
 	}
-	if err != nil || !slices.Equal(pids, []int{1, 3}) {
+	if err != nil || !slices.Equal(pids, []int{1, 3, 6}) {
 		t.Errorf("%v, %v", pids, err)
 	}
 	if want := []string{systemURI, "qemu+unix:///system"}; !slices.Equal(asked, want) {
