@@ -225,7 +225,7 @@ func (n *node) link(now time.Duration) {
 		return
 	}
 	generation := n.guard.Generation()
-	if to.guard.LinkRenewal(n.id, generation, to.clock()) && !n.cut[to.id-1][n.id-1] {
+	if to.guard.LinkRenewal(n.id, generation, n.guard.Written(), to.clock()) && !n.cut[to.id-1][n.id-1] {
 		n.guard.LinkAck(to.id, generation, now)
 	}
 }

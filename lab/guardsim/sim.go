@@ -82,6 +82,9 @@ func Run(o Options) Result {
 			w.nodes[i].live()
 			w.check()
 		}
+		if w.now%time.Second == 0 {
+			w.checkAlarms()
+		}
 	}
 	if len(w.result.Broken) == 0 {
 		w.finish()
@@ -118,6 +121,20 @@ func (w *world) check() {
 		}
 		if len(writers) > 1 {
 			w.broken("guest %d can write on nodes %v", guest, writers)
+		}
+	}
+}
+
+// checkAlarms looks whether a node takes the device, which all share, for another one.
+func (w *world) checkAlarms() {
+	for _, n := range w.nodes {
+		if n.guard == nil {
+			continue
+		}
+		for _, v := range n.guard.Views(n.clock()) {
+			if v.Foreign != "" {
+				w.broken("node %d: %s", n.id, v.Foreign)
+			}
 		}
 	}
 }

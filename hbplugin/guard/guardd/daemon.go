@@ -1,6 +1,7 @@
 package guardd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -79,14 +80,15 @@ type Daemon struct {
 	orders protocol.Orders // the last ones; the loop's alone
 	calls  map[int]chan protocol.Verdict
 
-	claims chan []lease.Claim
-	kill   chan killing // the latest alone
-	move   chan move
-	revoke chan protocol.Revocation
-	rejoin chan struct{}
-	links  *linked
-	fed    time.Duration
-	phase  protocol.Phase // at the last step
+	claims  chan []lease.Claim
+	kill    chan killing // the latest alone
+	move    chan move
+	revoke  chan protocol.Revocation
+	rejoin  chan struct{}
+	links   *linked
+	fed     time.Duration
+	phase   protocol.Phase // at the last step
+	foreign string         // why the device is not shared with another node, at the last step
 
 	revoking  map[protocol.Revocation]bool // under way; the loop's alone, as the next
 	rejoining bool
@@ -221,6 +223,7 @@ func (d *Daemon) step(now time.Duration) {
 	d.orders = d.guard.Step(now)
 	o := d.orders
 	d.report(now)
+	d.reportForeign(now)
 	d.lease(now)
 	latest(d.kill, killing{d.phase, d.guard.Generation()})
 	if len(o.Claims) > 0 {
@@ -287,10 +290,24 @@ func (d *Daemon) report(now time.Duration) {
 	}
 }
 
+// reportForeign logs that the device is not shared with a node, once.
+func (d *Daemon) reportForeign(now time.Duration) {
+	foreign := ""
+	for _, v := range d.guard.Views(now) {
+		foreign = cmp.Or(foreign, v.Foreign)
+	}
+	if foreign != "" && foreign != d.foreign {
+		d.Log.Error(foreign + ": put it on storage that all nodes have, and restart vmferry-guard on them")
+	}
+	d.foreign = foreign
+}
+
 // mayRun says why guests may not run and be started here, or nil.
 func (d *Daemon) mayRun() error {
-	_, why := d.guard.Phase()
+	phase, why := d.guard.Phase()
 	switch {
+	case phase == protocol.Held && !d.orders.Run:
+		return errors.New("guests that run go on here, but none is started: " + d.foreign)
 	case !d.orders.Run:
 		return fmt.Errorf("this node does not hold its lease: %s", why)
 	case d.Node.Admit != nil && d.admitted != d.guard.Generation():

@@ -559,3 +559,59 @@ func TestMayRunElsewhere(t *testing.T) {
 		a.end()
 	})
 }
+
+// Each node has a device of its own, with equal names: a copy of the other's, or one that was made for itself.
+func TestNotShared(t *testing.T) {
+	for name, identity := range map[string]byte{"a copy": 0, "another one": 1} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t)
+			own := newWorld(t).disk
+			a := w.start(1, nil)
+			b := w.start(2, func(c *Config) {
+				c.Header.Identity[0] = identity
+				c.Open = func() (Blocks, error) { return view{own, 2}, nil }
+			})
+			a.open(2)
+			time.Sleep(5 * time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+			defer cancel()
+			if err := b.OpenLease(ctx); err == nil || !strings.Contains(err.Error(), "is not shared with node 1") {
+				t.Errorf("%s: %v", name, err)
+			}
+			if report, err := b.Status(t.Context()); err == nil || !report.Nodes[0].NotShared {
+				t.Errorf("%s: status %+v, %v", name, report, err)
+			}
+			if !a.mayRun() || a.done().killed != 0 {
+				t.Errorf("%s: the node that was there first: %+v", name, a.done())
+			}
+			a.end()
+			b.end()
+		})
+	}
+}
+
+// Both take their leases at the same time, and neither has a guest yet: both give it up when they hear each other.
+func TestNotSharedFromTheBeginning(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		own := newWorld(t).disk
+		a := w.start(1, nil)
+		b := w.start(2, func(c *Config) { c.Open = func() (Blocks, error) { return view{own, 2}, nil } })
+		time.Sleep(2 * time.Second)
+		w.cutLink(true)
+		for _, n := range []*node{a, b} {
+			n.do(t.Context(), func(now time.Duration) { n.guard.Member(3-n.id, true); _ = n.guard.Open(now) })
+		}
+		time.Sleep(2 * time.Second)
+		if !a.mayRun() || !b.mayRun() {
+			t.Fatal("the leases are not held to begin with")
+		}
+		w.cutLink(false)
+		time.Sleep(5 * time.Second)
+		if a.mayRun() || b.mayRun() {
+			t.Error("a lease is held on a device that is not shared")
+		}
+		a.end()
+		b.end()
+	})
+}

@@ -16,6 +16,7 @@ func (g *Guard) Slot(s lease.Slot, begun, now time.Duration) {
 	if !p.seen || s.Newer(p.slot) {
 		p.slot, p.seen, p.changed = s, true, now
 	}
+	p.told.read(p, begun)
 }
 
 // Claim takes a good read of another node's claim against this one.

@@ -353,17 +353,17 @@ func TestAStaleSurrenderIsNoProof(t *testing.T) {
 func TestExpiredIsNotAcknowledged(t *testing.T) {
 	n := held(t, 1, Policy{Revoke: true}, 2)
 	n.Member(2, false)
-	if !n.LinkRenewal(2, 3, n.now) {
+	if !n.LinkRenewal(2, 3, 0, n.now) {
 		t.Error("a renewal over the link is not acknowledged")
 	}
 	n.Fence(2, n.now, n.now+20*second)
 	n.pass(6 * second)
 	n.sees(2, 1, lease.Held)
 	n.Step(n.now)
-	if n.LinkRenewal(2, 3, n.now) {
+	if n.LinkRenewal(2, 3, 0, n.now) {
 		t.Error("an expired lease is acknowledged")
 	}
-	if !n.LinkRenewal(2, 4, n.now) {
+	if !n.LinkRenewal(2, 4, 0, n.now) {
 		t.Error("the next generation is not acknowledged")
 	}
 }

@@ -9,7 +9,7 @@ import (
 
 // Orders is what is to be done now. It is whole each time: what is not in it is not wanted any more.
 type Orders struct {
-	Run      bool          // guests may run and may be started here
+	Run      bool          // guests may be started here
 	Kill     bool          // kill every guest, again and again, and report Emptied
 	MoveTo   int           // move the guests to this node; 0: to none
 	Until    time.Duration // the time for MoveTo ends then
@@ -37,6 +37,7 @@ type Verdict struct {
 func (g *Guard) Step(now time.Duration) Orders {
 	g.age(now)
 	g.open()
+	g.share()
 	var o Orders
 	for _, p := range g.peers {
 		g.claim(p, now)
@@ -50,7 +51,8 @@ func (g *Guard) Step(now time.Duration) Orders {
 		}
 		g.fence(p, now, &o)
 	}
-	o.Run = g.phase == Held
+	_, unshared := g.unshared()
+	o.Run = g.phase == Held && !unshared
 	o.Kill = g.phase == Killing || g.phase == Out
 	if g.phase == Moving {
 		o.MoveTo, o.Until = g.claimer, g.until
@@ -142,6 +144,8 @@ func (g *Guard) judge(p *peer, now time.Duration, o *Orders) (fenced bool, evide
 	switch {
 	case g.phase != Held:
 		return false, "this node does not hold its lease: " + g.why
+	case g.notShared(p) != "":
+		return false, g.notShared(p)
 	case current && p.slot.State == lease.Surrendered:
 		return true, fmt.Sprintf("node %d has surrendered generation %d", p.id, generation)
 	case current && g.expired(p):

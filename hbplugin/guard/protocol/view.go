@@ -14,6 +14,7 @@ type View struct {
 	Renewed time.Duration // how long ago a renewal was seen
 	Member  bool
 	Expired bool
+	Foreign string      // why this node's device is not the one that it has; empty: nothing says so
 	Mine    lease.Claim // against it
 	Theirs  lease.Claim // against this node
 }
@@ -22,7 +23,7 @@ type View struct {
 func (g *Guard) Views(now time.Duration) (all []View) {
 	for _, p := range g.peers {
 		all = append(all, View{Node: p.id, Slot: p.slot, Seen: p.seen, Renewed: now - p.changed, Member: p.member,
-			Expired: g.expired(p), Mine: p.mine, Theirs: p.theirs})
+			Expired: g.expired(p), Foreign: g.notShared(p), Mine: p.mine, Theirs: p.theirs})
 	}
 	return all
 }
