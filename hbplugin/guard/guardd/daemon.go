@@ -10,6 +10,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"github.com/vmferry/vmferry/hbplugin/guard/health"
 	"github.com/vmferry/vmferry/hbplugin/guard/lease"
 	"github.com/vmferry/vmferry/hbplugin/guard/protocol"
 	"github.com/vmferry/vmferry/migrate/wait"
@@ -49,6 +50,8 @@ type Node struct {
 	Members func(ctx context.Context) ([]string, error)
 	// Rejoin restarts the cluster manager's daemons.
 	Rejoin func(ctx context.Context) error
+	// Health sets the node health attribute of the cluster manager; nil: it has none.
+	Health func(ctx context.Context, color health.Color) error
 	// Feed feeds the hardware watchdog; nil: there is none.
 	Feed func() error
 	// Leased takes until when guests may run without a further word of this guard, for the process that kills them when it
@@ -145,7 +148,8 @@ func (d *Daemon) Run(ctx context.Context, ready func()) error {
 		return err
 	}
 	for _, worker := range []func(context.Context){d.renewer, d.reader, d.claimer, d.killer, d.mover, d.revoker, d.rejoiner,
-		d.admitter, d.members} {
+		d.admitter, d.members,
+		d.healther} {
 		go worker(ctx)
 	}
 	if d.Link != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"github.com/vmferry/vmferry/hbplugin/guard/health"
 	"github.com/vmferry/vmferry/hbplugin/guard/lease"
 	"github.com/vmferry/vmferry/hbplugin/guard/protocol"
 	"github.com/vmferry/vmferry/hbplugin/guard/timing"
@@ -590,7 +592,7 @@ func TestNotShared(t *testing.T) {
 	}
 }
 
-// Both take their leases at the same time, and neither has a guest yet: both give it up when they hear each other.
+// Both take their leases at the same time, and neither has a guest yet: who finds out first gives it up.
 func TestNotSharedFromTheBeginning(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -608,9 +610,63 @@ func TestNotSharedFromTheBeginning(t *testing.T) {
 		}
 		w.cutLink(false)
 		time.Sleep(5 * time.Second)
-		if a.mayRun() || b.mayRun() {
-			t.Error("a lease is held on a device that is not shared")
+		if a.mayRun() && b.mayRun() {
+			t.Error("two leases are held on devices that are not shared")
 		}
+		a.end()
+		b.end()
+	})
+}
+
+// A gateway is lost, then the storage, with the link up: the node is red, and nobody is killed.
+func TestHealth(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		var reached atomic.Int64
+		var colors []string
+		reached.Store(2)
+		a := w.start(1, func(c *Config) {
+			c.Node.Measure = func() protocol.Here { return protocol.Here{Reached: int(reached.Load()), Guests: 1, Members: 2} }
+			c.Node.Health = func(_ context.Context, color health.Color) error {
+				w.mu.Lock()
+				defer w.mu.Unlock()
+				if len(colors) == 0 || colors[len(colors)-1] != string(color) {
+					colors = append(colors, string(color))
+				}
+				return nil
+			}
+		})
+		b := w.start(2, func(c *Config) {
+			c.Node.Measure = func() protocol.Here { return protocol.Here{Reached: 2, Guests: 1, Members: 2} }
+		})
+		a.open(1)
+		b.open(1)
+		want := func(when string, want ...string) {
+			t.Helper()
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			if !slices.Equal(colors, want) {
+				t.Errorf("%s: %v, want %v", when, colors, want)
+			}
+		}
+		time.Sleep(time.Minute)
+		want("all is well", "green")
+		reached.Store(1)
+		time.Sleep(15 * time.Second)
+		want("a gateway is lost", "green", "red")
+		reached.Store(2)
+		time.Sleep(2 * time.Minute)
+		want("it is back", "green", "red", "yellow", "green")
+		hang := make(chan struct{})
+		w.disk.mu.Lock()
+		w.disk.hangs[1] = hang
+		w.disk.mu.Unlock()
+		time.Sleep(20 * time.Second)
+		want("the storage hangs", "green", "red", "yellow", "green", "red")
+		if a.done().killed != 0 || !a.mayRun() {
+			t.Error("guests were killed")
+		}
+		close(hang)
 		a.end()
 		b.end()
 	})

@@ -70,6 +70,7 @@ type peer struct {
 	seen    bool          // slot was read once
 	read    time.Duration // when the last good read began
 	changed time.Duration // when a renewal was last seen, on disk or over the link
+	wrote   time.Duration // when a new slot was last read
 	acked   time.Duration // begin of the last own renewal that it acknowledged
 	member  bool
 	told    told
@@ -131,6 +132,9 @@ func (g *Guard) Generation() uint64 { return g.slot.Generation }
 
 // Age is how old the lease is. It says nothing in Out and Killing.
 func (g *Guard) Age(now time.Duration) time.Duration { return now - max(g.good, g.acked()) }
+
+// WriteAge is how long ago the last good write of this generation began.
+func (g *Guard) WriteAge(now time.Duration) time.Duration { return now - g.good }
 
 // acked is the begin of the newest renewal that every other node has acknowledged.
 func (g *Guard) acked() time.Duration {

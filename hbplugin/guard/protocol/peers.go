@@ -14,7 +14,7 @@ func (g *Guard) Slot(s lease.Slot, begun, now time.Duration) {
 	}
 	p.read = max(p.read, begun)
 	if !p.seen || s.Newer(p.slot) {
-		p.slot, p.seen, p.changed = s, true, now
+		p.slot, p.seen, p.changed, p.wrote = s, true, now, now
 	}
 	p.told.read(p, begun)
 }
