@@ -94,8 +94,10 @@ func (g *Guard) open() {
 // it is withdrawn when neither is there. It surrenders to p's where that wins.
 func (g *Guard) claim(p *peer, now time.Duration) {
 	against := g.claimed(p, now)
+	answers := against && (p.theirs.Quorate || p.theirs.Ordered) // two mere answers would keep each other up
+	calls := p.call != nil && g.quorate(1+len(g.side(p, now)))
 	switch {
-	case g.phase != Held || !against && (p.call == nil || !g.quorate(1+len(g.side(p, now)))):
+	case g.phase != Held || !answers && !calls:
 		p.mine.Withdrawn = p.mine.Split != 0
 		return
 	case !p.seen:
