@@ -46,6 +46,11 @@ func TestDecideStart(t *testing.T) {
 		"it was left paused":                      {startFacts{Observation: seen(observe.Switching), leaves: true}, startTakeIt},
 		"it does not work":                        {startFacts{Observation: seen(observe.Stalled), leaves: true}, startTakeIt},
 		"nobody can tell":                         {startFacts{Observation: seen(observe.Unknown)}, startTakeIt},
+		"the guard bars it":                       {startFacts{Observation: seen(observe.NotRunning), barred: errBarred}, startAwaitLease},
+		"the guard bars it, and it is late":       {startFacts{Observation: seen(observe.NotRunning), barred: errBarred, late: true}, startAwaitLease},
+		"the guard bars it, and no libvirt":       {startFacts{Observation: unreachable(observe.NotRunning), barred: errBarred}, startTakeIt},
+		"the guard bars it, and it runs":          {startFacts{Observation: seen(observe.Running), barred: errBarred}, startTakeIt},
+		"the guard bars it, and it arrives":       {startFacts{Observation: seen(observe.Incoming), fetches: true, barred: errBarred}, startResume},
 	} {
 		if got := decideStart(c.f); got != c.want {
 			t.Errorf("%s: %v, want %v", name, got, c.want)
@@ -150,17 +155,21 @@ func TestUnsavable(t *testing.T) {
 
 func TestDecideMigrateTo(t *testing.T) {
 	for name, c := range map[string]struct {
-		o    observe.Observation
-		want migrateStep
+		o      observe.Observation
+		barred error
+		want   migrateStep
 	}{
-		"runs":                {seen(observe.Running), migrateMove},
-		"its post-copy broke": {pausedAs(observe.Stalled, observe.PausedPostCopyFailed), migrateMove},
-		"has an I/O error":    {pausedAs(observe.Stalled, "paused/ioerror"), migrateRefuse},
-		"is not here":         {seen(observe.NotRunning), migrateConfirm},
-		"arrives":             {seen(observe.Incoming), migrateRefuse},
-		"nobody can tell":     {seen(observe.Unknown), migrateRefuse},
+		"runs":                    {seen(observe.Running), nil, migrateMove},
+		"its post-copy broke":     {pausedAs(observe.Stalled, observe.PausedPostCopyFailed), nil, migrateMove},
+		"has an I/O error":        {pausedAs(observe.Stalled, "paused/ioerror"), nil, migrateRefuse},
+		"is not here":             {seen(observe.NotRunning), nil, migrateConfirm},
+		"arrives":                 {seen(observe.Incoming), nil, migrateRefuse},
+		"nobody can tell":         {seen(observe.Unknown), nil, migrateRefuse},
+		"target barred":           {seen(observe.Running), errBarred, migrateBarred},
+		"target barred, is there": {seen(observe.NotRunning), errBarred, migrateConfirm},
+		"barred, post-copy broke": {pausedAs(observe.Stalled, observe.PausedPostCopyFailed), errBarred, migrateMove},
 	} {
-		if got := decideMigrateTo(c.o); got != c.want {
+		if got := decideMigrateTo(c.o, c.barred); got != c.want {
 			t.Errorf("%s: %v, want %v", name, got, c.want)
 		}
 	}

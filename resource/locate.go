@@ -27,6 +27,7 @@ const (
 type starter struct {
 	*run
 	aborted bool // a migration from here was aborted, as far as that is possible
+	awaited bool // that the guard is waited for was logged
 }
 
 // location is where a guest is that is to be started.
@@ -40,18 +41,20 @@ type location struct {
 type startStep int
 
 const (
-	startTakeIt   startStep = iota // what is seen here is final
-	startAbort                     // it may be leaving, and is wanted here: abort the migration
-	startResume                    // a killed start has begun to fetch it: ask the source whether it still sends
-	startAskPeers                  // it is not here: ask the other nodes
+	startTakeIt     startStep = iota // what is seen here is final
+	startAbort                       // it may be leaving, and is wanted here: abort the migration
+	startResume                      // a killed start has begun to fetch it: ask the source whether it still sends
+	startAskPeers                    // it is not here: ask the other nodes
+	startAwaitLease                  // it is not here, and this node's guard lets no guest run here yet
 )
 
 // startFacts is all that decideStart looks at.
 type startFacts struct {
 	observe.Observation
-	leaves  bool // a migrate_to was begun, its outcome is unknown, and it was not aborted yet or cannot be
-	fetches bool // a fetch of the guest was begun, and its outcome is unknown
-	late    bool // there is no time to wait for what is on its way
+	leaves  bool  // a migrate_to was begun, its outcome is unknown, and it was not aborted yet or cannot be
+	fetches bool  // a fetch of the guest was begun, and its outcome is unknown
+	late    bool  // there is no time to wait for what is on its way
+	barred  error // why this node's guard lets no guest run here; nil where it does
 }
 
 // decideStart is the rule for the next step. In post-copy a migration cannot be aborted, and the guest is brought back
@@ -64,6 +67,8 @@ func decideStart(f startFacts) startStep {
 		return startAbort
 	case f.State == observe.Incoming && f.fetches:
 		return startResume
+	case f.IsGone() && f.LibvirtErr == nil && f.barred != nil:
+		return startAwaitLease
 	case f.IsGone() && f.LibvirtErr == nil:
 		return startAskPeers
 	}
@@ -77,7 +82,7 @@ func (s *starter) locate(ctx context.Context) (l location, err error) {
 			return l, err
 		}
 		final := false
-		facts := s.facts(l.Observation)
+		facts := s.facts(ctx, l.Observation)
 		switch decideStart(facts) {
 		case startTakeIt:
 			l.elsewhere = elsewhere.Refuse
@@ -89,6 +94,10 @@ func (s *starter) locate(ctx context.Context) (l location, err error) {
 		case startAskPeers:
 			final, err = s.askPeers(ctx, &l)
 			final = final || facts.late
+		case startAwaitLease:
+			if s.awaitsLease(); facts.late {
+				return l, s.refusedByGuard(facts.barred)
+			}
 		}
 		if final || err != nil || wait.For(ctx, askPause) != nil {
 			return l, err
@@ -96,9 +105,14 @@ func (s *starter) locate(ctx context.Context) (l location, err error) {
 	}
 }
 
-func (s *starter) facts(o observe.Observation) startFacts {
+func (s *starter) facts(ctx context.Context, o observe.Observation) startFacts {
 	i, pending, err := s.pending()
+	var barred error
+	if o.IsGone() {
+		barred = s.mayRun(ctx)
+	}
 	return startFacts{
+		barred:      barred,
 		Observation: o,
 		leaves: err == nil && pending && i.Way == notes.Outward &&
 			(o.Libvirt == observe.PausedPostCopy || !s.aborted),

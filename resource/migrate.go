@@ -46,7 +46,10 @@ func (m *migrator) moveAway(ctx context.Context) (err error) {
 	}
 	m.Log = m.Log.WithField("peer", m.Target)
 	o := m.guest.WaitStable(ctx, m.until(m.budget.stable), m.Probe)
-	switch decideMigrateTo(o) {
+	barred := m.awaitTarget(ctx, o)
+	switch decideMigrateTo(o, barred) {
+	case migrateBarred:
+		return ocf.Wrapf(ocf.Generic, barred, "guest %q is not migrated to %s", m.guest.Name, m.Target)
 	case migrateMove:
 		err = m.move(ctx, o)
 	case migrateConfirm:
@@ -85,10 +88,14 @@ const (
 	migrateRefuse  migrateStep = iota // it can be called neither running nor stopped
 	migrateMove                       // it is here: move it
 	migrateConfirm                    // it is not here: an earlier call may have moved it
+	migrateBarred                     // the guard of the target would kill it there
 )
 
-func decideMigrateTo(o observe.Observation) migrateStep {
+// decideMigrateTo is the rule; barred is why no guest may run on the target, as this node's guard knows.
+func decideMigrateTo(o observe.Observation, barred error) migrateStep {
 	switch {
+	case o.IsRunning() && barred != nil:
+		return migrateBarred
 	case o.IsRunning(), o.Libvirt == observe.PausedPostCopyFailed: // which only this migration can recover
 		return migrateMove
 	case o.IsGone():

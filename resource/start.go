@@ -161,6 +161,9 @@ func (s *starter) fetch(ctx context.Context, from elsewhere.Answer) error {
 	if err != nil {
 		return ocf.Wrapf(ocf.Configured, err, "guest %q cannot be fetched to %s", s.guest.Name, s.Node)
 	}
+	if err := s.mayRun(ctx); err != nil {
+		return s.refusedByGuard(err)
+	}
 	adopt, err := s.beginMove(notes.Inward, from.Node, from.Status.UUID)
 	if err != nil {
 		return err
@@ -189,8 +192,13 @@ func announcedBefore(d elsewhere.Decision, o observe.Observation) []hostproc.Pro
 	return o.Processes
 }
 
-// bringUp starts the guest, which is proven not to run: from its saved state, or from its file.
+// bringUp starts the guest, which is proven not to run: from its saved state, or from its file. The guard is asked when
+// the connection is open, and what it says counts for this connection alone: before it gives the lease up, it kills
+// libvirt's daemon at the other end, so that a start that is late cannot succeed.
 func (s *starter) bringUp(ctx context.Context, conn observe.Hypervisor, o observe.Observation) error {
+	if err := s.mayRun(ctx); err != nil {
+		return err
+	}
 	text, err := startXML(ctx, conn, s.config.domain, s.guest.Name, o.Status.UUID)
 	if err != nil {
 		return err

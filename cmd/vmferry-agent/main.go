@@ -12,6 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vmferry/vmferry/cmd/completion"
+	"github.com/vmferry/vmferry/hbplugin/guard/control"
+	"github.com/vmferry/vmferry/hbplugin/guard/settings"
 	"github.com/vmferry/vmferry/hbplugin/heartbeat/script"
 	"github.com/vmferry/vmferry/hbplugin/pacemaker"
 	"github.com/vmferry/vmferry/migrate/recorded"
@@ -98,6 +100,7 @@ func act(ctx context.Context, action string, environ []string, stderr io.Writer,
 		Peers:     from.peers,
 		Runnable:  from.runnable,
 		Leaving:   from.leaving,
+		MayRun:    guardIn(settings.Path, control.Socket),
 		Record:    moves.Append,
 		Fetch:     from.fetch,
 		Step:      halt,

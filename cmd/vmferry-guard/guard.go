@@ -16,6 +16,7 @@ import (
 	"github.com/vmferry/vmferry/hbplugin/guard/control"
 	"github.com/vmferry/vmferry/hbplugin/guard/device"
 	"github.com/vmferry/vmferry/hbplugin/guard/guardd"
+	"github.com/vmferry/vmferry/hbplugin/guard/health"
 	"github.com/vmferry/vmferry/hbplugin/guard/host"
 	"github.com/vmferry/vmferry/hbplugin/guard/journal"
 	"github.com/vmferry/vmferry/hbplugin/guard/lease"
@@ -42,6 +43,10 @@ func killer() *surrender.Killer {
 	return &surrender.Killer{
 		List: host.Guests(store, local.List),
 		Kill: func(ctx context.Context, p hostproc.Process) error { return hostproc.Host{}.Kill(ctx, p, 0) },
+		Daemons: func(ctx context.Context) ([]hostproc.Process, error) {
+			return hostproc.Host{}.Daemons(ctx, "libvirtd", "virtqemud", "virtxend")
+		},
+		Now: hostproc.Uptime,
 	}
 }
 
@@ -102,14 +107,17 @@ func (me *identity) node(ctx context.Context, page *second.Page, log logrus.Fiel
 		}
 	}()
 	var members atomic.Int64
-	n := guardd.Node{
-		Prove: func(ctx context.Context) error {
-			err := k.Prove(ctx)
+	released := func(prove func(context.Context) error) func(context.Context) error {
+		return func(ctx context.Context) error {
+			err := prove(ctx)
 			if err == nil {
 				page.Released()
 			}
 			return err
-		},
+		}
+	}
+	n := guardd.Node{
+		Prove: released(k.Prove), Surrender: released(k.Surrender),
 		Move: runMove,
 		Members: func(ctx context.Context) ([]string, error) {
 			names, err := me.members(ctx)
@@ -134,6 +142,15 @@ func (me *identity) node(ctx context.Context, page *second.Page, log logrus.Fiel
 			page.Leased(until, until-me.header.Times.SelfKill, generation)
 		},
 	}
+	me.optional(&n, run)
+	return n, func(ctx context.Context) (int, error) { all, err := k.List(ctx); return len(all), err }
+}
+
+// optional is what a node has only where it is set up so.
+func (me *identity) optional(n *guardd.Node, run command.Runner) {
+	if slices.Equal(me.manager, host.Pacemaker) {
+		n.Health = func(ctx context.Context, color health.Color) error { return host.SetHealth(ctx, run, color) }
+	}
 	if program := host.Access(me.settings.Revoke); len(program) > 0 {
 		n.Revoke = func(ctx context.Context, node string, generation uint64) error {
 			return program.Run(ctx, run, host.Subject{Node: node, ID: me.header.ID(node), Generation: generation})
@@ -147,7 +164,6 @@ func (me *identity) node(ctx context.Context, page *second.Page, log logrus.Fiel
 	if me.settings.Watchdog != "" {
 		n.Feed = func() error { return me.watchdog.Feed() }
 	}
-	return n, func(ctx context.Context) (int, error) { all, err := k.List(ctx); return len(all), err }
 }
 
 // serve runs the daemon and its control socket. The watchdog is armed only when the lease device has been read: a node

@@ -31,7 +31,7 @@ func asSecond(ctx context.Context, _ options, log *logrus.Logger) error {
 	go k.Watch(ctx, watchEvery)
 	second.Watch(ctx, page, hostproc.Uptime, func(ctx context.Context) error {
 		begun, guests := time.Now(), k.Known()
-		err := k.Prove(ctx)
+		err := k.Surrender(ctx)
 		if err == nil {
 			_, generation := page.Good()
 			go recordKill(begun, guests, generation, log) // its disk may hang

@@ -29,7 +29,7 @@ const (
 	Fence     Verb = "fence"     // the proof that Node runs no guest
 	Open      Verb = "open"      // take the lease, in a new generation
 	Surrender Verb = "surrender" // give it back, and kill what still runs
-	MayRun    Verb = "may-run"   // whether guests may run and be started here
+	MayRun    Verb = "may-run"   // whether guests may run and be started on Node; "": on this one
 	Status    Verb = "status"
 )
 
@@ -49,6 +49,26 @@ type Reply struct {
 
 // ErrNoGuard is the error of a call where no guard listens.
 var ErrNoGuard = errors.New("no guard runs on this node: type systemctl start vmferry-guard")
+
+// mayRunTime bounds a question whether guests may run: the guard's loop answers it at once.
+const mayRunTime = 2 * time.Second
+
+// AskMayRun asks the guard that listens at socket whether guests may run on a node, "" for this one. No answer within two
+// seconds is an error too; each says what to do.
+func AskMayRun(ctx context.Context, socket, node string) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, mayRunTime, fmt.Errorf("no answer within %s", mayRunTime))
+	defer cancel()
+	reply, err := Call(ctx, socket, Request{Verb: MayRun, Node: node})
+	switch {
+	case errors.Is(err, ErrNoGuard):
+		return err
+	case err != nil:
+		return fmt.Errorf("the guard of this node does not answer: type systemctl restart vmferry-guard (%w)", err)
+	case !reply.OK:
+		return fmt.Errorf("%s: type vmferry guard status", reply.Why)
+	}
+	return nil
+}
 
 // Call asks the guard that listens at socket, and waits until ctx ends, which must have a deadline.
 func Call(ctx context.Context, socket string, r Request) (Reply, error) {

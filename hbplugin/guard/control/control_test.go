@@ -91,3 +91,37 @@ func TestGarbage(t *testing.T) {
 		_ = conn.Close()
 	}
 }
+
+func TestAskMayRun(t *testing.T) {
+	for name, test := range map[string]struct {
+		reply Reply
+		want  string
+	}{
+		"yes": {Reply{OK: true}, ""},
+		"no":  {Reply{Why: "node beta does not hold its lease"}, "node beta does not hold its lease: type vmferry guard status"},
+	} {
+		socket := serve(t, func(_ context.Context, r Request) Reply {
+			if r.Verb != MayRun || r.Node != "beta" {
+				t.Errorf("asked %+v", r)
+			}
+			return test.reply
+		})
+		if err := AskMayRun(t.Context(), socket, "beta"); (err == nil) != (test.want == "") || err != nil && err.Error() != test.want {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if err := AskMayRun(t.Context(), filepath.Join(t.TempDir(), "none.sock"), ""); !errors.Is(err, ErrNoGuard) {
+		t.Errorf("no guard: %v", err)
+	}
+	silent := filepath.Join(t.TempDir(), "guard.sock") // it is stopped, or stuck: nobody accepts
+	l, err := net.Listen("unix", silent)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := AskMayRun(ctx, silent, ""); err == nil || !strings.Contains(err.Error(), "type systemctl restart vmferry-guard") {
+		t.Errorf("a silent guard: %v", err)
+	}
+}

@@ -30,6 +30,7 @@ type NodeReport struct {
 	SeenMS     int64  `json:"renewal_seen_ms"` // how long ago its last renewal was seen
 	Expired    bool   `json:"expired"`
 	WatchdogMS int64  `json:"watchdog_ms,omitempty"` // its hardware watchdog fires after this; 0: it has none
+	NotShared  bool   `json:"not_shared,omitempty"`  // its lease device is another one than this node's
 	Claim      string `json:"claim,omitempty"`       // this node's claim against it
 	Claimed    string `json:"claimed,omitempty"`
 }

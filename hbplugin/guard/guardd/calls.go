@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/vmferry/vmferry/hbplugin/guard/lease"
 	"github.com/vmferry/vmferry/hbplugin/guard/protocol"
 	"github.com/vmferry/vmferry/migrate/wait"
 )
@@ -63,10 +64,17 @@ func (d *Daemon) OpenLease(ctx context.Context) error {
 	}
 }
 
-// MayRun reports whether guests may run and be started here; its error says why not.
-func (d *Daemon) MayRun(ctx context.Context) error {
+// MayRun reports whether guests may run and be started on a node, "" for this one; its error says why not. Of another
+// node it says what was last seen: that its lease is held, and was renewed a moment ago.
+func (d *Daemon) MayRun(ctx context.Context, node string) error {
 	problem := errors.New("the guard does not answer")
-	d.ask(ctx, func(time.Duration) { problem = d.mayRun() })
+	d.ask(ctx, func(now time.Duration) {
+		if problem = nil; node == "" || node == d.name(d.ID) {
+			problem = d.mayRun()
+			return
+		}
+		problem = d.mayRunAt(node, now)
+	})
 	return problem
 }
 
@@ -74,6 +82,24 @@ func (d *Daemon) close() (protocol.Phase, string) {
 	d.closed = true
 	d.guard.Close()
 	return d.phaseAndWhy()
+}
+
+// mayRunAt says why guests may not be moved to a node, or nil.
+func (d *Daemon) mayRunAt(node string, now time.Duration) error {
+	for _, v := range d.guard.Views(now) {
+		switch {
+		case d.name(v.Node) != node:
+		case !v.Seen:
+			return fmt.Errorf("the lease of node %s cannot be read", node)
+		case v.Slot.State != lease.Held:
+			return fmt.Errorf("node %s does not hold its lease: it is %s", node, v.Slot.State)
+		case v.Renewed > d.Header.Times.Fresh():
+			return fmt.Errorf("node %s has not renewed its lease for %s", node, v.Renewed.Round(time.Millisecond))
+		default:
+			return nil
+		}
+	}
+	return fmt.Errorf("the lease device knows no node %q: it names %v", node, d.Header.Nodes)
 }
 
 // Surrender gives the lease back, for the orderly end of the node: guests that still run are killed. It returns once

@@ -1,6 +1,7 @@
 package guardd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/vmferry/vmferry/hbplugin/guard/control"
+	"github.com/vmferry/vmferry/hbplugin/guard/health"
 	"github.com/vmferry/vmferry/hbplugin/guard/journal"
 	"github.com/vmferry/vmferry/hbplugin/guard/lease"
 	"github.com/vmferry/vmferry/hbplugin/guard/protocol"
@@ -38,6 +40,9 @@ type Blocks interface {
 type Node struct {
 	// Prove kills every guest and returns nil when nothing of one can write any more. It touches no storage.
 	Prove func(ctx context.Context) error
+	// Surrender is Prove, and ends the starts and arrivals of guests that libvirt has begun: none of them can bring a
+	// guest when it returns nil.
+	Surrender func(ctx context.Context) error
 	// Move moves the guests to another node, as many as it can until ctx ends.
 	Move func(ctx context.Context, to string) error
 	// Revoke ends the access of a node to the disks and returns nil with the proof; nil: there is no such driver.
@@ -51,6 +56,8 @@ type Node struct {
 	// Rejoin restarts the cluster manager's daemons. heard reports whether another node's guard has answered
 	// over the link since then.
 	Rejoin func(ctx context.Context, heard func() bool) error
+	// Health sets the node health attribute of the cluster manager; nil: it has none.
+	Health func(ctx context.Context, color health.Color) error
 	// Feed feeds the hardware watchdog; nil: there is none.
 	Feed func() error
 	// Leased takes until when guests may run without a further word of this guard, for the process that kills them when it
@@ -90,7 +97,7 @@ type Daemon struct {
 	course course // the loop's alone
 
 	claims chan []lease.Claim
-	kill   chan protocol.Phase // the latest alone
+	kill   chan killing // the latest alone
 	move   chan move
 	revoke chan protocol.Revocation
 	rejoin chan struct{}
@@ -99,9 +106,12 @@ type Daemon struct {
 	records chan journal.Event
 	fed     time.Duration
 	phase   protocol.Phase // at the last step
+	foreign string         // why the device is not shared with another node, at the last step
 
 	revoking  map[protocol.Revocation]bool // under way; the loop's alone, as the next
 	rejoining bool
+
+	surrendered uint64 // the generation in which Surrender has succeeded, or that has ended with an earlier boot; the killer's
 
 	admit    chan uint64
 	admitted uint64 // the generation for which the access is open; the loop's alone
@@ -109,6 +119,12 @@ type Daemon struct {
 	feed     chan time.Duration // when it was ordered; the latest alone
 	answered bool               // the cluster manager has listed its members; the loop's alone, as the next
 	closed   bool               // the lease was given back for good
+}
+
+// killing is the phase in which the killer works.
+type killing struct {
+	phase      protocol.Phase
+	generation uint64
 }
 
 type move struct {
@@ -123,7 +139,7 @@ func New(c Config) *Daemon {
 	}
 	d := &Daemon{
 		Config: c, events: make(chan func(time.Duration), 64), calls: map[int]*fenceCall{},
-		claims: make(chan []lease.Claim, 1), kill: make(chan protocol.Phase, 1),
+		claims: make(chan []lease.Claim, 1), kill: make(chan killing, 1),
 		move: make(chan move, 1), revoke: make(chan protocol.Revocation, lease.MaxNodes), rejoin: make(chan struct{}, 1),
 		admit: make(chan uint64, 1), revoking: map[protocol.Revocation]bool{}, records: make(chan journal.Event, 64),
 	}
@@ -177,7 +193,7 @@ func (d *Daemon) Run(ctx context.Context, ready func() error) error {
 	}
 	d.guard.Measured(d.Node.Measure()) // before the first renewal
 	for _, worker := range []func(context.Context){d.renewer, d.reader, d.claimer, d.killer, d.mover, d.revoker, d.rejoiner,
-		d.admitter, d.members, d.recorder} {
+		d.admitter, d.members, d.recorder, d.healther} {
 		go worker(ctx)
 	}
 	go d.feeder(ctx)
@@ -196,6 +212,9 @@ func (d *Daemon) begin(ctx context.Context) error {
 		return fmt.Errorf("read the lease device: %w", err)
 	}
 	now := d.Now()
+	if own.slot.Instance != d.Instance { // no start of that boot is under way
+		d.surrendered = own.slot.Generation
+	}
 	d.guard = protocol.New(own.slot, d.Instance, own.claims, d.Header.Times, d.Policy, now)
 	if d.guard.Resume(d.Previous, d.Good, now) {
 		d.Log.Info("the lease of the guard before this one is resumed")
@@ -254,8 +273,9 @@ func (d *Daemon) step(now time.Duration) {
 	d.orders = d.guard.Step(now)
 	o := d.orders
 	d.report(now)
+	d.reportForeign(now)
 	d.lease(now)
-	latest(d.kill, d.phase)
+	latest(d.kill, killing{d.phase, d.guard.Generation()})
 	if len(o.Claims) > 0 {
 		latest(d.claims, slices.Clone(o.Claims))
 	}
@@ -329,10 +349,24 @@ func (d *Daemon) report(now time.Duration) {
 	}
 }
 
+// reportForeign logs that the device is not shared with a node, once.
+func (d *Daemon) reportForeign(now time.Duration) {
+	foreign := ""
+	for _, v := range d.guard.Views(now) {
+		foreign = cmp.Or(foreign, v.Foreign)
+	}
+	if foreign != "" && foreign != d.foreign {
+		d.Log.Error(foreign + ": put it on storage that all nodes have, and restart vmferry-guard on them")
+	}
+	d.foreign = foreign
+}
+
 // mayRun says why guests may not run and be started here, or nil.
 func (d *Daemon) mayRun() error {
-	_, why := d.phaseAndWhy()
+	phase, why := d.phaseAndWhy()
 	switch {
+	case phase == protocol.Held && !d.orders.Run:
+		return errors.New("guests that run go on here, but none is started: " + d.foreign)
 	case !d.orders.Run:
 		return fmt.Errorf("this node does not hold its lease: %s", why)
 	case d.Node.Admit != nil && d.admitted != d.guard.Generation():

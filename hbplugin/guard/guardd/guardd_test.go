@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"github.com/vmferry/vmferry/hbplugin/guard/health"
 	"github.com/vmferry/vmferry/hbplugin/guard/journal"
 	"github.com/vmferry/vmferry/hbplugin/guard/lease"
 	"github.com/vmferry/vmferry/hbplugin/guard/protocol"
@@ -103,7 +105,8 @@ type state struct {
 	guests  int
 	killed  time.Duration // when Prove was called first
 	moved   string
-	joined  int // how often the manager was restarted
+	starts  time.Duration // when a start that libvirt has begun ends; 0: none is under way
+	joined  int           // how often the manager was restarted
 	until   time.Duration
 	resumes uint64 // the generation that the next guard may resume
 	revoked []string
@@ -161,7 +164,7 @@ func (w *world) start(id int, change func(*Config)) *node {
 		ID:     id, Instance: lease.Instance{byte(id)}, Log: log, Now: w.now, Link: n,
 		Open: func() (Blocks, error) { return view{w.disk, id}, nil },
 		Node: Node{
-			Prove: n.prove, Move: n.move, Measure: n.measure, Members: n.members, Leased: func(d time.Duration, g uint64) { n.note(func(s *state) { s.until, s.resumes = d, g }) },
+			Prove: n.prove, Surrender: n.surrender, Move: n.move, Measure: n.measure, Members: n.members, Leased: func(d time.Duration, g uint64) { n.note(func(s *state) { s.until, s.resumes = d, g }) },
 			Rejoin: func(context.Context, func() bool) error { n.note(func(s *state) { s.joined++ }); return nil },
 			Record: func(e journal.Event) error { n.note(func(s *state) { s.events = append(s.events, e) }); return nil },
 		},
@@ -188,6 +191,7 @@ func (w *world) start(id int, change func(*Config)) *node {
 func (n *node) prove(context.Context) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	n.arrive()
 	if n.killed == 0 && n.guests > 0 {
 		n.killed = n.now()
 	}
@@ -253,7 +257,7 @@ func (n *node) open(guests int) {
 func (n *node) mayRun() bool {
 	ctx, cancel := context.WithTimeout(n.Context(), time.Second)
 	defer cancel()
-	return n.MayRun(ctx) == nil
+	return n.MayRun(ctx, "") == nil
 }
 
 // fence is a fence call of at most a minute.
@@ -602,6 +606,200 @@ func TestFeed(t *testing.T) {
 		if age() > 1100*time.Millisecond {
 			t.Errorf("not fed for %s after the surrender", age())
 		}
+		a.end()
+		b.end()
+	})
+}
+
+// arrive ends a start that is due. The lock is held.
+func (n *node) arrive() {
+	if n.starts != 0 && n.now() >= n.starts {
+		n.starts = 0
+		n.guests++
+	}
+}
+
+// surrender is prove, and ends what libvirt has begun.
+func (n *node) surrender(ctx context.Context) error {
+	n.note(func(s *state) { s.starts = 0 })
+	return n.prove(ctx)
+}
+
+// libvirt's daemon is stopped in the midst of a start, and the lease is lost: no guest appears once the surrender is on
+// the disk. Without the end of the start it does, when the daemon goes on.
+func TestNoGuestAppearsAfterTheSurrender(t *testing.T) {
+	for name, test := range map[string]struct {
+		end     func(n *node) func(context.Context) error
+		appears bool
+	}{
+		"the start is ended":         {func(n *node) func(context.Context) error { return n.surrender }, false},
+		"the guests alone are ended": {func(n *node) func(context.Context) error { return n.prove }, true},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t)
+			var a *node
+			a = w.start(1, func(c *Config) {
+				c.Node.Surrender = func(ctx context.Context) error { return test.end(a)(ctx) }
+			})
+			b := w.start(2, nil)
+			a.open(1)
+			b.open(3)
+			time.Sleep(2 * time.Second)
+			a.note(func(s *state) { s.starts = a.now() + 10*time.Second })
+			w.cutLink(true)
+			if _, err := b.fence("alpha"); err != nil {
+				t.Fatal(err)
+			}
+			appeared := false
+			for range 20 * 10 { // the killer looks once a second
+				time.Sleep(100 * time.Millisecond)
+				a.mu.Lock()
+				a.arrive()
+				appeared = appeared || a.guests > 0
+				a.mu.Unlock()
+			}
+			if appeared != test.appears {
+				t.Errorf("%s: a guest appears after the surrender: %v", name, appeared)
+			}
+			a.end()
+			b.end()
+		})
+	}
+}
+
+// What another node may run is what its slot says, while it is renewed.
+func TestMayRunElsewhere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		a, b := w.start(1, nil), w.start(2, nil)
+		a.open(1)
+		time.Sleep(2 * time.Second)
+		want := func(node, want string) {
+			t.Helper()
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			if got := errorText(a.MayRun(ctx, node)); (got == "") != (want == "") || !strings.Contains(got, want) {
+				t.Errorf("node %q: %q, want %q", node, got, want)
+			}
+		}
+		want("alpha", "")
+		want("beta", "node beta does not hold its lease: it is surrendered")
+		want("gamma", "knows no node")
+		b.open(1)
+		time.Sleep(time.Second)
+		want("beta", "")
+		b.end()
+		time.Sleep(2 * time.Second)
+		want("beta", "node beta has not renewed its lease for")
+		a.end()
+	})
+}
+
+// Each node has a device of its own, with equal names: a copy of the other's, or one that was made for itself.
+func TestNotShared(t *testing.T) {
+	for name, identity := range map[string]byte{"a copy": 0, "another one": 1} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t)
+			own := newWorld(t).disk
+			a := w.start(1, nil)
+			a.open(2) // a node without a lease says hello, too: it would be refused
+			b := w.start(2, func(c *Config) {
+				c.Header.Identity[0] = identity
+				c.Open = func() (Blocks, error) { return view{own, 2}, nil }
+			})
+			time.Sleep(5 * time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+			defer cancel()
+			if err := b.OpenLease(ctx); err == nil || !strings.Contains(err.Error(), "is not shared with node alpha") {
+				t.Errorf("%s: %v", name, err)
+			}
+			if report, err := b.Status(t.Context()); err == nil || !report.Nodes[0].NotShared {
+				t.Errorf("%s: status %+v, %v", name, report, err)
+			}
+			if !a.mayRun() || a.done().killed != 0 {
+				t.Errorf("%s: the node that was there first: %+v", name, a.done())
+			}
+			a.end()
+			b.end()
+		})
+	}
+}
+
+// Both take their leases at the same time, and neither has a guest yet: who finds out first gives it up.
+func TestNotSharedFromTheBeginning(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		own := newWorld(t).disk
+		a := w.start(1, nil)
+		b := w.start(2, func(c *Config) { c.Open = func() (Blocks, error) { return view{own, 2}, nil } })
+		time.Sleep(2 * time.Second)
+		w.cutLink(true)
+		for _, n := range []*node{a, b} {
+			n.do(t.Context(), func(now time.Duration) { n.guard.Member(3-n.id, true); _ = n.guard.Open(now) })
+		}
+		time.Sleep(2 * time.Second)
+		if !a.mayRun() || !b.mayRun() {
+			t.Fatal("the leases are not held to begin with")
+		}
+		w.cutLink(false)
+		time.Sleep(5 * time.Second)
+		if a.mayRun() && b.mayRun() {
+			t.Error("two leases are held on devices that are not shared")
+		}
+		a.end()
+		b.end()
+	})
+}
+
+// A gateway is lost, then the storage, with the link up: the node is red, and nobody is killed.
+func TestHealth(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		var reached atomic.Int64
+		var colors []string
+		reached.Store(2)
+		a := w.start(1, func(c *Config) {
+			c.Node.Measure = func() protocol.Here { return protocol.Here{Reached: int(reached.Load()), Guests: 1, Members: 2} }
+			c.Node.Health = func(_ context.Context, color health.Color) error {
+				w.mu.Lock()
+				defer w.mu.Unlock()
+				if len(colors) == 0 || colors[len(colors)-1] != string(color) {
+					colors = append(colors, string(color))
+				}
+				return nil
+			}
+		})
+		b := w.start(2, func(c *Config) {
+			c.Node.Measure = func() protocol.Here { return protocol.Here{Reached: 2, Guests: 1, Members: 2} }
+		})
+		a.open(1)
+		b.open(1)
+		want := func(when string, want ...string) {
+			t.Helper()
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			if !slices.Equal(colors, want) {
+				t.Errorf("%s: %v, want %v", when, colors, want)
+			}
+		}
+		time.Sleep(time.Minute)
+		want("all is well", "green")
+		reached.Store(1)
+		time.Sleep(15 * time.Second)
+		want("a gateway is lost", "green", "red")
+		reached.Store(2)
+		time.Sleep(2 * time.Minute)
+		want("it is back", "green", "red", "yellow", "green")
+		hang := make(chan struct{})
+		w.disk.mu.Lock()
+		w.disk.hangs[1] = hang
+		w.disk.mu.Unlock()
+		time.Sleep(20 * time.Second)
+		want("the storage hangs", "green", "red", "yellow", "green", "red")
+		if a.done().killed != 0 || !a.mayRun() {
+			t.Error("guests were killed")
+		}
+		close(hang)
 		a.end()
 		b.end()
 	})

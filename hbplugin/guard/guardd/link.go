@@ -50,7 +50,7 @@ func (d *Daemon) linkSender(ctx context.Context) {
 			d.links.sequence++
 			for _, id := range d.others() {
 				m := link.Message{Kind: kind, From: d.ID, To: id, Generation: d.guard.Generation(),
-					Sequence: d.links.sequence, Run: d.links.run}
+					Sequence: d.links.sequence, Written: d.guard.Written(), Run: d.links.run}
 				if kind == link.Renewal {
 					d.links.sent[id].Add(m.Sequence, now, d.Header.Times.SelfKill)
 				}
@@ -68,8 +68,12 @@ func (d *Daemon) linkReceiver(ctx context.Context) {
 		if err != nil {
 			continue
 		}
-		if m, err := link.Unseal(d.key(), buffer[:n]); err == nil && m.To == d.ID {
+		m, err := link.Unseal(d.key(), buffer[:n])
+		if err == nil && m.To == d.ID {
 			d.do(ctx, func(now time.Duration) { d.take(m, now) })
+		}
+		if from, to, foreign := link.Foreign(buffer[:n]); err != nil && foreign && to == d.ID {
+			d.do(ctx, func(time.Duration) { d.guard.LinkForeign(from) })
 		}
 	}
 }
@@ -84,7 +88,8 @@ func (d *Daemon) take(m link.Message, now time.Duration) {
 		}
 	case m.Kind == link.Echo && m.Run == d.links.run:
 		d.links.echoed = max(d.links.echoed, m.Sequence)
-	case m.Kind == link.Renewal && d.links.received[m.From].Fresh(m) && d.guard.LinkRenewal(m.From, m.Generation, now):
+	case m.Kind == link.Renewal && d.links.received[m.From].Fresh(m) &&
+		d.guard.LinkRenewal(m.From, m.Generation, m.Written, now):
 		d.reply(m, link.Ack)
 	case m.Kind == link.Hello && d.links.received[m.From].Fresh(m):
 		d.reply(m, link.Echo)

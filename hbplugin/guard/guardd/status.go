@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -39,6 +40,9 @@ func (d *Daemon) status(now time.Duration) (control.StatusReport, error) {
 		n := control.NodeReport{Name: d.name(v.Node), State: v.Slot.State.String(), Generation: v.Slot.Generation,
 			Member: v.Member, Reached: v.Slot.Reached, Guests: v.Slot.Guests, SeenMS: v.Renewed.Milliseconds(), Expired: v.Expired,
 			WatchdogMS: v.Slot.Watchdog.Milliseconds()}
+		if v.Foreign != "" {
+			n.NotShared, problem = true, cmp.Or(problem, errors.New(d.named(v.Foreign)))
+		}
 		n.Claim, n.Claimed = d.named(claimText(v.Mine)), d.named(claimText(v.Theirs))
 		if !v.Seen {
 			n.State = "unknown"
@@ -72,7 +76,7 @@ func (d *Daemon) Answer(ctx context.Context, r control.Request) control.Reply {
 	case control.Surrender:
 		err = d.Surrender(ctx)
 	case control.MayRun:
-		err = d.MayRun(ctx)
+		err = d.MayRun(ctx, r.Node)
 	case control.Status:
 		var report control.StatusReport
 		report, err = d.Status(ctx)

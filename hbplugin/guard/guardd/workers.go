@@ -92,30 +92,39 @@ const outEvery = time.Second
 
 // killer kills for as long as that is ordered.
 func (d *Daemon) killer(ctx context.Context) {
-	phase := protocol.Held
-	every(ctx, step, func() {
-		select {
-		case phase = <-d.kill:
-		case <-ctx.Done():
-			return
-		}
-		switch phase {
-		case protocol.Killing:
-			if d.prove(ctx) {
-				d.do(ctx, d.emptied)
+	each(ctx, d.kill, func(k killing) {
+		switch {
+		case k.phase == protocol.Killing && k.generation == d.surrendered:
+			if d.proven(ctx, d.Node.Prove) {
+				d.emptiedIn(ctx, k.generation)
 			}
-		case protocol.Out:
-			d.prove(ctx)
+		case k.phase == protocol.Killing:
+			if d.proven(ctx, d.Node.Surrender) {
+				d.surrendered = k.generation
+				d.emptiedIn(ctx, k.generation)
+			}
+		case k.phase == protocol.Out:
+			d.proven(ctx, d.Node.Prove)
 			_ = wait.For(ctx, outEvery)
+		}
+		_ = wait.For(ctx, step)
+	})
+}
+
+// emptiedIn has the guard know that no guest is left. A proof of an earlier generation is none.
+func (d *Daemon) emptiedIn(ctx context.Context, generation uint64) {
+	d.do(ctx, func(now time.Duration) {
+		if d.guard.Generation() == generation {
+			d.emptied(now)
 		}
 	})
 }
 
-// prove reports whether all guests are proven gone. It bounds one try, so that each failure is reported.
-func (d *Daemon) prove(ctx context.Context) bool {
+// proven reports whether all guests are proven gone. It bounds one try, so that each failure is reported.
+func (d *Daemon) proven(ctx context.Context, prove func(context.Context) error) bool {
 	ctx, cancel := context.WithTimeout(ctx, 10*d.Header.Times.Kill)
 	defer cancel()
-	err := d.Node.Prove(ctx)
+	err := prove(ctx)
 	if err != nil {
 		d.Log.WithError(err).Error("kill the guests")
 	}

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/vmferry/vmferry/hbplugin/guard/health"
 	"github.com/vmferry/vmferry/resource/hostproc"
 	"github.com/vmferry/vmferry/resource/notes"
 )
@@ -143,5 +144,19 @@ func TestAccess(t *testing.T) {
 	err := access.Run(t.Context(), fails, Subject{Node: "beta", Generation: 7})
 	if err == nil || !strings.Contains(err.Error(), "/sbin/revoke for node beta: exit status 1: why") {
 		t.Errorf("%v", err)
+	}
+}
+
+func TestSetHealth(t *testing.T) {
+	s := new(systemctl)
+	if err := SetHealth(t.Context(), s.run, health.Red); err != nil {
+		t.Error(err)
+	}
+	if want := []string{"attrd_updater --name #health-vmferry --update red"}; !slices.Equal(s.calls, want) {
+		t.Errorf("%v, want %v", s.calls, want)
+	}
+	s.fails = "--name"
+	if err := SetHealth(t.Context(), s.run, health.Green); err == nil {
+		t.Error("a failure is not reported")
 	}
 }

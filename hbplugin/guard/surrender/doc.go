@@ -1,5 +1,5 @@
 // Package surrender ends the guests of a node and proves that nothing of them can write any more: their processes have
-// ended, and none of their TCP sockets is left.
+// ended, none of their TCP sockets is left, and libvirt has begun nothing that could bring one.
 //
 // A process that was killed can leave a socket with its last request in the kernel, which sends it for minutes: once
 // the link to the storage heals, it overwrites what the guest's next copy has written. So the sockets are destroyed

@@ -16,8 +16,13 @@ type Killer struct {
 	// List returns what runs the guests that this node answers for, never other processes. An error means that some may
 	// be missing.
 	List func(ctx context.Context) ([]hostproc.Process, error)
-	// Kill ends one of them and returns nil with the proof of its end.
+	// Kill ends one of them, or of Daemons, and returns nil with the proof of its end.
 	Kill func(ctx context.Context, p hostproc.Process) error
+	// Daemons returns the processes that execute libvirt's daemons, with what they have forked and what does not execute
+	// a QEMU yet. An error means that some may be missing.
+	Daemons func(ctx context.Context) ([]hostproc.Process, error)
+	// Now is since when the host is up, by the clock of a process's start time.
+	Now func() time.Duration
 
 	mu      sync.Mutex
 	known   []hostproc.Process

@@ -1,0 +1,51 @@
+package surrender
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/vmferry/vmferry/migrate/wait"
+	"github.com/vmferry/vmferry/resource/hostproc"
+)
+
+// EndStarts ends every start of a guest, every restore and every arrival of a migration that libvirt has begun: it kills
+// libvirt's daemons. One that was stopped or starved for seconds would bring up a guest after the surrender. The guests
+// that run are not touched by it, and systemd starts the daemons again; whoever was connected to them has to ask the
+// guard before the next start. It returns nil when nothing of those daemons is left that could become a QEMU, so that a
+// look at the guests that begins then sees all that can ever come of them. It goes on until then, or until ctx ends.
+func (k *Killer) EndStarts(ctx context.Context) error {
+	daemons, err := k.Daemons(ctx)
+	if err := errors.Join(err, k.killAll(ctx, daemons)); err != nil {
+		return fmt.Errorf("end libvirt's daemons: %w", err)
+	}
+	// What they forked is older than this. The next daemons are not, or are killed once more.
+	end := k.Now()
+	for clean := 0; clean < 2; { // twice: a process that forks while it is looked for can hide its child
+		left, err := k.Daemons(ctx)
+		left = slices.DeleteFunc(left, func(p hostproc.Process) bool { return p.Began() > end })
+		err = errors.Join(err, k.killAll(ctx, left))
+		if clean++; len(left) > 0 || err != nil {
+			clean = 0
+		}
+		if waitErr := wait.For(ctx, time.Millisecond); waitErr != nil {
+			return fmt.Errorf("end what libvirt's daemons have begun: %w", errors.Join(waitErr, err))
+		}
+	}
+	return nil
+}
+
+// Surrender kills every guest, ends what libvirt has begun, and kills what came of it meanwhile. It returns nil when
+// nothing of a guest is left here, and nothing that was begun can bring one any more. The guests are killed first: a
+// daemon that waits for a disk does not end.
+func (k *Killer) Surrender(ctx context.Context) error {
+	if err := k.Prove(ctx); err != nil {
+		return err
+	}
+	if err := k.EndStarts(ctx); err != nil {
+		return err
+	}
+	return k.Prove(ctx)
+}
