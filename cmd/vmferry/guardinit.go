@@ -36,7 +36,10 @@ func guardInit(ctx context.Context, c *call, o *guardFlags, rest []string) error
 		return err
 	}
 	_, err = setup.InTime(ctx, o.device, func() (struct{}, error) { return struct{}{}, device.Init(o.device, h) })
-	if err != nil {
+	switch {
+	case ctx.Err() != nil:
+		return interrupted(": %s may be written in part, and is no lease device then: type the same again", o.device)
+	case err != nil:
 		return fmt.Errorf("guard init: %w", err)
 	}
 	made := guardMade{Schema: schema, Device: o.device, Cluster: h.Cluster, Nodes: h.Nodes}
@@ -88,7 +91,10 @@ func (c *call) mayInit(ctx context.Context, o *guardFlags, h lease.Header) error
 		if err == nil {
 			err = setup.MayInit(o.device, found, h, agreed)
 		}
-		if err != nil {
+		switch {
+		case ctx.Err() != nil:
+			err = errInterrupted
+		case err != nil:
 			err = fmt.Errorf("guard init: %w", err)
 		}
 		return found, err

@@ -23,7 +23,10 @@ type course struct {
 	why    string
 	to     string // the node that the guests are moved to
 	guests int
-	proven bool // the guests are proven gone, and that is recorded
+
+	killing time.Duration // when the kill began
+	left    int           // the guests then
+	proven  bool          // they are proven gone, and that is recorded
 }
 
 // recorder hands the events to the node, one after the other: its disk may hang.
@@ -50,14 +53,18 @@ func (d *Daemon) record(e journal.Event, begun, now time.Duration) {
 
 // chronicle records what a change of phase means.
 func (d *Daemon) chronicle(before, phase protocol.Phase, why string, now time.Duration) {
+	guests := d.Node.Measure().Guests
+	if phase == protocol.Opening || phase == protocol.Moving || phase == protocol.Killing && before != protocol.Moving {
+		d.course = course{begun: now, why: why, guests: guests}
+	}
 	switch {
-	case phase == protocol.Opening, phase == protocol.Moving, phase == protocol.Killing && before != protocol.Moving:
-		d.course = course{begun: now, why: why, guests: d.Node.Measure().Guests}
-		if phase == protocol.Moving {
-			d.course.to = d.name(d.orders.MoveTo)
-		}
+	case phase == protocol.Moving:
+		d.course.to = d.name(d.orders.MoveTo)
+	case phase == protocol.Killing:
+		d.course.killing, d.course.left = now, guests
 	case phase == protocol.Held && before == protocol.Opening:
-		d.record(journal.Event{Kind: journal.Returned, Generation: d.guard.Generation(), Evidence: why}, d.course.begun, now)
+		d.course.why = why
+		d.record(d.course.event(journal.Returned, d.guard.Generation()), d.course.begun, now)
 	case phase == protocol.Out:
 		d.record(d.course.event(journal.Surrendered, d.guard.Generation()), d.course.begun, now)
 	}
@@ -72,7 +79,9 @@ func (d *Daemon) emptied(now time.Duration) {
 	d.guard.Emptied()
 	if d.phase == protocol.Killing && !d.course.proven {
 		d.course.proven = true
-		d.record(d.course.event(journal.Killed, d.guard.Generation()), d.course.begun, now)
+		e := d.course.event(journal.Killed, d.guard.Generation())
+		e.Guests = d.course.left
+		d.record(e, d.course.killing, now)
 	}
 }
 

@@ -59,7 +59,7 @@ func TestRecordOfASplit(t *testing.T) {
 		a.recorded(
 			[4]string{"return", "", "0", returned},
 			[4]string{"not fenced", "beta", "1", "this node does not hold its lease: claim 1 of node beta"},
-			[4]string{"kill", "beta", "1", "beats claim 1 of node alpha"},
+			[4]string{"kill", "beta", "0", "beats claim 1 of node alpha"}, // all were moved
 			[4]string{"surrender", "beta", "1", "beats claim 1 of node alpha"},
 			[4]string{"return", "", "0", returned})
 		b.recorded(

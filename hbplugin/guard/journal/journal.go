@@ -47,9 +47,9 @@ type Event struct {
 	Kind       Kind      `json:"event"`
 	Target     string    `json:"target,omitempty"` // the node that was to be fenced, or that the guests were moved to
 	Generation uint64    `json:"generation"`       // of the lease of the node that was to be fenced, else of this node
-	Guests     int       `json:"guests"`           // on this node when it began
+	Guests     int       `json:"guests"`           // on this node when it began; of a kill those that were left
 	Evidence   string    `json:"evidence"`
-	DurationMS int64     `json:"duration_ms"` // from the fence call, or the first decision, to Time
+	DurationMS int64     `json:"duration_ms"` // from the fence call, the decision or the begin of the kill to Time
 }
 
 // Append adds an event to the file at path, making it when needed, and returns when it is on the disk. Several processes
