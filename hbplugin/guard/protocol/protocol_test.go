@@ -286,6 +286,18 @@ func TestFence(t *testing.T) {
 				n.Revoked(2, 3)
 			},
 			want: "and its access to the disks is revoked", fenced: true},
+		"it surrendered, to be revoked": {
+			policy:   Policy{Revoke: true},
+			play:     func(n *node) { n.sees(2, 9, lease.Surrendered) },
+			revoking: true},
+		"it surrendered, and is revoked": {
+			policy: Policy{Revoke: true},
+			play:   func(n *node) { n.sees(2, 9, lease.Surrendered); n.Step(n.now); n.Revoked(2, 3) },
+			want:   "node 2 has surrendered generation 3, and its access to the disks is revoked", fenced: true},
+		"it surrendered, and cannot be revoked": {
+			policy: Policy{Revoke: true},
+			play:   func(n *node) { n.pass(20 * second); n.sees(2, 9, lease.Surrendered) },
+			want:   "but its access to the disks is not revoked"},
 		"revoked, then renewed": {
 			policy: Policy{Revoke: true},
 			play: func(n *node) {

@@ -175,7 +175,18 @@ func (g *Guard) judge(p *peer, now time.Duration, o *Orders) (fenced bool, evide
 	case !g.quorate(1 + len(g.side(p, now))):
 		return false, fmt.Sprintf("this node has no quorum: it sees %d of %d nodes", 1+len(g.side(p, now)), len(g.peers)+1)
 	case current && p.slot.State == lease.Surrendered:
-		return true, fmt.Sprintf("node %d has surrendered generation %d", p.id, generation)
+		surrendered := fmt.Sprintf("node %d has surrendered generation %d", p.id, generation)
+		switch {
+		case !g.policy.Revoke || generation == 0: // in generation 0 it never held a lease
+			return true, surrendered
+		case p.inForce && p.revoked == generation:
+			return true, surrendered + ", and its access to the disks is revoked"
+		case now >= p.call.deadline:
+			return false, surrendered + ", but its access to the disks is not revoked: its last writes may not have ended"
+		}
+		p.gone, p.inForce = generation, true
+		o.Revoke = append(o.Revoke, Revocation{Node: p.id, Generation: generation})
+		return false, ""
 	case current && g.expired(p):
 		p.gone, p.inForce = generation, true
 		waited := fmt.Sprintf("no renewal of node %d's generation %d was seen for %s", p.id, generation, p.read-p.changed)

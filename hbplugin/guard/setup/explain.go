@@ -41,7 +41,8 @@ func Explain(t timing.Times, m timing.Manager, watchdog time.Duration, revocable
 		{"lease expiry", expiry, sum(fmt.Sprintf("(%s) x %.5g", sum(term("self-kill", t.SelfKill), gone),
 			(1+t.Drift)/(1-t.Drift)), term("poll", t.Poll), term("margin", t.Margin))},
 		{"crash or hang", b.Crash, sum(fmt.Sprintf("max(%s, %s)", detect, term("expiry", expiry)), revoke, start)},
-		{"split", b.Split, sum(detect, agree, term("move", t.Move), kill, "2 x "+term("poll", t.Poll), start)},
+		{"split", b.Split, sum(detect, agree, term("move", t.Move), kill, "2 x "+term("poll", t.Poll), revoke,
+			start)},
 		{"fence timeout", b.FenceTimeout, sum(term("expiry", expiry), agree, term("move", t.Move), kill, revoke,
 			term("reserve", timing.Reserve))},
 	}

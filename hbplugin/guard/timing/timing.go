@@ -90,7 +90,7 @@ func (t Times) Bounds(m Manager, watchdog time.Duration, revocable bool) Bounds 
 	expiry := t.Expiry(watchdog)
 	return Bounds{
 		Crash:        max(m.Detect, expiry) + revoke + m.Start,
-		Split:        m.Detect + t.agree() + t.Move + t.Kill + 2*t.Poll + m.Start,
+		Split:        m.Detect + t.agree() + t.Move + t.Kill + 2*t.Poll + revoke + m.Start,
 		FenceTimeout: expiry + t.agree() + t.Move + t.Kill + revoke + Reserve,
 	}
 }
