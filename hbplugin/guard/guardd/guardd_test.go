@@ -259,8 +259,15 @@ func TestOpenAsksForTheMembers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.cutLink(true)
-		a, b := w.start(1, nil), w.start(2, nil)
-		time.Sleep(10*time.Second + membersEvery/2)
+		slow := func(c *Config) {
+			members := c.Node.Members
+			c.Node.Members = func(ctx context.Context) ([]string, error) {
+				defer time.Sleep(membersEvery)
+				return members(ctx)
+			}
+		}
+		a, b := w.start(1, slow), w.start(2, slow)
+		time.Sleep(10*time.Second + membersEvery/4)
 		w.cutLink(false)
 		var both sync.WaitGroup
 		for _, n := range []*node{a, b} {
@@ -272,6 +279,7 @@ func TestOpenAsksForTheMembers(t *testing.T) {
 		}
 		a.end()
 		b.end()
+		time.Sleep(time.Second)
 	})
 }
 
