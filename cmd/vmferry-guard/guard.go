@@ -31,6 +31,9 @@ import (
 	"github.com/vmferry/vmferry/resource/notes"
 )
 
+// managerTime is how long the cluster manager may be silent: some of its answers are late on a busy node.
+const managerTime = 3 * time.Second
+
 // watchEvery is how often the guests and their sockets are looked at.
 const watchEvery = 200 * time.Millisecond
 
@@ -106,7 +109,7 @@ func (me *identity) node(ctx context.Context, page *second.Page, log logrus.Fiel
 			log.WithError(err).Error("the ping list is not measured")
 		}
 	}()
-	var members atomic.Int64
+	var answered atomic.Int64 // when the cluster manager last did
 	released := func(prove func(context.Context) error) func(context.Context) error {
 		return func(ctx context.Context) error {
 			err := prove(ctx)
@@ -121,17 +124,17 @@ func (me *identity) node(ctx context.Context, page *second.Page, log logrus.Fiel
 		Move: runMove,
 		Members: func(ctx context.Context) ([]string, error) {
 			names, err := me.members(ctx)
-			if err != nil { // a node whose manager is down is of less use than one that is alone
-				names = nil
+			if err == nil {
+				answered.Store(int64(hostproc.Uptime()))
 			}
-			members.Store(int64(len(names)))
 			return names, err
 		},
 		Rejoin: func(ctx context.Context, heard func() bool) error {
 			return host.Rejoin(ctx, me.manager, run, heard)
 		},
 		Measure: func() protocol.Here {
-			here := protocol.Here{Reached: pinger.Reached(), Guests: k.Known(), Members: int(members.Load())}
+			here := protocol.Here{Reached: pinger.Reached(), Guests: k.Known(),
+				Unmanaged: hostproc.Uptime()-time.Duration(answered.Load()) > managerTime}
 			if me.watchdog != nil {
 				here.Watchdog = me.watchdog.Timeout
 			}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"runtime"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -59,6 +60,7 @@ func recordKill(begun time.Time, guests int, generation uint64, log logrus.Field
 func keepSecond(ctx context.Context, log logrus.FieldLogger) {
 	for ctx.Err() == nil {
 		cmd := exec.Command("/proc/self/exe", "--second")
+		cmd.Args[0] = os.Args[0]
 		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 		cmd.SysProcAttr = &unix.SysProcAttr{Setsid: true}
 		if err := cmd.Run(); err != nil {
@@ -71,13 +73,26 @@ func keepSecond(ctx context.Context, log logrus.FieldLogger) {
 // prepare keeps this process from waiting for storage or for a processor when it has to kill. It reports what it got.
 func prepare(log logrus.FieldLogger) (got control.Prepared) {
 	got.Locked, got.RealTime = true, true
-	if err := unix.Mlockall(unix.MCL_CURRENT | unix.MCL_FUTURE); err != nil {
+	// The program itself is read in now. What is allocated later is locked as it is used: all of it at once would be
+	// hundreds of megabytes, most of which no one touches.
+	err := unix.Mlockall(unix.MCL_CURRENT)
+	if err == nil {
+		err = unix.Mlockall(unix.MCL_FUTURE | unix.MCL_ONFAULT)
+	}
+	if err != nil {
 		got.Locked = false
 		log.WithError(err).Warn("cannot lock the memory: the guard may wait for swap; set LimitMEMLOCK=infinity in its unit")
 	}
-	if attr, err := unix.SchedGetAttr(0, 0); err == nil && attr.Policy != unix.SCHED_FIFO {
+	// One thread at a time runs Go code, so that none waits for one that the kernel does not run.
+	runtime.GOMAXPROCS(1)
+	attr, err := unix.SchedGetAttr(0, 0)
+	switch {
+	case err != nil:
+	case attr.Policy == unix.SCHED_FIFO:
+		log.Warn("CPUSchedulingPolicy=fifo can stop the guard and the node with it: set CPUSchedulingPolicy=rr in the unit")
+	case attr.Policy != unix.SCHED_RR:
 		got.RealTime = false
-		log.Warn("no real-time priority: a busy node may lose its lease; set CPUSchedulingPolicy=fifo in the unit")
+		log.Warn("no real-time priority: a busy node may lose its lease; set CPUSchedulingPolicy=rr in the unit")
 	}
 	return got
 }

@@ -209,7 +209,7 @@ func (n *node) move(_ context.Context, to string) error {
 func (n *node) measure() protocol.Here {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return protocol.Here{Guests: n.guests, Members: 1}
+	return protocol.Here{Guests: n.guests}
 }
 
 func (n *node) members(context.Context) ([]string, error) {
@@ -258,6 +258,36 @@ func (n *node) mayRun() bool {
 	ctx, cancel := context.WithTimeout(n.Context(), time.Second)
 	defer cancel()
 	return n.MayRun(ctx, "") == nil
+}
+
+// Nodes that boot together ask for their leases as soon as their manager sees both, however old what the guard knows of
+// its members is.
+func TestOpenAsksForTheMembers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.cutLink(true)
+		slow := func(c *Config) {
+			members := c.Node.Members
+			c.Node.Members = func(ctx context.Context) ([]string, error) {
+				defer time.Sleep(membersEvery)
+				return members(ctx)
+			}
+		}
+		a, b := w.start(1, slow), w.start(2, slow)
+		time.Sleep(10*time.Second + membersEvery/4)
+		w.cutLink(false)
+		var both sync.WaitGroup
+		for _, n := range []*node{a, b} {
+			both.Go(func() { n.open(0) })
+		}
+		both.Wait()
+		if a, b := w.slot(1), w.slot(2); a.Generation != 1 || b.Generation != 1 {
+			t.Errorf("the leases were opened %d and %d times", a.Generation, b.Generation)
+		}
+		a.end()
+		b.end()
+		time.Sleep(time.Second)
+	})
 }
 
 // fence is a fence call of at most a minute.
@@ -759,7 +789,7 @@ func TestHealth(t *testing.T) {
 		var colors []string
 		reached.Store(2)
 		a := w.start(1, func(c *Config) {
-			c.Node.Measure = func() protocol.Here { return protocol.Here{Reached: int(reached.Load()), Guests: 1, Members: 2} }
+			c.Node.Measure = func() protocol.Here { return protocol.Here{Reached: int(reached.Load()), Guests: 1} }
 			c.Node.Health = func(_ context.Context, color health.Color) error {
 				w.mu.Lock()
 				defer w.mu.Unlock()
@@ -770,7 +800,7 @@ func TestHealth(t *testing.T) {
 			}
 		})
 		b := w.start(2, func(c *Config) {
-			c.Node.Measure = func() protocol.Here { return protocol.Here{Reached: 2, Guests: 1, Members: 2} }
+			c.Node.Measure = func() protocol.Here { return protocol.Here{Reached: 2, Guests: 1} }
 		})
 		a.open(1)
 		b.open(1)

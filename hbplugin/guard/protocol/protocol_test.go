@@ -136,6 +136,52 @@ func TestLife(t *testing.T) {
 	}
 }
 
+// A node that lost the race for the first lease ran no guest: its manager goes on, and it may try again.
+func TestLostOpeningRestartsNoManager(t *testing.T) {
+	n := newNode(t, 1, Policy{}, 2)
+	n.now += 5 * second
+	n.sees(2, 1, lease.Surrendered)
+	if err := n.Open(n.now); err != nil {
+		t.Fatal(err)
+	}
+	n.renew()
+	n.now++
+	n.sees(2, 2, lease.Held)
+	n.is(Killing)
+	n.Emptied()
+	n.renew()
+	n.is(Out)
+	if n.Step(n.now).Rejoin {
+		t.Error("the manager is restarted though no guest ran")
+	}
+	n.Member(2, true)
+	if err := n.Open(n.now); err != nil {
+		t.Error(err)
+	}
+}
+
+// A guard that cannot resume the lease of the one before it kills the guests that the manager counts on: on the same boot
+// the manager has to be restarted.
+func TestUnresumedLeaseRestartsTheManager(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		now    lease.Instance
+		rejoin bool
+	}{{"same boot", machine(1), true}, {"new boot", machine(7), false}} {
+		g := New(lease.Slot{Node: 1, Instance: machine(1), Generation: 2, State: lease.Held}, c.now,
+			[]lease.Claim{{From: 1, Target: 2}}, timing.Default, Policy{}, time.Hour)
+		g.Emptied()
+		s, ok := g.Renewal(time.Hour)
+		if !ok {
+			t.Fatalf("%s: no surrender is written", c.name)
+		}
+		g.Renewed(s, time.Hour, time.Hour)
+		if o := g.Step(time.Hour); o.Rejoin != c.rejoin {
+			t.Errorf("%s: the manager is restarted: %v, want %v", c.name, o.Rejoin, c.rejoin)
+		}
+	}
+}
+
 // A write whose begin is older than self-kill when it ends does not save the lease.
 func TestALateWrite(t *testing.T) {
 	n := held(t, 1, Policy{}, 2)
@@ -428,6 +474,7 @@ func TestClaims(t *testing.T) {
 		"the better calls":           {Here{Reached: 2, Guests: 1}, Here{Guests: 4}, true, false, false, false, true},
 		"the worse calls":            {Here{Guests: 1}, Here{Reached: 2, Guests: 4}, true, false, false, true, false},
 		"a member is to be fenced":   {Here{Guests: 1}, Here{Reached: 2, Guests: 4}, true, false, true, false, true},
+		"a dead manager answers":     {Here{Guests: 1}, Here{Reached: 2, Guests: 4, Unmanaged: true}, true, false, false, false, true},
 		"nobody calls: nobody loses": {Here{}, Here{Reached: 2}, false, false, false, false, false},
 	} {
 		a, b := pair(t, test.a, test.b)
@@ -447,6 +494,27 @@ func TestClaims(t *testing.T) {
 		if (aPhase != Held) != test.aYields || (bPhase != Held) != test.bYields {
 			t.Errorf("%s: node 1 %v, node 2 %v", name, aPhase, bPhase)
 		}
+	}
+}
+
+// A claim counts the members beside its target. Of two nodes that part, the one that misses the other later is no better
+// for it.
+func TestClaimsCountNoTarget(t *testing.T) {
+	a, b := pair(t, Here{Reached: 1}, Here{Reached: 2})
+	a.Member(2, true) // it has not looked since the cut
+	b.Member(1, false)
+	b.Fence(1, b.now, b.now+20*second)
+	for range 6 {
+		exchange(a, b)
+	}
+	if phase, why := b.Phase(); phase != Held {
+		t.Errorf("the node that reaches more: %v, %s", phase, why)
+	}
+	n := held(t, 1, Policy{}, 2, 3, 4)
+	n.Member(2, false)
+	n.Fence(2, n.now, n.now+20*second)
+	if claims := n.Step(n.now).Claims; len(claims) != 1 || claims[0].Members != 3 {
+		t.Errorf("claims of three nodes against one: %v", claims)
 	}
 }
 

@@ -86,7 +86,6 @@ func (g *Guard) open() {
 		g.enter(Held, "the lease is held")
 	case p.read >= g.opened:
 		g.enter(Killing, fmt.Sprintf("node %d has taken its lease too, and is no member of the cluster", p.id))
-		g.rejoin = true
 	}
 }
 
@@ -133,7 +132,7 @@ func (g *Guard) freeze(p *peer, now time.Duration) lease.Claim {
 		c.First = min(c.First, q.id)
 	}
 	all := len(g.peers) + 1
-	c.Quorate = 2*c.Members == all || 2*c.Members > all && p.call != nil
+	c.Quorate = !g.here.Unmanaged && (2*c.Members == all || 2*c.Members > all && p.call != nil)
 	return c
 }
 
@@ -145,6 +144,20 @@ func (g *Guard) side(p *peer, now time.Duration) (all []*peer) {
 		}
 	}
 	return all
+}
+
+// seen is how many nodes this node sees, with itself; none without a manager.
+func (g *Guard) seen() int {
+	if g.here.Unmanaged {
+		return 0
+	}
+	n := 1
+	for _, p := range g.peers {
+		if p.member {
+			n++
+		}
+	}
+	return n
 }
 
 // quorate reports whether so many nodes are half of all or more. Of two halves the claims decide.
