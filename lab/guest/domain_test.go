@@ -23,8 +23,10 @@ func goodSpec() DomainSpec {
 func TestDomainGolden(t *testing.T) {
 	kvm := goodSpec()
 	kvm.Type, kvm.Disk, kvm.Gateway, kvm.VCPUs = "kvm", "", "10.77.0.1", 2
+	nbd := goodSpec()
+	nbd.Disk = "nbd://storage:10809/web1"
 	for name, spec := range map[string]DomainSpec{"qemu.xml": goodSpec(), "kvm-diskless.xml": kvm,
-		"xen.xml": xenSpec()} {
+		"qemu-nbd.xml": nbd, "xen.xml": xenSpec()} {
 		t.Run(name, func(t *testing.T) {
 			got, err := Domain(spec)
 			if err != nil {
