@@ -29,6 +29,8 @@ type DomainSpec struct {
 	// DirtyMiB is how much memory the guest rewrites per second, and DirtySetMiB
 	// how much in turn: both or neither. The set must leave MinMemoryMiB.
 	DirtyMiB, DirtySetMiB uint
+	// Ledger gives the guest a ledger on its disk (package ledger), which it must have.
+	Ledger bool
 	// Game gives the guest a game server on GamePort. Its Initrd must be the one with the server in it.
 	Game bool
 	// NoisePercent is how much of each page that it rewrites cannot be compressed; 0 is all of it.
@@ -88,6 +90,8 @@ func (s DomainSpec) check() error {
 			s.DirtySetMiB, MinMemoryMiB+s.DirtySetMiB)
 	case s.VCPUs < 1 || s.VCPUs > 16:
 		return fmt.Errorf("number of processors %d is not 1 to 16", s.VCPUs)
+	case s.Ledger && s.Disk == "":
+		return errors.New("a ledger needs a disk")
 	case s.Disk != "" && !pathForm.MatchString(s.Disk):
 		return fmt.Errorf("disk %q is not an absolute path", s.Disk)
 	case !pathForm.MatchString(s.Kernel):
@@ -133,6 +137,9 @@ func (s DomainSpec) CommandLine() string {
 	}
 	if s.Disk != "" {
 		words = append(words, "vmferry.disk="+p.disk)
+	}
+	if s.Ledger {
+		words = append(words, "vmferry.ledger="+p.disk)
 	}
 	if s.DirtyMiB > 0 {
 		words = append(words, fmt.Sprintf("vmferry.dirty=%d", s.DirtyMiB),
