@@ -330,13 +330,14 @@ func (w *fake) Bystanders(context.Context) (map[string]Process, error) {
 	return all, nil
 }
 
-func (w *fake) StartBystander(_ context.Context, node string) error {
+func (w *fake) Renew(context.Context) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	n := w.nodes[node]
-	if n.bystander == (Process{}) {
-		w.boots++
-		n.bystander = Process{1000 + w.boots, 1}
+	for _, n := range w.nodes {
+		if n.bystander == (Process{}) {
+			w.boots++
+			n.bystander = Process{1000 + w.boots, 1}
+		}
 	}
 	return nil
 }

@@ -34,6 +34,7 @@ type Report struct {
 	NodesLost        int `json:"nodes_lost"` // not a member again, by itself
 	DisksDamaged     int `json:"disks_damaged"`
 
+	BoundsS   BoundsS   `json:"bounds_s"`
 	RecoveryS Recovery  `json:"recovery_s"`
 	Failures  []Failure `json:"failures"`
 	Begun     time.Time `json:"begun"`
@@ -48,6 +49,21 @@ type Recovery struct {
 	P99 float64 `json:"p99"`
 	Max float64 `json:"max"`
 	N   int     `json:"n"`
+}
+
+// BoundsS are the [Limits], in seconds.
+type BoundsS struct {
+	Crash   float64 `json:"crash"`
+	Split   float64 `json:"split"`
+	Boot    float64 `json:"boot"`
+	Blip    float64 `json:"blip"`
+	Restart float64 `json:"restart"`
+	Return  float64 `json:"return"`
+}
+
+func (l Limits) seconds() BoundsS {
+	return BoundsS{seconds(l.Guard.Crash), seconds(l.Guard.Split), seconds(l.Boot), seconds(l.Blip), seconds(l.Restart),
+		seconds(l.Return)}
 }
 
 // Skip is a fault that was not carried out.

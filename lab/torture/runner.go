@@ -1,13 +1,13 @@
 package torture
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -19,15 +19,15 @@ import (
 
 // Times of the runner itself.
 const (
-	pace     = 100 * time.Millisecond // between two numbers to one guest
+	pace     = 100 * time.Millisecond // between two numbers to one guest, where it is not set
 	quiet    = time.Second            // a shorter silence is none
-	lookRest = time.Second            // between two looks at whether the cluster has settled
+	lookRest = 2 * time.Second        // between two looks at whether the cluster has settled: it has if two agree
 	lookMost = 20 * time.Second       // for one look
 	undoMost = 30 * time.Second       // to undo a fault after an interrupt
 	grace    = 2 * time.Minute        // beyond the bound: then a guest is lost
 )
 
-// Runner carries out a plan. All fields but Dial are needed.
+// Runner carries out a plan. All fields but Dial and Pace are needed.
 type Runner struct {
 	World    World
 	Plan     []Fault
@@ -35,6 +35,7 @@ type Runner struct {
 	Progress func(line string)                               // gets a line for each fault
 	Replay   func(first, faults int) string                  // the command that carries out some of the faults again
 	Dial     func(context.Context, string) (net.Conn, error) // how a guest's ledger is reached; nil: TCP
+	Pace     time.Duration                                   // between two numbers to one guest; 0: 100 ms
 }
 
 // run is a plan that is being carried out.
@@ -58,6 +59,7 @@ func (r Runner) Run(ctx context.Context, report *Report) (err error) {
 	if t.guests, t.limits, err = r.World.Prepare(ctx); err != nil {
 		return fmt.Errorf("prepare the cluster: %w", err)
 	}
+	report.BoundsS = t.limits.seconds()
 	if t.bystanders, err = r.World.Bystanders(ctx); err != nil {
 		return err
 	}
@@ -87,7 +89,7 @@ func (t *run) serve(ctx context.Context) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var group sync.WaitGroup
 	for _, name := range t.guests {
-		c := &ledger.Client{Address: t.World.Service(name), Pace: pace, Quiet: quiet, Dial: t.Dial}
+		c := &ledger.Client{Address: t.World.Service(name), Pace: cmp.Or(t.Pace, pace), Quiet: quiet, Dial: t.Dial}
 		t.clients[name] = c
 		group.Go(func() { c.Run(ctx) })
 	}
@@ -101,20 +103,23 @@ func (t *run) awaitCalm(ctx context.Context) error {
 	return t.settle(ctx, time.Now())
 }
 
-// settle looks until the cluster has settled and each guest has answered after since.
+// settle looks until the cluster has settled, for two looks in a row, and each guest has answered after since.
 func (t *run) settle(ctx context.Context, since time.Time) error {
-	for {
+	for good := 0; ; {
 		look, cancel := context.WithTimeout(ctx, lookMost)
 		err := t.World.Settled(look)
 		cancel()
 		if silent := t.silent(since); len(silent) > 0 {
 			err = errors.Join(err, fmt.Errorf("no answer of %s", strings.Join(silent, ", ")))
 		}
-		if err == nil {
+		if good++; err != nil {
+			good = 0
+		}
+		if good == 2 {
 			return nil
 		}
 		if wait.For(ctx, lookRest) != nil {
-			return fmt.Errorf("%w: %w", context.Cause(ctx), err)
+			return errors.Join(context.Cause(ctx), err)
 		}
 	}
 }
@@ -298,12 +303,9 @@ func (t *run) mend(ctx context.Context, faults []Fault) error {
 	return t.awaitCalm(ctx)
 }
 
-// renew starts the bystanders that have ended.
+// renew makes the cluster ready for the next episode.
 func (t *run) renew(ctx context.Context) (err error) {
-	for _, node := range nodesOf(t.Plan) {
-		err = errors.Join(err, t.World.StartBystander(ctx, node))
-	}
-	if err != nil {
+	if err := t.World.Renew(ctx); err != nil {
 		return err
 	}
 	t.bystanders, err = t.World.Bystanders(ctx)
@@ -329,14 +331,4 @@ func (t *run) end(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// nodesOf are the nodes of a plan, each once.
-func nodesOf(plan []Fault) (nodes []string) {
-	for _, f := range plan {
-		if !slices.Contains(nodes, f.Node) {
-			nodes = append(nodes, f.Node)
-		}
-	}
-	return nodes
 }

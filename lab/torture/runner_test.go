@@ -25,7 +25,7 @@ func carry(t *testing.T, w *fake, r Request) (*Report, []string, error) {
 	out := t.TempDir()
 	var lines []string
 	report := &Report{Seed: r.Seed}
-	runner := Runner{World: w, Plan: plan, Out: out, Dial: w.dial,
+	runner := Runner{World: w, Plan: plan, Out: out, Dial: w.dial, Pace: 500 * time.Millisecond,
 		Progress: func(line string) { lines = append(lines, line) },
 		Replay:   func(first, faults int) string { return fmt.Sprintf("torture --first %d --faults %d", first, faults) },
 	}
@@ -147,7 +147,7 @@ func TestRunnerInterrupted(t *testing.T) {
 			defer cancel()
 			report := new(Report)
 			out := t.TempDir()
-			err = Runner{World: w, Plan: plan, Out: out, Dial: w.dial, Progress: func(string) {}}.Run(ctx, report)
+			err = Runner{World: w, Plan: plan, Out: out, Dial: w.dial, Pace: 500 * time.Millisecond, Progress: func(string) {}}.Run(ctx, report)
 			if !errors.Is(err, context.DeadlineExceeded) || report.Planned != 5 || report.Faults != 0 {
 				t.Errorf("%s: %v, %+v", kind, err, report)
 			}

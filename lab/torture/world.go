@@ -54,7 +54,7 @@ type World interface {
 	Free(ctx context.Context, node string) error
 	// StepClock sets a node's wall clock forward, or back.
 	StepClock(ctx context.Context, node string, by time.Duration) error
-	// Reboot begins an orderly reboot of a node.
+	// Reboot reboots a node in an orderly way, and returns when it boots again.
 	Reboot(ctx context.Context, node string) error
 	// Move has the manager move a guest of the node to another one, or, where it has none, a guest to it.
 	Move(ctx context.Context, node string) error
@@ -64,8 +64,9 @@ type World interface {
 	Settled(ctx context.Context) error
 	// Bystanders are the processes outside the cluster's care, by node. One that has ended is missing.
 	Bystanders(ctx context.Context) (map[string]Process, error)
-	// StartBystander starts the bystander of a node where it has ended, and does nothing where it lives.
-	StartBystander(ctx context.Context, node string) error
+	// Renew does what an operator does after each recovery: failed actions are forgotten, and a bystander that has ended is
+	// started again.
+	Renew(ctx context.Context) error
 	// Seen are all copies of a guest since Prepare, their events, and the times in which a node could not write.
 	Seen(guest string) ([]scenario.Copy, []scenario.Event, []scenario.Bar)
 	// Evidence is what helps to understand a failure, such as the nodes' logs since then; it is written to a file.

@@ -26,7 +26,7 @@ const (
 // recent is how many acknowledged numbers a client remembers after it has seen them on the disk, and verifyEvery after
 // how many new ones it looks.
 const (
-	recent      = Capacity / 2
+	recent      = Capacity / 8
 	verifyEvery = 256
 )
 

@@ -1,0 +1,228 @@
+package nodes
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/vmferry/vmferry/hbplugin/guard/timing"
+	"github.com/vmferry/vmferry/lab/cluster"
+	"github.com/vmferry/vmferry/lab/guest/ledger"
+	"github.com/vmferry/vmferry/lab/scenario"
+	"github.com/vmferry/vmferry/lab/supervisor"
+	"github.com/vmferry/vmferry/lab/torture"
+)
+
+// World is a running lab. It must be used within [scenario.Runner.Run], whose observer sees the copies of the guests. All
+// fields but Barred are needed.
+type World struct {
+	Dir    string           // of the lab
+	Runner *scenario.Runner // with the guests, of which each has a ledger
+	// Addresses are what a way leads to. The other nodes', for Link and Inward, are known; a way that has none here cannot
+	// be cut.
+	Addresses map[torture.Way][]string
+	// Image is the path of a guest's disk image on the storage's side.
+	Image func(guest string) string
+	// Bounds are those of the guard's configuration.
+	Bounds timing.Bounds
+	// Barred are the times in which the storage admitted no write of a node; nil: it always admits them.
+	Barred func() []scenario.Bar
+
+	mu   sync.Mutex
+	hung []scenario.Bar
+}
+
+var _ torture.World = (*World)(nil)
+
+// What guests in this lab may take beyond the guard's bounds: they are emulated, on two processors for all.
+const (
+	blip     = 5 * time.Second  // a live move, as clients see it
+	restart  = 30 * time.Second // an interval of the monitor, a stop and the begin of a start
+	comeback = 2 * time.Minute  // a node boots, joins and has its lease
+)
+
+func (w *World) cluster() *cluster.Cluster { return w.Runner.Cluster }
+
+// Prepare starts the guests on the first node and the bystanders on all, and measures how long the guests take to boot.
+// Twice that is what a recovery may take for it: a node may boot beside them.
+func (w *World) Prepare(ctx context.Context) ([]string, torture.Limits, error) {
+	if err := w.Runner.Take(ctx); err != nil {
+		return nil, torture.Limits{}, err
+	}
+	begun := time.Now()
+	if err := w.Runner.Place(ctx, cluster.Ours, w.cluster().Nodes[0]); err != nil {
+		return nil, torture.Limits{}, err
+	}
+	limits := torture.Limits{Guard: w.Bounds, Boot: 2 * time.Since(begun), Blip: blip, Restart: restart, Return: comeback}
+	var names []string
+	for _, g := range w.Runner.Guests {
+		names = append(names, g.Name)
+	}
+	return names, limits, w.Renew(ctx)
+}
+
+// Service is as in [torture.World].
+func (w *World) Service(guest string) string {
+	i := slices.IndexFunc(w.Runner.Guests, func(g scenario.Guest) bool { return g.Name == guest })
+	return net.JoinHostPort(w.Runner.Guests[i].Address, strconv.Itoa(ledger.Port))
+}
+
+func (w *World) ask(ctx context.Context, op supervisor.Op, node string) error {
+	_, err := supervisor.Ask(ctx, w.cluster().Control, supervisor.Request{Op: op, Node: node})
+	return err
+}
+
+// Crash is as in [torture.World].
+func (w *World) Crash(ctx context.Context, node string) error {
+	if err := w.ask(ctx, supervisor.OpKill, node); err != nil {
+		return err
+	}
+	w.awake(node)
+	return w.ask(ctx, supervisor.OpOn, node)
+}
+
+// Hang is as in [torture.World].
+func (w *World) Hang(ctx context.Context, node string) error {
+	if err := supervisor.CgroupOf(w.Dir, node).Freeze(ctx); err != nil {
+		return err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.hung = append(w.hung, scenario.Bar{Node: node, From: time.Now()})
+	return nil
+}
+
+// Wake is as in [torture.World].
+func (w *World) Wake(_ context.Context, node string) error {
+	w.awake(node) // before it is true: what the node does in between counts
+	return supervisor.CgroupOf(w.Dir, node).Thaw()
+}
+
+// awake ends what is noted of a hang.
+func (w *World) awake(node string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for i := range w.hung {
+		if b := &w.hung[i]; b.Node == node && b.To.IsZero() {
+			b.To = time.Now()
+		}
+	}
+}
+
+// peers are the addresses of the other nodes.
+func (w *World) peers(node string) (addresses []string) {
+	for _, name := range w.cluster().Nodes {
+		if name != node {
+			addresses = append(addresses, w.cluster().Addresses[name])
+		}
+	}
+	return addresses
+}
+
+// rules are the arguments of iptables(8), after the verb, for what cuts a node off on a way.
+func (w *World) rules(node string, way torture.Way) (all [][]string) {
+	addresses := w.Addresses[way]
+	if way == torture.Link || way == torture.Inward {
+		addresses = append(w.peers(node), addresses...)
+	}
+	for _, a := range addresses {
+		all = append(all, []string{"INPUT", "--source=" + a, "--jump=DROP"})
+		if way != torture.Inward {
+			all = append(all, []string{"OUTPUT", "--destination=" + a, "--jump=DROP"})
+		}
+	}
+	return all
+}
+
+// Cut is as in [torture.World].
+func (w *World) Cut(ctx context.Context, node string, way torture.Way) error {
+	rules := w.rules(node, way)
+	if len(rules) == 0 {
+		return fmt.Errorf("cut %s: nothing is reached over an address: %w", way, torture.ErrUnable)
+	}
+	for _, rule := range rules {
+		if _, err := w.cluster().Run(ctx, node, "iptables", append([]string{"--wait", "--insert"}, rule...)...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Heal is as in [torture.World].
+func (w *World) Heal(ctx context.Context, node string, way torture.Way) (err error) {
+	for _, rule := range w.rules(node, way) {
+		_, failed := w.cluster().Run(ctx, node, "iptables", append([]string{"--wait", "--delete"}, rule...)...)
+		// A node that was down in between has no rules any more.
+		if failed != nil && !errors.Is(failed, cluster.ErrDown) && !strings.Contains(failed.Error(), "does a matching rule exist") {
+			err = errors.Join(err, failed)
+		}
+	}
+	return err
+}
+
+// up is an error of a node that is down.
+func (w *World) up(ctx context.Context, node string) error {
+	reply, err := w.cluster().State(ctx)
+	if err == nil && reply.Nodes[node].Leader == 0 {
+		err = fmt.Errorf("%s: %w", node, cluster.ErrDown)
+	}
+	return err
+}
+
+// Kill is as in [torture.World].
+func (w *World) Kill(ctx context.Context, node string, what torture.Kind) error {
+	if err := w.up(ctx, node); err != nil {
+		return err
+	}
+	some, err := processes("/proc", node)
+	if err != nil {
+		return err
+	}
+	some = slices.DeleteFunc(some, func(p process) bool { return !victims[what](p) })
+	if len(some) == 0 {
+		return fmt.Errorf("%s: there is no such process on %s", what, node)
+	}
+	return kill(some)
+}
+
+// StepClock is as in [torture.World].
+func (w *World) StepClock(context.Context, string, time.Duration) error {
+	return fmt.Errorf("set a clock: the nodes share the one of this machine: %w", torture.ErrUnable)
+}
+
+// Reboot returns when the node boots again: before that, it may look like one that is well.
+func (w *World) Reboot(ctx context.Context, node string) error {
+	if err := w.up(ctx, node); err != nil {
+		return err
+	}
+	boots, err := w.Runner.Boots(ctx, node)
+	if err != nil {
+		return err
+	}
+	// The command may end with the node, before it could say that it was carried out.
+	_, _ = w.cluster().Run(ctx, node, "systemctl", "reboot", "--no-wall")
+	ctx, cancel := context.WithTimeoutCause(ctx, comeback, errors.New("it did not go down"))
+	defer cancel()
+	return cluster.Await(ctx, node+" to boot again", func(ctx context.Context) (bool, error) {
+		now, err := w.Runner.Boots(ctx, node)
+		return now > boots, err
+	})
+}
+
+// Seen is as in [torture.World].
+func (w *World) Seen(guest string) ([]scenario.Copy, []scenario.Event, []scenario.Bar) {
+	copies, events := w.Runner.Seen(guest)
+	w.mu.Lock()
+	bars := slices.Clone(w.hung)
+	w.mu.Unlock()
+	if w.Barred != nil {
+		bars = append(bars, w.Barred()...)
+	}
+	return copies, events, bars
+}
