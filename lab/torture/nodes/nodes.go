@@ -59,12 +59,18 @@ func (w *World) Prepare(ctx context.Context) ([]string, torture.Limits, error) {
 	if err := w.Runner.Place(ctx, cluster.Ours, w.cluster().Nodes[0]); err != nil {
 		return nil, torture.Limits{}, err
 	}
-	limits := torture.Limits{Guard: w.Bounds, Boot: 2 * time.Since(begun), Blip: blip, Restart: restart, Return: comeback}
+	limits := Limits(w.Bounds, 2*time.Since(begun))
 	var names []string
 	for _, g := range w.Runner.Guests {
 		names = append(names, g.Name)
 	}
 	return names, limits, w.Renew(ctx)
+}
+
+// Limits are what recoveries may take in this lab with these bounds of the guard, where guests take boot to start and
+// answer.
+func Limits(bounds timing.Bounds, boot time.Duration) torture.Limits {
+	return torture.Limits{Guard: bounds, Boot: boot, Blip: blip, Restart: restart, Return: comeback}
 }
 
 // Service is as in [torture.World].
