@@ -100,7 +100,7 @@ Options of torture:
   --faults N        how many faults (1 to 100000, default 20)
   --seed S          what they follow from: the same seed, the same faults (default 1)
   --first N         begin with fault N of the seed (default 1)
-  --only KIND,KIND  only these: crash, hang, cut-link, cut-gateway, cut-storage,
+  --only KIND,KIND  only these: crash, hang, cut-link, cut-network, cut-gateway, cut-storage,
                     cut-link-gateway, cut-link-storage, one-way, flapping,
                     kill-pacemakerd, kill-corosync, kill-libvirt, kill-vmferryd,
                     kill-guard, kill-second, kill-guard-pair, kill-agent, full-disk,

@@ -78,20 +78,31 @@ func checkBystanders(episode []Fault, before, after map[string]Process) (all []F
 	return all
 }
 
-// recovery is how long after the begin of an episode the last silence of a guest ended, 0 where there was none.
-func recovery(begin time.Time, silences []ledger.Silence) time.Duration {
+// bound is what an episode allows: all guests answer within that time from its begin. A silence that is no longer than
+// blip is a live move, as guests return to their home when its node is back, and is always allowed.
+type bound struct {
+	begin        time.Time
+	within, blip time.Duration
+}
+
+// recovery is how long after the begin the last silence of a guest ended, 0 where there was none. Live moves after the
+// bound are not part of it.
+func (b bound) recovery(silences []ledger.Silence) time.Duration {
 	var last time.Duration
 	for _, s := range silences {
-		last = max(last, s.To.Sub(begin))
+		if s.From.Sub(b.begin) < b.within || s.To.Sub(s.From) > b.blip {
+			last = max(last, s.To.Sub(b.begin))
+		}
 	}
 	return last
 }
 
-// checkBound finds guests that answered later than they had to. A guest that has not answered yet is lost, and found
+// check finds guests that answered later than they had to. A guest that has not answered yet is lost, and found
 // elsewhere.
-func checkBound(guest string, begin time.Time, within time.Duration, silences []ledger.Silence) []Finding {
-	took := recovery(begin, silences)
-	if took <= within {
+func (b bound) check(guest string, silences []ledger.Silence) []Finding {
+	long := slices.DeleteFunc(slices.Clone(silences), func(s ledger.Silence) bool { return s.To.Sub(s.From) <= b.blip })
+	took := b.recovery(long)
+	if took <= b.within {
 		return nil
 	}
 	var text []string
@@ -99,7 +110,7 @@ func checkBound(guest string, begin time.Time, within time.Duration, silences []
 		text = append(text, fmt.Sprintf("from %s to %s", clock(s.From), clock(s.To)))
 	}
 	return []Finding{{What: OverBound, Guest: guest, Evidence: fmt.Sprintf(
-		"answered again after %s, bound is %s; silent %s", took.Round(time.Millisecond), within, strings.Join(text, ", "))}}
+		"answered again after %s, bound is %s; silent %s", took.Round(time.Millisecond), b.within, strings.Join(text, ", "))}}
 }
 
 // clock is a time of day, in milliseconds.

@@ -306,7 +306,7 @@ func (w *fake) Settled(context.Context) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for name, n := range w.nodes {
-		if !n.up || n.hung || n.cut[Link] || n.cut[Inward] || n.cut[Storage] || n.cut[Gateway] {
+		if !n.up || n.hung || n.cut[Link] || n.cut[Network] || n.cut[Inward] || n.cut[Storage] || n.cut[Gateway] {
 			return fmt.Errorf("%s is no member", name)
 		}
 	}

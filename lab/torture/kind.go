@@ -15,7 +15,8 @@ type Kind string
 const (
 	Crash          Kind = "crash"            // a power cut; the node boots again
 	Hang           Kind = "hang"             // no process runs for a while; then all go on
-	CutLink        Kind = "cut-link"         // between this node and the others, both directions
+	CutLink        Kind = "cut-link"         // the cluster's messages to and from this node: guests can still be moved
+	CutNetwork     Kind = "cut-network"      // all between this node and the others
 	CutGateway     Kind = "cut-gateway"      // this node reaches no address of the ping list
 	CutStorage     Kind = "cut-storage"      // this node reaches neither the disks nor the lease
 	CutLinkGateway Kind = "cut-link-gateway" // two of them
@@ -60,6 +61,7 @@ var traits = []trait{
 	{Crash, 0, 0, crashed, true},
 	{Hang, time.Second, time.Minute, crashed, false},
 	{CutLink, 500 * time.Millisecond, 40 * time.Second, split, false},
+	{CutNetwork, 500 * time.Millisecond, 40 * time.Second, split, false},
 	{CutGateway, time.Second, 30 * time.Second, moved, false},
 	{CutStorage, 500 * time.Millisecond, 20 * time.Second, untilHeal, false},
 	{CutLinkGateway, time.Second, 40 * time.Second, split, false},

@@ -220,6 +220,7 @@ func (t *run) carryOut(ctx context.Context, f Fault, later time.Duration) error 
 // check asks all checkers.
 func (t *run) check(ctx context.Context, faults []Fault, begun, over time.Time, within time.Duration) (
 	found []Finding, took time.Duration) {
+	b := bound{begun, within, t.limits.Blip}
 	for _, name := range t.guests {
 		c := t.clients[name]
 		_, last := c.Last()
@@ -230,8 +231,8 @@ func (t *run) check(ctx context.Context, faults []Fault, begun, over time.Time, 
 			continue
 		}
 		silences := c.Silences(begun)
-		took = max(took, recovery(begun, silences))
-		found = append(found, checkBound(name, begun, within, silences)...)
+		took = max(took, b.recovery(silences))
+		found = append(found, b.check(name, silences)...)
 		found = append(found, t.verify(ctx, name)...)
 	}
 	after, err := t.World.Bystanders(ctx)

@@ -18,8 +18,9 @@ type Way string
 
 // The ways.
 const (
-	Link    Way = "link"    // between the nodes
-	Inward  Way = "inward"  // what comes from the other nodes, and not what goes to them
+	Link    Way = "link"    // the messages of cluster manager and guard
+	Inward  Way = "inward"  // those that come from the other nodes, and not those that go to them
+	Network Way = "network" // all between the nodes
 	Gateway Way = "gateway" // the addresses of the ping list
 	Storage Way = "storage" // disks and lease
 )

@@ -11,8 +11,10 @@ import (
 	"sync"
 	"time"
 
+	"github.com/vmferry/vmferry/hbplugin/guard/settings"
 	"github.com/vmferry/vmferry/hbplugin/guard/timing"
 	"github.com/vmferry/vmferry/lab/cluster"
+	"github.com/vmferry/vmferry/lab/guest"
 	"github.com/vmferry/vmferry/lab/guest/ledger"
 	"github.com/vmferry/vmferry/lab/scenario"
 	"github.com/vmferry/vmferry/lab/supervisor"
@@ -24,8 +26,7 @@ import (
 type World struct {
 	Dir    string           // of the lab
 	Runner *scenario.Runner // with the guests, of which each has a ledger
-	// Addresses are what a way leads to. The other nodes', for Link and Inward, are known; a way that has none here cannot
-	// be cut.
+	// Addresses are what Gateway and Storage lead to; a way that has none cannot be cut.
 	Addresses map[torture.Way][]string
 	// Image is the path of a guest's disk image on the storage's side.
 	Image func(guest string) string
@@ -45,26 +46,52 @@ const (
 	blip     = 5 * time.Second  // a live move, as clients see it
 	restart  = 30 * time.Second // an interval of the monitor, a stop and the begin of a start
 	comeback = 2 * time.Minute  // a node boots, joins and has its lease
+	askTime  = 2 * time.Second  // for one question to a guest
 )
 
 func (w *World) cluster() *cluster.Cluster { return w.Runner.Cluster }
 
-// Prepare starts the guests on the first node and the bystanders on all, and measures how long the guests take to boot.
-// Twice that is what a recovery may take for it: a node may boot beside them.
+// Prepare makes each node the home of some guests, starts them and the bystanders, and measures how long the guests take
+// to boot. Twice that is what a recovery may take for it: a node may boot beside them.
 func (w *World) Prepare(ctx context.Context) ([]string, torture.Limits, error) {
 	if err := w.Runner.Take(ctx); err != nil {
 		return nil, torture.Limits{}, err
 	}
 	begun := time.Now()
-	if err := w.Runner.Place(ctx, cluster.Ours, w.cluster().Nodes[0]); err != nil {
-		return nil, torture.Limits{}, err
-	}
-	limits := Limits(w.Bounds, 2*time.Since(begun))
 	var names []string
-	for _, g := range w.Runner.Guests {
+	for i, g := range w.Runner.Guests {
+		home := w.cluster().Nodes[i%len(w.cluster().Nodes)]
+		if err := w.cluster().AddGuests(ctx, cluster.Ours, []cluster.Guest{g.Guest}, home); err != nil {
+			return nil, torture.Limits{}, err
+		}
+		// So that guests return when their home is back, and both nodes have some.
+		if err := w.anywhere(ctx, "crm_resource", "--resource="+g.Name, "--meta", "--set-parameter=resource-stickiness",
+			"--parameter-value=0"); err != nil {
+			return nil, torture.Limits{}, err
+		}
 		names = append(names, g.Name)
 	}
-	return names, limits, w.Renew(ctx)
+	if err := w.awaitAnswers(ctx); err != nil {
+		return nil, torture.Limits{}, err
+	}
+	return names, Limits(w.Bounds, 2*time.Since(begun)), w.Renew(ctx)
+}
+
+// awaitAnswers waits until all guests answer.
+func (w *World) awaitAnswers(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, comeback, errors.New("the guests did not start"))
+	defer cancel()
+	return cluster.Await(ctx, "every guest to answer", func(ctx context.Context) (bool, error) {
+		for _, g := range w.Runner.Guests {
+			ask, cancel := context.WithTimeout(ctx, askTime)
+			_, err := guest.Ask(ask, net.JoinHostPort(g.Address, strconv.Itoa(guest.StatusPort)))
+			cancel()
+			if err != nil {
+				return false, err
+			}
+		}
+		return true, nil
+	})
 }
 
 // Limits are what recoveries may take in this lab with these bounds of the guard, where guests take boot to start and
@@ -131,16 +158,22 @@ func (w *World) peers(node string) (addresses []string) {
 	return addresses
 }
 
+// linkPorts are the UDP ports of Corosync and of the guard.
+var linkPorts = []string{"--protocol=udp", "--match=multiport", "--dports=5405," + strconv.Itoa(settings.DefaultPort)}
+
 // rules are the arguments of iptables(8), after the verb, for what cuts a node off on a way.
 func (w *World) rules(node string, way torture.Way) (all [][]string) {
-	addresses := w.Addresses[way]
-	if way == torture.Link || way == torture.Inward {
-		addresses = append(w.peers(node), addresses...)
+	addresses, ports := w.Addresses[way], []string(nil)
+	switch way {
+	case torture.Link, torture.Inward:
+		addresses, ports = w.peers(node), linkPorts
+	case torture.Network:
+		addresses = w.peers(node)
 	}
 	for _, a := range addresses {
-		all = append(all, []string{"INPUT", "--source=" + a, "--jump=DROP"})
+		all = append(all, slices.Concat([]string{"INPUT", "--source=" + a}, ports, []string{"--jump=DROP"}))
 		if way != torture.Inward {
-			all = append(all, []string{"OUTPUT", "--destination=" + a, "--jump=DROP"})
+			all = append(all, slices.Concat([]string{"OUTPUT", "--destination=" + a}, ports, []string{"--jump=DROP"}))
 		}
 	}
 	return all

@@ -100,8 +100,12 @@ func world() *World {
 
 func TestRules(t *testing.T) {
 	for way, want := range map[torture.Way][][]string{
-		torture.Link:    {{"INPUT", "--source=10.77.0.2", "--jump=DROP"}, {"OUTPUT", "--destination=10.77.0.2", "--jump=DROP"}},
-		torture.Inward:  {{"INPUT", "--source=10.77.0.2", "--jump=DROP"}},
+		torture.Link: {
+			{"INPUT", "--source=10.77.0.2", "--protocol=udp", "--match=multiport", "--dports=5405,5411", "--jump=DROP"},
+			{"OUTPUT", "--destination=10.77.0.2", "--protocol=udp", "--match=multiport", "--dports=5405,5411", "--jump=DROP"},
+		},
+		torture.Network: {{"INPUT", "--source=10.77.0.2", "--jump=DROP"}, {"OUTPUT", "--destination=10.77.0.2", "--jump=DROP"}},
+		torture.Inward:  {{"INPUT", "--source=10.77.0.2", "--protocol=udp", "--match=multiport", "--dports=5405,5411", "--jump=DROP"}},
 		torture.Gateway: {{"INPUT", "--source=10.77.0.253", "--jump=DROP"}, {"OUTPUT", "--destination=10.77.0.253", "--jump=DROP"}},
 		torture.Storage: nil,
 	} {
