@@ -16,7 +16,7 @@
 // a machine with Xen, lab/supervisor holds the running lab
 // together, lab/cluster speaks with the software in the nodes, lab/scenario
 // breaks things on purpose and measures what clients saw, with lab/xendomains as its
-// eye in a domain 0, and lab/report writes that down. lab/hostile is a neighbour
+// eye in a domain 0, and lab/report writes that down. lab/torture breaks a cluster with a guard at random. lab/hostile is a neighbour
 // without rights who attacks the nodes.
 //
 // Nothing here is for production: the lab's network has no authentication,

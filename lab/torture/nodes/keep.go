@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -61,6 +63,14 @@ func (w *World) Renew(ctx context.Context) error {
 			return err
 		}
 	}
+	w.mu.Lock()
+	filled := slices.Collect(maps.Keys(w.filled))
+	w.mu.Unlock()
+	for _, node := range filled {
+		if err := w.Free(ctx, node); err != nil {
+			return err
+		}
+	}
 	for _, g := range w.Runner.Guests {
 		if err := w.anywhere(ctx, "crm_resource", "--cleanup", "--resource="+g.Name); err != nil {
 			return err
@@ -82,6 +92,12 @@ func (w *World) Fill(ctx context.Context, node string) error {
 	if size > ownDiskMost {
 		return fmt.Errorf("fill the disk of %s: it is this machine's: %w", node, torture.ErrUnable)
 	}
+	w.mu.Lock()
+	if w.filled == nil {
+		w.filled = map[string]bool{}
+	}
+	w.filled[node] = true
+	w.mu.Unlock()
 	_, err = w.cluster().Run(ctx, node, "fallocate", "--length="+strconv.FormatInt(free, 10), fillFile)
 	return err
 }
@@ -105,6 +121,11 @@ func parseRoom(out string) (size, free int64, err error) {
 // Free is as in [torture.World].
 func (w *World) Free(ctx context.Context, node string) error {
 	_, err := w.cluster().Run(ctx, node, "rm", "--force", fillFile)
+	if err == nil {
+		w.mu.Lock()
+		delete(w.filled, node)
+		w.mu.Unlock()
+	}
 	return err
 }
 

@@ -35,8 +35,9 @@ type World struct {
 	// Barred are the times in which the storage admitted no write of a node; nil: it always admits them.
 	Barred func() []scenario.Bar
 
-	mu   sync.Mutex
-	hung []scenario.Bar
+	mu     sync.Mutex
+	hung   []scenario.Bar
+	filled map[string]bool // nodes whose disk was filled, and maybe not freed: they crashed meanwhile
 }
 
 var _ torture.World = (*World)(nil)
@@ -113,15 +114,24 @@ func (w *World) ask(ctx context.Context, op supervisor.Op, node string) error {
 
 // Crash is as in [torture.World].
 func (w *World) Crash(ctx context.Context, node string) error {
+	if err := w.up(ctx, node); err != nil {
+		return err
+	}
 	if err := w.ask(ctx, supervisor.OpKill, node); err != nil {
 		return err
 	}
-	w.awake(node)
+	// A node that hung can be killed, and boots only when nothing freezes it.
+	if err := w.Wake(ctx, node); err != nil {
+		return err
+	}
 	return w.ask(ctx, supervisor.OpOn, node)
 }
 
 // Hang is as in [torture.World].
 func (w *World) Hang(ctx context.Context, node string) error {
+	if err := w.up(ctx, node); err != nil {
+		return err
+	}
 	if err := supervisor.CgroupOf(w.Dir, node).Freeze(ctx); err != nil {
 		return err
 	}
