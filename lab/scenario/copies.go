@@ -58,51 +58,14 @@ func executing(c Copy, events []Event) []span {
 // may be: a period of the watch, and the time that a look takes on a busy machine.
 const slack = time.Second
 
-// Bar is a time in which no process of a node could write to a guest's disk: the node hung, or its access was revoked.
-type Bar struct {
-	Node     string
-	From, To time.Time // To is zero while it lasts
-}
-
-// without are the parts of the spans of a copy on the node in which no bar lay.
-func without(spans []span, node string, bars []Bar) []span {
-	for _, b := range bars {
-		if b.Node != node {
-			continue
-		}
-		to := b.To
-		if to.IsZero() {
-			to = forever
-		}
-		var rest []span
-		for _, s := range spans {
-			if before := (span{s.from, earlier(s.to, b.From)}); before.from.Before(before.to) {
-				rest = append(rest, before)
-			}
-			if after := (span{later(s.from, to), s.to}); after.from.Before(after.to) {
-				rest = append(rest, after)
-			}
-		}
-		spans = rest
-	}
-	return spans
-}
-
-func earlier(a, b time.Time) time.Time {
-	if a.Before(b) {
-		return a
-	}
-	return b
-}
-
 // maxExecuting is the largest number of copies of one guest that executed at
 // the same instant.
 func maxExecuting(guest string, copies []Copy, events []Event) int {
-	return MaxWriting(guest, copies, events, nil)
+	return maxExecutingBetween(guest, copies, events, time.Time{}, forever)
 }
 
-// MaxWriting is the same of copies on nodes that could write.
-func MaxWriting(guest string, copies []Copy, events []Event, bars []Bar) int {
+// maxExecutingBetween is maxExecuting for what executed between two instants.
+func maxExecutingBetween(guest string, copies []Copy, events []Event, from, to time.Time) int {
 	type edge struct {
 		at   time.Time
 		step int
@@ -112,7 +75,11 @@ func MaxWriting(guest string, copies []Copy, events []Event, bars []Bar) int {
 		if c.Guest != guest {
 			continue
 		}
-		for _, s := range without(executing(c, events), c.Node, bars) {
+		for _, s := range executing(c, events) {
+			if s.to.Before(from) || s.from.After(to) {
+				continue
+			}
+			s.from, s.to = later(s.from, from), earlier(s.to, to)
 			edges = append(edges, edge{s.from, 1}, edge{s.to, -1})
 		}
 	}
@@ -128,6 +95,13 @@ func MaxWriting(guest string, copies []Copy, events []Event, bars []Bar) int {
 		most = max(most, now)
 	}
 	return most
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
 }
 
 // Pause is the last pause of a guest that moved between two nodes since an instant,

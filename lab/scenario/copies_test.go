@@ -94,36 +94,6 @@ func TestMaxExecuting(t *testing.T) {
 	}
 }
 
-func TestMaxWriting(t *testing.T) {
-	twice := []Copy{qemuCopy("node1", 0, 60), qemuCopy("node2", 20, 0)}
-	bar := func(node string, from, to int) Bar {
-		b := Bar{Node: node, From: clock(from)}
-		if to > 0 {
-			b.To = clock(to)
-		}
-		return b
-	}
-	for _, test := range []struct {
-		name string
-		bars []Bar
-		want int
-	}{
-		{"no bar", nil, 2},
-		{"a bar over the second copy", []Bar{bar("node1", 10, 60)}, 1},
-		{"one that lasts", []Bar{bar("node1", 10, 0)}, 1},
-		{"hung, revoked before it woke", []Bar{bar("node1", 10, 40), bar("node1", 30, 0)}, 1},
-		{"hung, and woken before the revocation", []Bar{bar("node1", 10, 40), bar("node1", 41, 0)}, 2},
-		{"a bar that begins too late", []Bar{bar("node1", 21, 60)}, 2},
-		{"a bar at the other node", []Bar{bar("node2", 10, 60)}, 1},
-		{"one that ends early there", []Bar{bar("node2", 10, 59)}, 2},
-		{"a bar at a third node", []Bar{bar("node3", 0, 0)}, 2},
-	} {
-		if got := MaxWriting("vm1", twice, nil, test.bars); got != test.want {
-			t.Errorf("%s: got %d, want %d", test.name, got, test.want)
-		}
-	}
-}
-
 func TestPauseOf(t *testing.T) {
 	events := []Event{
 		event(10, "node1", "STOP"), event(11, "node1", "RESUME"), // an attempt that failed

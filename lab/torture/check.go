@@ -36,7 +36,7 @@ func checkCopies(guest string, since time.Time, copies []scenario.Copy, events [
 	copies = slices.DeleteFunc(slices.Clone(copies), func(c scenario.Copy) bool {
 		return c.Guest != guest || !c.Gone.IsZero() && c.Gone.Before(since)
 	})
-	if scenario.MaxWriting(guest, copies, events, bars) < 2 {
+	if scenario.MaxWriting(guest, copies, events, bars, since) < 2 {
 		return nil
 	}
 	var lives []string

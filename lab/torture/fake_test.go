@@ -56,7 +56,7 @@ type fakeNode struct {
 
 // fakeGuest is a disk and the copy that answers.
 type fakeGuest struct {
-	disk   []byte
+	disk   memory
 	node   string
 	l      *ledger.Ledger
 	conns  []net.Conn
@@ -64,12 +64,23 @@ type fakeGuest struct {
 	bars   []scenario.Bar
 }
 
-// ReadAt and WriteAt are the disk's.
-func (g *fakeGuest) ReadAt(p []byte, off int64) (int, error) {
-	return bytes.NewReader(g.disk).ReadAt(p, off)
+// memory is a disk. Two copies of a guest may write to it at the same time.
+type memory struct {
+	mu    sync.Mutex
+	bytes []byte
 }
 
-func (g *fakeGuest) WriteAt(p []byte, off int64) (int, error) { return copy(g.disk[off:], p), nil }
+func (m *memory) ReadAt(p []byte, off int64) (int, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return bytes.NewReader(m.bytes).ReadAt(p, off)
+}
+
+func (m *memory) WriteAt(p []byte, off int64) (int, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return copy(m.bytes[off:], p), nil
+}
 
 func newFake(s switches) *fake {
 	return &fake{switches: s, nodes: map[string]*fakeNode{}, guests: map[string]*fakeGuest{}}
@@ -87,7 +98,7 @@ func (w *fake) Prepare(context.Context) ([]string, Limits, error) {
 	defer w.mu.Unlock()
 	for i, name := range []string{"node1", "node2"} {
 		w.nodes[name] = &fakeNode{up: true, cut: map[Way]bool{}, bystander: Process{100 + i, 1}}
-		g := &fakeGuest{disk: make([]byte, ledger.End)}
+		g := &fakeGuest{disk: memory{bytes: make([]byte, ledger.End)}}
 		guest := fmt.Sprintf("vm%d", i+1)
 		w.guests[guest] = g
 		w.start(guest, name)
@@ -101,7 +112,7 @@ func (w *fake) Prepare(context.Context) ([]string, Limits, error) {
 func (w *fake) start(guest, node string) {
 	g := w.guests[guest]
 	w.boots++
-	l, err := ledger.Open(g, fmt.Sprintf("%08d-0000-4000-8000-000000000000", w.boots))
+	l, err := ledger.Open(&g.disk, fmt.Sprintf("%08d-0000-4000-8000-000000000000", w.boots))
 	if err != nil {
 		panic(err)
 	}
@@ -149,11 +160,11 @@ func (w *fake) takeOver(name, node string, old *ledger.Ledger, last uint64) {
 	}
 	at := ledger.Start + int64((last-1)%ledger.Capacity)*ledger.BlockSize
 	if w.losesNumber {
-		clear(g.disk[at:][:ledger.BlockSize])
+		_, _ = g.disk.WriteAt(make([]byte, ledger.BlockSize), at)
 	}
 	if w.damages {
 		for i := range int64(2) {
-			copy(g.disk[ledger.Start+(ledger.Capacity-1-i)*ledger.BlockSize:], "noise")
+			_, _ = g.disk.WriteAt([]byte("noise"), ledger.Start+(ledger.Capacity-1-i)*ledger.BlockSize)
 		}
 	}
 	w.start(name, w.other(node))
@@ -379,7 +390,7 @@ func (w *fake) End(context.Context) (map[string]ledger.Scan, error) {
 	all := map[string]ledger.Scan{}
 	for name, g := range w.guests {
 		g.stop(false)
-		s, err := ledger.Read(g, 1)
+		s, err := ledger.Read(&g.disk, 1)
 		if err != nil {
 			return nil, err
 		}
