@@ -35,6 +35,8 @@ Commands:
                         and write report.json
   torture [options]     break the nodes of a cluster without a power switch in random ways, check
                         what the guard promises, and write report.json
+  partition [options]   cut links, gateways, nodes and daemons of two nodes without a power
+                        switch, and write partition.json
   shell NODE [COMMAND]  a root shell, or one command, on a node
   status [--json]       what is up
   down                  stop everything, and remove all but the cache
@@ -110,6 +112,11 @@ Options of torture:
   --out DIR         where the report goes (default build/torture)
   --json            print the report as JSON, too
   --keep            leave the lab up afterwards
+
+Options of partition:
+  --out DIR         where the result goes (default build/partition)
+  --keep            leave the lab up afterwards
+  --only NAME;NAME  only these cuts; short: those of make test
 
 Options:
   --dir DIR    where the running lab keeps its files (default ` + lab.DefaultDir + `)
@@ -213,6 +220,7 @@ var commands = []command{
 	{"demo", demo},
 	{"bench", runBench},
 	{"torture", runTorture},
+	{"partition", runPartition},
 	{"shell", shell},
 	{"status", status},
 	{"down", down},
@@ -222,6 +230,7 @@ var commands = []command{
 	{"inside-demo", insideDemo},
 	{"inside-bench", insideBench},
 	{"inside-torture", insideTorture},
+	{"inside-partition", insidePartition},
 	{"inside-shell", insideShell},
 }
 
@@ -243,7 +252,7 @@ func bashCompletion() string {
 		"dir": completion.Files, "cache": completion.Files, "stage": completion.Files, "out": completion.Files,
 		"hypervisor": "qemu xen", "shape": "plain field guard", "agent": "vmferry VirtualDomain Xen",
 		"manager": "pacemaker heartbeat"}}
-	for _, name := range []string{"up", "demo", "bench", "torture", "shell", "status", "down", "version", "help"} {
+	for _, name := range []string{"up", "demo", "bench", "partition", "torture", "shell", "status", "down", "version", "help"} {
 		v := completion.Verb{Name: name}
 		if name != "shell" && name != "version" && name != "help" { // they have none
 			listed = func(flags *flag.FlagSet) { v.Flags = flags }

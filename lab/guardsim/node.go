@@ -101,7 +101,7 @@ func (n *node) live() {
 	n.finishWrites(now)
 	n.look(now)
 	n.link(now)
-	n.guard.Measured(protocol.Here{Reached: n.reached, Guests: n.count(), Members: 1})
+	n.guard.Measured(protocol.Here{Reached: n.reached, Guests: n.count()})
 	n.manage(now)
 	before, _ := n.guard.Phase()
 	n.orders = n.guard.Step(now)

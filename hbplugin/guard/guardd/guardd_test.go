@@ -202,7 +202,7 @@ func (n *node) move(_ context.Context, to string) error {
 func (n *node) measure() protocol.Here {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return protocol.Here{Guests: n.guests, Members: 1}
+	return protocol.Here{Guests: n.guests}
 }
 
 func (n *node) members(context.Context) ([]string, error) {

@@ -13,7 +13,7 @@ type Claim struct {
 	Withdrawn        bool // the split is over, or From has surrendered
 	Ordered          bool // the target is a member of the cluster, which wants it fenced all the same
 
-	Members int // nodes that From sees, with itself
+	Members int // nodes that From sees, with itself and without Target
 	Reached int // addresses of the ping list that answer
 	Guests  int // guests that run on From
 }

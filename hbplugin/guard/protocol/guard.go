@@ -36,7 +36,6 @@ type Policy struct {
 type Here struct {
 	Reached  int           // addresses of the ping list that answer, smoothed
 	Guests   int           // guests that run here
-	Members  int           // nodes that this node sees, with itself
 	Watchdog time.Duration // the hardware watchdog that the guard feeds fires after this; 0: there is none
 }
 

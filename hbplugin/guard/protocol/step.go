@@ -117,8 +117,20 @@ func (g *Guard) freeze(p *peer) lease.Claim {
 		From: g.slot.Node, Target: p.id, Split: p.mine.Split + 1,
 		FromGeneration: g.slot.Generation, TargetGeneration: p.slot.Generation,
 		Ordered: p.call != nil && p.call.ordered,
-		Members: g.here.Members, Reached: g.here.Reached, Guests: g.here.Guests,
+		Members: g.without(p), Reached: g.here.Reached, Guests: g.here.Guests,
 	}
+}
+
+// without is how many members this node sees, with itself, but for p: whether p has already been missed says only which of
+// the two looked later.
+func (g *Guard) without(p *peer) int {
+	n := 1
+	for _, each := range g.peers {
+		if each != p && each.member {
+			n++
+		}
+	}
+	return n
 }
 
 // fence decides on a fence call for p, or says what has to be done for it first.
