@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/vmferry/vmferry/lab/guest"
 	"github.com/vmferry/vmferry/lab/guest/ledger"
 	"github.com/vmferry/vmferry/lab/scenario"
 )
@@ -62,6 +63,23 @@ func checkLedger(guest string, f ledger.Findings) (all []Finding) {
 			Evidence: fmt.Sprintf("ledger: %d blocks have a wrong checksum", f.Damaged)})
 	}
 	slices.SortFunc(all, func(a, b Finding) int { return strings.Compare(a.Evidence, b.Evidence) })
+	return all
+}
+
+// checkStatus compares the record on a guest's disk with an earlier one. Its counter is durable when it is told.
+func checkStatus(name string, was, now guest.Status) (all []Finding) {
+	known := was.ForeignWrites
+	if now.BootID != was.BootID {
+		known = 0
+	}
+	if now.ForeignWrites > known {
+		all = append(all, Finding{What: DoubleRun, Guest: name, Evidence: fmt.Sprintf(
+			"record: boot %s found %d writes on its disk that were not its own", now.BootID, now.ForeignWrites-known)})
+	}
+	if now.Counter < was.Counter {
+		all = append(all, Finding{What: AckedLost, Guest: name, Evidence: fmt.Sprintf(
+			"record: the counter went back from %d in boot %s to %d in boot %s", was.Counter, was.BootID, now.Counter, now.BootID)})
+	}
 	return all
 }
 

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vmferry/vmferry/lab/guest"
 	"github.com/vmferry/vmferry/lab/guest/ledger"
 )
 
@@ -34,6 +35,26 @@ func TestBound(t *testing.T) {
 		}
 		if over := len(b.check("vm1", test.silences)) > 0; over != test.over {
 			t.Errorf("%s: over the bound: %t", test.name, over)
+		}
+	}
+}
+
+func TestCheckStatus(t *testing.T) {
+	was := guest.Status{BootID: "a", Counter: 10, ForeignWrites: 1}
+	for _, test := range []struct {
+		name string
+		now  guest.Status
+		want string
+	}{
+		{"it goes on", guest.Status{BootID: "a", Counter: 10, ForeignWrites: 1}, ""},
+		{"another boot", guest.Status{BootID: "b", Counter: 12}, ""},
+		{"the counter went back", guest.Status{BootID: "b", Counter: 9}, AckedLost},
+		{"a foreign write", guest.Status{BootID: "a", Counter: 11, ForeignWrites: 2}, DoubleRun},
+		{"a foreign write in a new boot", guest.Status{BootID: "b", Counter: 11, ForeignWrites: 1}, DoubleRun},
+	} {
+		found := checkStatus("vm1", was, test.now)
+		if (len(found) > 0) != (test.want != "") || len(found) > 0 && found[0].What != test.want {
+			t.Errorf("%s: %+v", test.name, found)
 		}
 	}
 }

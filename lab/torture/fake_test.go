@@ -12,6 +12,7 @@ import (
 
 	"github.com/vmferry/vmferry/hbplugin/guard/timing"
 	"github.com/vmferry/vmferry/lab/cluster"
+	"github.com/vmferry/vmferry/lab/guest"
 	"github.com/vmferry/vmferry/lab/guest/ledger"
 	"github.com/vmferry/vmferry/lab/scenario"
 )
@@ -33,6 +34,7 @@ type switches struct {
 	losesNode       bool // a node that crashed does not come back, until Mend
 	damages         bool // two records of every guest are overwritten with noise
 	cannotStepClock bool
+	cannotCut       Way  // this way
 	lies            bool // the storage has less than the guests say
 	breaks          bool // Mend fails
 }
@@ -269,6 +271,9 @@ func (w *fake) Cut(_ context.Context, node string, way Way) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	n, err := w.does("cut "+string(way), node)
+	if way == w.cannotCut {
+		err = ErrUnable
+	}
 	n.cut[way] = err == nil
 	return err
 }
@@ -358,6 +363,16 @@ func (w *fake) Seen(guest string) ([]scenario.Copy, []scenario.Event, []scenario
 	defer w.mu.Unlock()
 	g := w.guests[guest]
 	return append([]scenario.Copy(nil), g.copies...), nil, append([]scenario.Bar(nil), g.bars...)
+}
+
+func (w *fake) Status(_ context.Context, name string) (guest.Status, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	g := w.guests[name]
+	if g.l == nil {
+		return guest.Status{}, errors.New("no route to host")
+	}
+	return guest.Status{BootID: g.node, Counter: g.l.Last()}, nil
 }
 
 func (w *fake) Evidence(_ context.Context, _ time.Time, to io.Writer) error {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/lab/cluster"
+	"github.com/vmferry/vmferry/lab/guest"
 	"github.com/vmferry/vmferry/lab/guest/ledger"
 	"github.com/vmferry/vmferry/migrate/wait"
 )
@@ -45,6 +46,7 @@ type run struct {
 	guests     []string
 	clients    map[string]*ledger.Client
 	bystanders map[string]Process
+	statuses   map[string]guest.Status // as last seen
 	report     *Report
 }
 
@@ -54,7 +56,7 @@ type run struct {
 func (r Runner) Run(ctx context.Context, report *Report) (err error) {
 	begun := time.Now()
 	report.Schema, report.Planned, report.ByKind, report.Begun = Schema, len(r.Plan), map[Kind]int{}, begun
-	t := &run{Runner: r, report: report, clients: map[string]*ledger.Client{}}
+	t := &run{Runner: r, report: report, clients: map[string]*ledger.Client{}, statuses: map[string]guest.Status{}}
 	defer func() { err = errors.Join(err, t.save()) }()
 	if t.guests, t.limits, err = r.World.Prepare(ctx); err != nil {
 		return fmt.Errorf("prepare the cluster: %w", err)
@@ -202,19 +204,27 @@ func (t *run) carryOut(ctx context.Context, f Fault, later time.Duration) error 
 		}
 		if err := s.do(ctx); err != nil && ctx.Err() == nil {
 			if i == 0 {
-				return err
+				return errors.Join(err, undoAfter(ctx, undo)) // a part of it may have been done
 			}
 			if !errors.Is(err, cluster.ErrDown) {
 				t.Progress(fmt.Sprintf("%s: step %d: %v", f, i+1, err))
 			}
 		}
 	}
-	if ctx.Err() != nil && undo != nil {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoMost)
-		defer cancel()
-		return undo(ctx)
+	if ctx.Err() != nil {
+		return undoAfter(ctx, undo)
 	}
 	return nil
+}
+
+// undoAfter undoes a fault, though ctx may have ended. undo may be nil.
+func undoAfter(ctx context.Context, undo func(context.Context) error) error {
+	if undo == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoMost)
+	defer cancel()
+	return undo(ctx)
 }
 
 // check asks all checkers.
@@ -234,6 +244,10 @@ func (t *run) check(ctx context.Context, faults []Fault, begun, over time.Time, 
 		took = max(took, b.recovery(silences))
 		found = append(found, b.check(name, silences)...)
 		found = append(found, t.verify(ctx, name)...)
+		if now, err := t.World.Status(ctx, name); err == nil { // it answers, but for a moment
+			found = append(found, checkStatus(name, t.statuses[name], now)...)
+			t.statuses[name] = now
+		}
 	}
 	after, err := t.World.Bystanders(ctx)
 	if err != nil {

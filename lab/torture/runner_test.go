@@ -122,6 +122,19 @@ func TestRunnerSkips(t *testing.T) {
 	})
 }
 
+// Of a fault of which a part cannot be carried out, nothing is left.
+func TestRunnerSkipsHalves(t *testing.T) {
+	for _, way := range []Way{Link, Storage} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newFake(switches{cannotCut: way})
+			report, _, err := carry(t, w, Request{Seed: 1, Faults: 3, First: 1, Only: []Kind{CutLinkStorage}})
+			if err != nil || len(report.Skipped) != 3 || len(report.Failures) != 0 {
+				t.Errorf("%s: %v, %+v", way, err, report)
+			}
+		})
+	}
+}
+
 // A cluster that cannot be mended ends the run, and the report has what was done until then.
 func TestRunnerGivesUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/vmferry/vmferry/lab/guest"
 	"github.com/vmferry/vmferry/lab/guest/ledger"
 	"github.com/vmferry/vmferry/lab/scenario"
 )
@@ -70,6 +71,8 @@ type World interface {
 	Renew(ctx context.Context) error
 	// Seen are all copies of a guest since Prepare, their events, and the times in which a node could not write.
 	Seen(guest string) ([]scenario.Copy, []scenario.Event, []scenario.Bar)
+	// Status asks a guest for the record on its disk, which it writes ten times a second whatever its clients do.
+	Status(ctx context.Context, guest string) (guest.Status, error)
 	// Evidence is what helps to understand a failure, such as the nodes' logs since then; it is written to a file.
 	Evidence(ctx context.Context, since time.Time, to io.Writer) error
 	// Mend brings a cluster back that did not recover by itself: by force, with whatever it takes.

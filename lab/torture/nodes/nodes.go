@@ -84,10 +84,7 @@ func (w *World) awaitAnswers(ctx context.Context) error {
 	defer cancel()
 	return cluster.Await(ctx, "every guest to answer", func(ctx context.Context) (bool, error) {
 		for _, g := range w.Runner.Guests {
-			ask, cancel := context.WithTimeout(ctx, askTime)
-			_, err := guest.Ask(ask, net.JoinHostPort(g.Address, strconv.Itoa(guest.StatusPort)))
-			cancel()
-			if err != nil {
+			if _, err := w.Status(ctx, g.Name); err != nil {
 				return false, err
 			}
 		}
@@ -102,9 +99,19 @@ func Limits(bounds timing.Bounds, boot time.Duration) torture.Limits {
 }
 
 // Service is as in [torture.World].
-func (w *World) Service(guest string) string {
-	i := slices.IndexFunc(w.Runner.Guests, func(g scenario.Guest) bool { return g.Name == guest })
-	return net.JoinHostPort(w.Runner.Guests[i].Address, strconv.Itoa(ledger.Port))
+func (w *World) Service(name string) string { return w.at(name, ledger.Port) }
+
+// at is the address of one of the guests with a port.
+func (w *World) at(name string, port int) string {
+	i := slices.IndexFunc(w.Runner.Guests, func(g scenario.Guest) bool { return g.Name == name })
+	return net.JoinHostPort(w.Runner.Guests[i].Address, strconv.Itoa(port))
+}
+
+// Status is as in [torture.World].
+func (w *World) Status(ctx context.Context, name string) (guest.Status, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	return guest.Ask(ctx, w.at(name, guest.StatusPort))
 }
 
 func (w *World) ask(ctx context.Context, op supervisor.Op, node string) error {
