@@ -2,6 +2,7 @@ package partition
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/vmferry/vmferry/lab/guarded"
@@ -18,6 +19,7 @@ type Cut struct {
 	Loser   int           // the node whose guest leaves it; None: no node's does
 	Dies    bool          // the loser cannot surrender: the other node takes its lease as expired
 	Live    bool          // the loser's guest is migrated live
+	Killed  bool          // the loser's guest is killed; where it is started again is the cluster's affair
 	Silence time.Duration // the longest that a guest may be silent; 0: as long as it takes
 	Recover time.Duration // from Begin until every guest answers on the winner, at most
 	Short   bool          // it is in the share that every run has
@@ -35,14 +37,18 @@ var Cuts = []Cut{
 		Loser: 1, Live: true, Silence: time.Second, Recover: 15 * time.Second, Short: true},
 	{Name: "crash", Begin: power(supervisor.OpKill, 1), End: power(supervisor.OpOn, 1),
 		Loser: 1, Dies: true, Recover: 30 * time.Second, Short: true},
-	{Name: "cluster daemons killed", Begin: kill(1, "KILL", "corosync", "pacemakerd"),
-		Loser: 1, Live: true, Silence: time.Second, Recover: 20 * time.Second},
+	{Name: "cluster daemons killed", Begin: kill(1, "KILL", "corosync", "pacemakerd"), Lasts: 15 * time.Second,
+		Loser: None, Silence: time.Second},
+	{Name: "cluster daemons down", Begin: all(run(1, "mask", "--runtime"), kill(1, "KILL", "corosync", "pacemakerd")),
+		End: run(1, "unmask", "--runtime"), Loser: 1, Live: true, Silence: time.Second, Recover: 25 * time.Second},
 	{Name: "guard killed", Begin: kill(1, "KILL", guardProcess), Lasts: 8 * time.Second, Loser: None,
 		Silence: time.Second, Short: true},
 	{Name: "second process killed", Begin: kill(1, "KILL", secondProcess), Lasts: 8 * time.Second, Loser: None,
 		Silence: time.Second},
 	{Name: "both processes killed", Begin: kill(1, "KILL", guardProcess, secondProcess), Lasts: 8 * time.Second,
 		Loser: None, Silence: time.Second},
+	{Name: "guard stopped", Begin: kill(1, "STOP", guardProcess), End: kill(1, "CONT", guardProcess),
+		Lasts: 10 * time.Second, Loser: 1, Killed: true, Recover: 30 * time.Second},
 	{Name: "link, one direction", Begin: link(0), End: heal, Lasts: 15 * time.Second,
 		Loser: 1, Live: true, Silence: time.Second, Recover: 15 * time.Second},
 	{Name: "link and one gateway", Begin: all(gateway(0), after(10*time.Second, link(0, 1))), End: heal,
@@ -126,6 +132,17 @@ func flap(times int, down, up time.Duration) func(context.Context, *Matrix) erro
 func power(op supervisor.Op, node int) func(context.Context, *Matrix) error {
 	return func(ctx context.Context, m *Matrix) error {
 		_, err := supervisor.Ask(ctx, m.Cluster.Control, supervisor.Request{Op: op, Node: m.node(node)})
+		return err
+	}
+}
+
+// managerUnits are the cluster manager's.
+var managerUnits = []string{"corosync.service", "pacemaker.service"}
+
+// run has systemd on a node do something with the cluster manager's units.
+func run(node int, verb ...string) func(context.Context, *Matrix) error {
+	return func(ctx context.Context, m *Matrix) error {
+		_, err := m.Cluster.Run(ctx, m.node(node), "systemctl", slices.Concat(verb, managerUnits)...)
 		return err
 	}
 }
