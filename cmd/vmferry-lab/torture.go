@@ -56,7 +56,8 @@ func parseTorture(args []string) (tortureOptions, error) {
 		flag        string
 		value, most int
 	}{
-		{"faults", o.request.Faults, maxFaults}, {"first", o.request.First, maxFaults}, {"guests", o.guests, lab.MaxGuests},
+		{"faults", o.request.Faults, maxFaults}, {"first", o.request.First, maxFaults},
+		{"guests", o.guests, lab.MaxGuests},
 	} {
 		if number.value < 1 || number.value > number.most {
 			return o, fmt.Errorf("torture: --%s must be 1 to %d: %w", number.flag, number.most, errUsage)
@@ -78,7 +79,8 @@ func parseTorture(args []string) (tortureOptions, error) {
 
 // replay is the command that carries some of the faults out again.
 func (o tortureOptions) replay(first, faults int) string {
-	words := []string{"vmferry-lab torture", fmt.Sprintf("--seed %d --first %d --faults %d", o.request.Seed, first, faults)}
+	words := []string{"vmferry-lab torture",
+		fmt.Sprintf("--seed %d --first %d --faults %d", o.request.Seed, first, faults)}
 	if o.only != "" {
 		words = append(words, "--only "+o.only)
 	}

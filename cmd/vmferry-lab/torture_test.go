@@ -27,8 +27,10 @@ func TestHelpListsTheFaults(t *testing.T) {
 }
 
 func TestParseTorture(t *testing.T) {
-	o, err := parseTorture([]string{"--faults", "7", "--seed", "18446744073709551615", "--only", "hang,crash", "--guests", "3"})
-	if err != nil || o.request.Faults != 7 || o.request.First != 1 || len(o.request.Only) != 2 || len(o.request.Nodes) != 2 ||
+	o, err := parseTorture([]string{"--faults", "7", "--seed", "18446744073709551615", "--only", "hang,crash",
+		"--guests", "3"})
+	if err != nil || o.request.Faults != 7 || o.request.First != 1 || len(o.request.Only) != 2 ||
+		len(o.request.Nodes) != 2 ||
 		!filepath.IsAbs(o.out) {
 		t.Fatalf("%+v, %v", o, err)
 	}

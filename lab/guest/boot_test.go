@@ -124,13 +124,15 @@ func TestBootLedger(t *testing.T) {
 		t.Fatal(err)
 	}
 	addr := ownAddress()
-	c := &ledger.Client{Address: fmt.Sprintf("%s:%d", addr, ledger.Port), Pace: 10 * time.Millisecond, Quiet: time.Second}
+	c := &ledger.Client{Address: fmt.Sprintf("%s:%d", addr, ledger.Port), Pace: 10 * time.Millisecond,
+		Quiet: time.Second}
 	ctx, cancel := context.WithTimeout(t.Context(), 2*bootLimit)
 	defer cancel()
 	go c.Run(ctx)
 	var last uint64
 	for boot := range 2 {
-		cmd := exec.CommandContext(ctx, "qemu-system-x86_64", qemuArgs(s, image, filepath.Join(t.TempDir(), "qmp"), addr)...)
+		cmd := exec.CommandContext(ctx, "qemu-system-x86_64",
+			qemuArgs(s, image, filepath.Join(t.TempDir(), "qmp"), addr)...)
 		cmd.Stdout, cmd.Stderr = t.Output(), t.Output()
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
@@ -229,7 +231,8 @@ func qemuArgs(s Spec, image, monitor, addr string) []string {
 
 // forwards is a network in which addr leads to the guest.
 func forwards(addr string) string {
-	net := fmt.Sprintf("user,id=net,hostfwd=tcp:%[1]s:%[2]d-:%[2]d,hostfwd=tcp:%[1]s:%[3]d-:%[3]d", addr, StatusPort, ledger.Port)
+	net := fmt.Sprintf("user,id=net,hostfwd=tcp:%[1]s:%[2]d-:%[2]d,hostfwd=tcp:%[1]s:%[3]d-:%[3]d", addr, StatusPort,
+		ledger.Port)
 	for _, port := range []int{ReflectorPort, BlackoutPort} {
 		net += fmt.Sprintf(",hostfwd=udp:%[1]s:%[2]d-:%[2]d,hostfwd=tcp:%[1]s:%[2]d-:%[2]d", addr, port)
 	}

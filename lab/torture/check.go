@@ -78,7 +78,8 @@ func checkStatus(name string, was, now guest.Status) (all []Finding) {
 	}
 	if now.Counter < was.Counter {
 		all = append(all, Finding{What: AckedLost, Guest: name, Evidence: fmt.Sprintf(
-			"record: the counter went back from %d in boot %s to %d in boot %s", was.Counter, was.BootID, now.Counter, now.BootID)})
+			"record: the counter went back from %d in boot %s to %d in boot %s", was.Counter, was.BootID, now.Counter,
+			now.BootID)})
 	}
 	return all
 }
@@ -128,7 +129,8 @@ func (b bound) check(guest string, silences []ledger.Silence) []Finding {
 		text = append(text, fmt.Sprintf("from %s to %s", clock(s.From), clock(s.To)))
 	}
 	return []Finding{{What: OverBound, Guest: guest, Evidence: fmt.Sprintf(
-		"answered again after %s, bound is %s; silent %s", took.Round(time.Millisecond), b.within, strings.Join(text, ", "))}}
+		"answered again after %s, bound is %s; silent %s", took.Round(time.Millisecond), b.within,
+		strings.Join(text, ", "))}}
 }
 
 // clock is a time of day, in milliseconds.

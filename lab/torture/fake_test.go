@@ -106,8 +106,9 @@ func (w *fake) Prepare(context.Context) ([]string, Limits, error) {
 		w.start(guest, name)
 	}
 	crash := timing.Default.Bounds(timing.Pacemaker(3*time.Second, 0, time.Second), 0, true)
-	return []string{"vm1", "vm2"}, Limits{Guard: crash, Boot: 10 * time.Second, Blip: 3 * time.Second, Restart: 15 * time.Second,
-		Return: time.Minute}, nil
+	return []string{"vm1", "vm2"},
+		Limits{Guard: crash, Boot: 10 * time.Second, Blip: 3 * time.Second, Restart: 15 * time.Second,
+			Return: time.Minute}, nil
 }
 
 // start boots a guest on a node. The caller holds the lock.

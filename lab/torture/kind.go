@@ -30,7 +30,7 @@ const (
 	KillGuard      Kind = "kill-guard"       // the guard, not its second process
 	KillSecond     Kind = "kill-second"      // the second process, not the guard
 	KillPair       Kind = "kill-guard-pair"  // both at once
-	KillAgent      Kind = "kill-agent"       // in the midst of a move
+	KillAgent      Kind = "kill-agent"       // in the middle of a move
 	FullDisk       Kind = "full-disk"        // the node's own disk
 	ClockStep      Kind = "clock-step"       // of the node's wall clock
 	Reboot         Kind = "reboot"           // as an operator does it

@@ -34,8 +34,8 @@ func (l Limits) Of(f Fault) time.Duration {
 	return l.Blip
 }
 
-// Within is the same for an episode, from the begin of its first fault. A second fault may undo all that was reached: at
-// another node, it may even take the last node that is well, and then one of them has to come back first.
+// Within is the same for an episode, from the begin of its first fault. A second fault may undo all that was reached:
+// at another node, it may even take the last node that is well, and then one of them has to come back first.
 func (l Limits) Within(episode []Fault) time.Duration {
 	total := l.Of(episode[0])
 	for i, f := range episode[1:] {

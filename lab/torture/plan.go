@@ -17,7 +17,8 @@ type Fault struct {
 	Kind   Kind
 	Node   string
 	Lasts  time.Duration // 0 for a fault that is done at once
-	// Rest is how long it begins after the recovery from the fault before it, or, where it Overlaps, after that fault's begin.
+	// Rest is how long it begins after the recovery from the fault before it, or, where it Overlaps, after that fault's
+	// begin.
 	Rest     time.Duration
 	Overlaps bool
 	Flaps    []time.Duration // of a flapping link: down, up, down and so on; together they are Lasts
@@ -64,8 +65,8 @@ const (
 
 // Plan draws the faults. The same request gives the same plan, and a request for more faults begins with the same ones.
 //
-// Kinds are dealt like cards: of each consecutive row of faults as long as there are kinds, each kind is one. So 20 faults
-// have nearly all kinds, and 100 have each at least 4 times.
+// Each row of as many faults as there are kinds has each kind once. So 20 faults have nearly all kinds, and 100 have each
+// kind at least 4 times.
 func Plan(r Request) ([]Fault, error) {
 	if r.Faults < 1 || r.First < 1 || len(r.Only) == 0 || len(r.Nodes) == 0 {
 		return nil, errors.New("plan faults: at least one fault, one kind and one node are needed")
@@ -94,7 +95,8 @@ func Plan(r Request) ([]Fault, error) {
 // number of nodes.
 func draw(random *rand.Rand, number int, kind Kind, nodes []string) Fault {
 	t := kind.trait()
-	f := Fault{Number: number, Kind: kind, Node: nodes[random.IntN(len(nodes))], Overlaps: random.Float64() < overlapChance}
+	f := Fault{Number: number, Kind: kind, Node: nodes[random.IntN(len(nodes))],
+		Overlaps: random.Float64() < overlapChance}
 	f.Rest = between(random, time.Second, restMost)
 	if f.Overlaps {
 		f.Rest = between(random, 200*time.Millisecond, overlapMost)

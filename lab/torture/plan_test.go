@@ -27,10 +27,12 @@ func plan(t *testing.T, r Request) []Fault {
 func TestPlanFollowsFromItsSeed(t *testing.T) {
 	for seed := range uint64(20) {
 		whole := plan(t, Request{Seed: seed, Faults: 60, First: 1, Only: Kinds()})
-		if again := plan(t, Request{Seed: seed, Faults: 60, First: 1, Only: Kinds()}); !reflect.DeepEqual(whole, again) {
+		if again := plan(t, Request{Seed: seed, Faults: 60, First: 1, Only: Kinds()}); !reflect.DeepEqual(whole,
+			again) {
 			t.Fatalf("seed %d gives two plans", seed)
 		}
-		if fewer := plan(t, Request{Seed: seed, Faults: 25, First: 1, Only: Kinds()}); !reflect.DeepEqual(whole[:25], fewer) {
+		if fewer := plan(t, Request{Seed: seed, Faults: 25, First: 1, Only: Kinds()}); !reflect.DeepEqual(whole[:25],
+			fewer) {
 			t.Errorf("seed %d: 25 faults are not the first of 60", seed)
 		}
 		// Each episode can be repeated alone.
@@ -118,7 +120,8 @@ func TestParseKinds(t *testing.T) {
 			t.Errorf("%q: %v, %v", list, got, err)
 		}
 	}
-	if _, err := ParseKinds("hang,fire"); err == nil || !strings.Contains(err.Error(), `no fault "fire": use crash, hang,`) {
+	if _, err := ParseKinds("hang,fire"); err == nil ||
+		!strings.Contains(err.Error(), `no fault "fire": use crash, hang,`) {
 		t.Error(err)
 	}
 }
@@ -151,8 +154,10 @@ func TestWithin(t *testing.T) {
 		{"the agent", []Fault{{Kind: KillAgent}}, 28 * time.Second},
 		{"an orderly reboot", []Fault{{Kind: Reboot}}, 3 * time.Second},
 		{"a guard process", []Fault{{Kind: KillPair}}, 3 * time.Second},
-		{"one after the other", []Fault{{Kind: Crash, Node: "a"}, {Kind: KillGuard, Node: "b", Rest: 2 * time.Second}}, 21 * time.Second},
-		{"long after the other", []Fault{{Kind: Move, Node: "a"}, {Kind: Crash, Node: "b", Rest: 10 * time.Second}}, 28 * time.Second},
+		{"one after the other", []Fault{{Kind: Crash, Node: "a"}, {Kind: KillGuard, Node: "b", Rest: 2 * time.Second}},
+			21 * time.Second},
+		{"long after the other", []Fault{{Kind: Move, Node: "a"}, {Kind: Crash, Node: "b", Rest: 10 * time.Second}},
+			28 * time.Second},
 		{"both nodes", []Fault{{Kind: Crash, Node: "a"}, {Kind: Hang, Node: "b", Lasts: long}}, 106 * time.Second},
 		{"one node twice", []Fault{{Kind: Crash, Node: "a"}, {Kind: Hang, Node: "a", Lasts: long}}, 36 * time.Second},
 	} {
@@ -166,7 +171,8 @@ func TestWritePlan(t *testing.T) {
 	var text strings.Builder
 	faults := []Fault{
 		{Number: 7, Kind: Hang, Node: "node1", Lasts: 2 * time.Second, Rest: time.Second},
-		{Number: 8, Kind: ClockStep, Node: "node2", Lasts: time.Second, Step: -time.Hour, Rest: time.Second, Overlaps: true},
+		{Number: 8, Kind: ClockStep, Node: "node2", Lasts: time.Second, Step: -time.Hour, Rest: time.Second,
+			Overlaps: true},
 	}
 	if err := WritePlan(&text, faults, Limits{Boot: 5 * time.Second, Blip: time.Second}); err != nil {
 		t.Fatal(err)

@@ -156,7 +156,8 @@ func (r *Report) WriteText(to io.Writer) error {
 	fmt.Fprintf(&b, "double runs %d, acknowledged numbers lost %d, guests lost %d, bystanders killed %d, over bound %d, "+
 		"nodes lost %d, disks damaged %d\n", r.DoubleRuns, r.AckedLost, r.GuestsLost, r.BystandersKilled, r.OverBound,
 		r.NodesLost, r.DisksDamaged)
-	fmt.Fprintf(&b, "recoveries %d: p50 %.1f s, p99 %.1f s, max %.1f s\n", r.RecoveryS.N, r.RecoveryS.P50, r.RecoveryS.P99,
+	fmt.Fprintf(&b, "recoveries %d: p50 %.1f s, p99 %.1f s, max %.1f s\n", r.RecoveryS.N, r.RecoveryS.P50,
+		r.RecoveryS.P99,
 		r.RecoveryS.Max)
 	for _, f := range r.Failures {
 		fmt.Fprintf(&b, "%s: %s%s: %s\n  after %s\n  again: %s\n", f.What, f.Guest, f.Node, f.Evidence,

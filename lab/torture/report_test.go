@@ -53,8 +53,9 @@ func TestRecoveries(t *testing.T) {
 
 func TestWriteText(t *testing.T) {
 	r := &Report{Faults: 3, Planned: 4, Skipped: []Skip{{4, ClockStep, "no"}}}
-	r.add(Failure{Fault: 2, Faults: []string{"2: crash of node1"}, What: GuestLost, Guest: "vm1", Evidence: "last answer 12:00",
-		Replay: "vmferry-lab torture --first 2"})
+	r.add(Failure{Fault: 2, Faults: []string{"2: crash of node1"}, What: GuestLost, Guest: "vm1",
+		Evidence: "last answer 12:00",
+		Replay:   "vmferry-lab torture --first 2"})
 	var text strings.Builder
 	if err := r.WriteText(&text); err != nil {
 		t.Fatal(err)

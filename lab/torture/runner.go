@@ -193,8 +193,8 @@ func (t *run) strike(ctx context.Context, faults []Fault) {
 	group.Wait()
 }
 
-// carryOut carries out one fault. The error is that of its first step: later ones may find a node that another fault has
-// taken down, and what they leave behind is seen when the cluster does not settle.
+// carryOut carries out one fault. The error is that of its first step: later ones may find a node that another fault
+// has taken down, and what they leave behind is seen when the cluster does not settle.
 func (t *run) carryOut(ctx context.Context, f Fault, later time.Duration) error {
 	all, undo := steps(t.World, f)
 	begun := time.Now().Add(later)
@@ -266,7 +266,8 @@ func (t *run) verify(ctx context.Context, name string) []Finding {
 			return found
 		}
 		if try == 3 {
-			return append(found, Finding{What: GuestLost, Guest: name, Evidence: "its ledger is not readable: " + err.Error()})
+			return append(found, Finding{What: GuestLost, Guest: name,
+				Evidence: "its ledger is not readable: " + err.Error()})
 		}
 		_ = wait.For(ctx, lookRest)
 	}
@@ -286,7 +287,8 @@ func (t *run) note(ctx context.Context, faults []Fault, found []Finding, begun t
 		log := t.evidence(ctx, faults[0].Number, begun)
 		for _, f := range found {
 			line += fmt.Sprintf("; %s %s%s: %s", strings.ToUpper(f.What), f.Guest, f.Node, f.Evidence)
-			t.report.add(Failure{Fault: faults[0].Number, Faults: texts, What: f.What, Guest: f.Guest, Node: f.Node, Begun: begun,
+			t.report.add(Failure{Fault: faults[0].Number, Faults: texts, What: f.What, Guest: f.Guest, Node: f.Node,
+				Begun: begun,
 				Ended: time.Now(), Evidence: f.Evidence, Log: log, Replay: t.Replay(faults[0].Number, len(faults))})
 		}
 	}
@@ -341,7 +343,8 @@ func (t *run) end(ctx context.Context) error {
 		}
 		for _, f := range found {
 			t.Progress(fmt.Sprintf("at the end: %s %s: %s", strings.ToUpper(f.What), f.Guest, f.Evidence))
-			t.report.add(Failure{Faults: []string{"all"}, What: f.What, Guest: f.Guest, Begun: t.report.Begun, Ended: time.Now(),
+			t.report.add(Failure{Faults: []string{"all"}, What: f.What, Guest: f.Guest, Begun: t.report.Begun,
+				Ended:    time.Now(),
 				Evidence: "on the storage: " + f.Evidence, Replay: t.Replay(t.Plan[0].Number, len(t.Plan))})
 		}
 	}

@@ -27,7 +27,9 @@ func carry(t *testing.T, w *fake, r Request) (*Report, []string, error) {
 	report := &Report{Seed: r.Seed}
 	runner := Runner{World: w, Plan: plan, Out: out, Dial: w.dial, Pace: 500 * time.Millisecond,
 		Progress: func(line string) { lines = append(lines, line) },
-		Replay:   func(first, faults int) string { return fmt.Sprintf("torture --first %d --faults %d", first, faults) },
+		Replay: func(first, faults int) string {
+			return fmt.Sprintf("torture --first %d --faults %d", first, faults)
+		},
 	}
 	err = runner.Run(t.Context(), report)
 	text, readErr := os.ReadFile(filepath.Join(out, "report.json"))
@@ -36,7 +38,8 @@ func carry(t *testing.T, w *fake, r Request) (*Report, []string, error) {
 		t.Fatal(err)
 	}
 	if back.Faults != report.Faults || len(back.Failures) != len(report.Failures) {
-		t.Errorf("the file has %d faults and %d failures, want %d and %d", back.Faults, len(back.Failures), report.Faults,
+		t.Errorf("the file has %d faults and %d failures, want %d and %d", back.Faults, len(back.Failures),
+			report.Faults,
 			len(report.Failures))
 	}
 	return back, lines, err
@@ -49,10 +52,12 @@ func TestRunnerGood(t *testing.T) {
 		if err != nil || len(report.Failures) != 0 {
 			t.Fatalf("%v, %+v", err, report.Failures)
 		}
-		if report.Faults+len(report.Skipped) != 60 || report.Faults < 50 || len(report.ByKind) < 18 || report.Schema != 1 {
+		if report.Faults+len(report.Skipped) != 60 || report.Faults < 50 || len(report.ByKind) < 18 ||
+			report.Schema != 1 {
 			t.Errorf("%+v", report)
 		}
-		if report.RecoveryS.N < 2 || report.RecoveryS.Max < fakeFailover.Seconds() || report.RecoveryS.P50 > report.RecoveryS.P99 {
+		if report.RecoveryS.N < 2 || report.RecoveryS.Max < fakeFailover.Seconds() ||
+			report.RecoveryS.P50 > report.RecoveryS.P99 {
 			t.Errorf("%+v", report.RecoveryS)
 		}
 		if len(lines) < 40 || !strings.Contains(lines[0], "guests answer") {
@@ -83,14 +88,16 @@ func TestRunnerFinds(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				report, _, err := carry(t, newFake(test.switches), Request{Seed: 7, Faults: 4, First: 1, Only: test.only})
+				report, _, err := carry(t, newFake(test.switches),
+					Request{Seed: 7, Faults: 4, First: 1, Only: test.only})
 				if err != nil {
 					t.Fatal(err)
 				}
 				got := map[string]int{}
 				for _, f := range report.Failures {
 					got[f.What]++
-					if f.Evidence == "" || !strings.HasPrefix(f.Replay, "torture --first") || f.Guest == "" && f.Node == "" && f.What != NodeLost {
+					if f.Evidence == "" || !strings.HasPrefix(f.Replay, "torture --first") || f.Guest == "" &&
+						f.Node == "" && f.What != NodeLost {
 						t.Errorf("%+v", f)
 					}
 				}
@@ -102,7 +109,8 @@ func TestRunnerFinds(t *testing.T) {
 				if len(got) != len(test.counts) || (report.Err() == nil) != (len(test.counts) == 0) {
 					t.Errorf("got %v, want %v; %v", got, test.counts, report.Err())
 				}
-				sum := report.DoubleRuns + report.AckedLost + report.GuestsLost + report.BystandersKilled + report.OverBound +
+				sum := report.DoubleRuns + report.AckedLost + report.GuestsLost + report.BystandersKilled +
+					report.OverBound +
 					report.NodesLost + report.DisksDamaged
 				if sum != len(report.Failures) {
 					t.Errorf("the columns have %d of %d failures", sum, len(report.Failures))
@@ -116,7 +124,8 @@ func TestRunnerSkips(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		report, _, err := carry(t, newFake(switches{cannotStepClock: true}), Request{Seed: 1, Faults: 3, First: 1,
 			Only: []Kind{ClockStep}})
-		if err != nil || report.Faults != 0 || len(report.Skipped) != 3 || !strings.Contains(report.Skipped[0].Why, ErrUnable.Error()) {
+		if err != nil || report.Faults != 0 || len(report.Skipped) != 3 || !strings.Contains(report.Skipped[0].Why,
+			ErrUnable.Error()) {
 			t.Errorf("%v, %+v", err, report)
 		}
 	})
@@ -138,20 +147,23 @@ func TestRunnerSkipsHalves(t *testing.T) {
 // A cluster that cannot be mended ends the run, and the report has what was done until then.
 func TestRunnerGivesUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		report, _, err := carry(t, newFake(switches{losesNode: true, breaks: true}), Request{Seed: 1, Faults: 9, First: 1,
-			Only: []Kind{Crash}})
-		if err == nil || !strings.Contains(err.Error(), "cannot be mended") || report.Faults < 1 || report.NodesLost != 1 {
+		report, _, err := carry(t, newFake(switches{losesNode: true, breaks: true}),
+			Request{Seed: 1, Faults: 9, First: 1,
+				Only: []Kind{Crash}})
+		if err == nil || !strings.Contains(err.Error(), "cannot be mended") || report.Faults < 1 ||
+			report.NodesLost != 1 {
 			t.Errorf("%v, %+v", err, report)
 		}
 	})
 }
 
-// An interrupt in the midst of a fault undoes it.
+// An interrupt in the middle of a fault undoes it.
 func TestRunnerInterrupted(t *testing.T) {
 	for _, kind := range []Kind{Hang, CutLinkStorage, Flapping, FullDisk} {
 		synctest.Test(t, func(t *testing.T) {
 			w := newFake(switches{})
-			plan, err := Plan(Request{Seed: 3, Faults: 5, First: 1, Only: []Kind{kind}, Nodes: []string{"node1", "node2"}})
+			plan, err := Plan(Request{Seed: 3, Faults: 5, First: 1, Only: []Kind{kind},
+				Nodes: []string{"node1", "node2"}})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -160,7 +172,8 @@ func TestRunnerInterrupted(t *testing.T) {
 			defer cancel()
 			report := new(Report)
 			out := t.TempDir()
-			err = Runner{World: w, Plan: plan, Out: out, Dial: w.dial, Pace: 500 * time.Millisecond, Progress: func(string) {}}.Run(ctx, report)
+			err = Runner{World: w, Plan: plan, Out: out, Dial: w.dial, Pace: 500 * time.Millisecond,
+				Progress: func(string) {}}.Run(ctx, report)
 			if !errors.Is(err, context.DeadlineExceeded) || report.Planned != 5 || report.Faults != 0 {
 				t.Errorf("%s: %v, %+v", kind, err, report)
 			}

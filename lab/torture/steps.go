@@ -14,7 +14,8 @@ type step struct {
 
 // ways are what the kinds cut.
 var ways = map[Kind][]Way{
-	CutLink: {Link}, CutNetwork: {Network}, CutGateway: {Gateway}, CutStorage: {Storage}, CutLinkGateway: {Link, Gateway},
+	CutLink: {Link}, CutNetwork: {Network}, CutGateway: {Gateway}, CutStorage: {Storage},
+	CutLinkGateway: {Link, Gateway},
 	CutLinkStorage: {Storage, Link}, OneWay: {Inward}, Flapping: {Link},
 }
 

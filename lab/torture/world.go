@@ -27,17 +27,19 @@ const (
 )
 
 // World is a cluster with guests that can be broken. A method that breaks or mends returns when that is done, and not
-// when the cluster has recovered; of a node that is down it is an error that wraps cluster.ErrDown. All of them end with
-// ctx.
+// when the cluster has recovered; of a node that is down it is an error that wraps cluster.ErrDown. All of them end
+// with ctx.
 type World interface {
-	// Prepare starts the guests, and a bystander on each node. It returns the guests' names and what recoveries may take.
+	// Prepare starts the guests, and a bystander on each node. It returns the guests' names and what recoveries may
+	// take.
 	Prepare(ctx context.Context) ([]string, Limits, error)
 	// Service is the address of a guest's ledger, as HOST:PORT.
 	Service(guest string) string
 
 	// Crash cuts a node's power. It boots again by itself.
 	Crash(ctx context.Context, node string) error
-	// Hang stops all processes of a node at once, and Wake lets them go on. To wake a node that does not hang is no error.
+	// Hang stops all processes of a node at once, and Wake lets them go on. To wake a node that does not hang is no
+	// error.
 	Hang(ctx context.Context, node string) error
 	// Wake is the end of Hang.
 	Wake(ctx context.Context, node string) error
@@ -61,13 +63,13 @@ type World interface {
 	// Move has the manager move a guest of the node to another one, or, where it has none, a guest to it.
 	Move(ctx context.Context, node string) error
 
-	// Settled is nil when all nodes are members, nothing changes hands and the manager is sure of every guest; otherwise
-	// it says what is missing.
+	// Settled is nil when all nodes are members, nothing changes hands and the manager is sure of every guest;
+	// otherwise it says what is missing.
 	Settled(ctx context.Context) error
 	// Bystanders are the processes outside the cluster's care, by node. One that has ended is missing.
 	Bystanders(ctx context.Context) (map[string]Process, error)
-	// Renew does what an operator does after each recovery: failed actions are forgotten, and a bystander that has ended is
-	// started again.
+	// Renew does what an operator does after each recovery: failed actions are forgotten, and a bystander that has
+	// ended is started again.
 	Renew(ctx context.Context) error
 	// Seen are all copies of a guest since Prepare, their events, and the times in which a node could not write.
 	Seen(guest string) ([]scenario.Copy, []scenario.Event, []scenario.Bar)

@@ -29,8 +29,8 @@ func (f *Findings) add(more Findings) {
 }
 
 // Check compares acknowledged numbers with what a later scan found. A number that is missing is lost; one with another
-// boot's id was written again by a copy that did not know of it. One damaged block is no finding: the write that a crash
-// has interrupted was never acknowledged.
+// boot's id was written again by a copy that did not know of it. One damaged block is no finding: the write that a
+// crash has interrupted was never acknowledged.
 func Check(acked []Ack, s Scan) Findings {
 	f := Findings{Damaged: s.Damaged, Double: order(s.Records)}
 	found := make(map[uint64]Record, len(s.Records))

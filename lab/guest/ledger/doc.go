@@ -3,9 +3,9 @@
 // one of these numbers, and none may ever be written by two copies of the guest.
 //
 // The records are blocks of a ring that begins at [Start] on the disk, after the area of package disk. Each has the
-// number, the generation (how many boots of the guest wrote here before, plus one), the boot id of the kernel that wrote
-// it, and a checksum. The place of a number in the ring follows from the number, so a boot finds by one scan where the
-// ledger ends, and a second writer leaves its boot id in the midst of the other's records.
+// number, the generation (how many boots of the guest wrote here before, plus one), the boot id of the kernel that
+// wrote it, and a checksum. The place of a number in the ring follows from the number, so a boot finds by one scan
+// where the ledger ends, and a second writer leaves its boot id in the middle of the other's records.
 //
 // [Ledger] writes the ring and [Ledger.Serve] is its service, for the guest. [Client] sends numbers all the time, and
 // [Check] compares what was acknowledged with what is there, for the lab. The protocol is lines of text:

@@ -173,7 +173,7 @@ func TestCheck(t *testing.T) {
 		{"more than was acknowledged", acks(bootA), records(bootA, bootA, bootB), 0, 0, true},
 		{"not acknowledged, and not there", acks(bootA, "", ""), records(bootA), 0, 0, true},
 		{"the end is lost", acks(bootA, bootA, bootA), records(bootA), 2, 0, false},
-		{"one in the midst is lost", acks(bootA, bootA, bootA), gap, 1, 0, false},
+		{"one in the middle is lost", acks(bootA, bootA, bootA), gap, 1, 0, false},
 		{"written again by another boot", acks(bootA, bootA, bootB), records(bootA, bootB, bootB), 0, 1, false},
 		{"a late write of a dead boot", acks(bootA, bootB, bootB), records(bootA, bootA, bootB), 0, 1, false},
 		{"two boots in turn", nil, records(bootA, bootB, bootA), 0, 1, false},

@@ -54,7 +54,8 @@ func (w *World) anywhere(ctx context.Context, program string, args ...string) er
 func (w *World) settleMove(ctx context.Context, guest string) error {
 	ctx, cancel := context.WithTimeout(ctx, moveTime)
 	defer cancel()
-	_ = w.anywhere(ctx, "crm_resource", "--wait", "--timeout=60") // a fault beside it may take longer: that is seen later
+	// a fault beside it may take longer: that is seen later
+	_ = w.anywhere(ctx, "crm_resource", "--wait", "--timeout=60")
 	return w.anywhere(ctx, "crm_resource", "--clear", "--resource="+guest)
 }
 
@@ -129,7 +130,8 @@ func (w *World) Settled(ctx context.Context) error {
 		if !m.Ready(all...) {
 			return fmt.Errorf("not all nodes are members for %s", node)
 		}
-		if _, err := w.cluster().Run(ctx, node, "systemctl", "is-active", "--quiet", "vmferry-guard.service"); err != nil {
+		if _, err := w.cluster().Run(ctx, node, "systemctl", "is-active", "--quiet",
+			"vmferry-guard.service"); err != nil {
 			return fmt.Errorf("the guard of %s: %w", node, err)
 		}
 		seen = m

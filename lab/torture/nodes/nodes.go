@@ -21,8 +21,8 @@ import (
 	"github.com/vmferry/vmferry/lab/torture"
 )
 
-// World is a running lab. It must be used within [scenario.Runner.Run], whose observer sees the copies of the guests. All
-// fields but Barred are needed.
+// World is a running lab. It must be used within [scenario.Runner.Run], whose observer sees the copies of the guests.
+// All fields but Barred are needed.
 type World struct {
 	Dir    string           // of the lab
 	Runner *scenario.Runner // with the guests, of which each has a ledger
@@ -52,8 +52,8 @@ const (
 
 func (w *World) cluster() *cluster.Cluster { return w.Runner.Cluster }
 
-// Prepare makes each node the home of some guests, starts them and the bystanders, and measures how long the guests take
-// to boot. Twice that is what a recovery may take for it: a node may boot beside them.
+// Prepare makes each node the home of some guests, starts them and the bystanders, and measures how long the guests
+// take to boot. Twice that is what a recovery may take for it: a node may boot beside them.
 func (w *World) Prepare(ctx context.Context) ([]string, torture.Limits, error) {
 	if err := w.Runner.Take(ctx); err != nil {
 		return nil, torture.Limits{}, err
@@ -203,7 +203,8 @@ func (w *World) Cut(ctx context.Context, node string, way torture.Way) error {
 		return fmt.Errorf("cut %s: nothing is reached over an address: %w", way, torture.ErrUnable)
 	}
 	for _, rule := range rules {
-		if _, err := w.cluster().Run(ctx, node, "iptables", append([]string{"--wait", "--insert"}, rule...)...); err != nil {
+		if _, err := w.cluster().Run(ctx, node, "iptables",
+			append([]string{"--wait", "--insert"}, rule...)...); err != nil {
 			return err
 		}
 	}
@@ -215,7 +216,8 @@ func (w *World) Heal(ctx context.Context, node string, way torture.Way) (err err
 	for _, rule := range w.rules(node, way) {
 		_, failed := w.cluster().Run(ctx, node, "iptables", append([]string{"--wait", "--delete"}, rule...)...)
 		// A node that was down in between has no rules any more.
-		if failed != nil && !errors.Is(failed, cluster.ErrDown) && !strings.Contains(failed.Error(), "does a matching rule exist") {
+		if failed != nil && !errors.Is(failed, cluster.ErrDown) &&
+			!strings.Contains(failed.Error(), "does a matching rule exist") {
 			err = errors.Join(err, failed)
 		}
 	}

@@ -73,8 +73,9 @@ func TestVictims(t *testing.T) {
 		return pids
 	}
 	for kind, want := range map[torture.Kind][]int{
-		torture.KillPacemakerd: {10}, torture.KillCorosync: {11}, torture.KillLibvirt: {12, 23}, torture.KillVmferryd: {13},
-		torture.KillGuard: {14}, torture.KillSecond: {15, 16}, torture.KillPair: {14, 15, 16},
+		torture.KillPacemakerd: {10}, torture.KillCorosync: {11}, torture.KillLibvirt: {12, 23},
+		torture.KillVmferryd: {13},
+		torture.KillGuard:    {14}, torture.KillSecond: {15, 16}, torture.KillPair: {14, 15, 16},
 	} {
 		if got := of(victims[kind]); !slices.Equal(got, want) {
 			t.Errorf("%s: %v, want %v", kind, got, want)
@@ -102,11 +103,15 @@ func TestRules(t *testing.T) {
 	for way, want := range map[torture.Way][][]string{
 		torture.Link: {
 			{"INPUT", "--source=10.77.0.2", "--protocol=udp", "--match=multiport", "--dports=5405,5411", "--jump=DROP"},
-			{"OUTPUT", "--destination=10.77.0.2", "--protocol=udp", "--match=multiport", "--dports=5405,5411", "--jump=DROP"},
+			{"OUTPUT", "--destination=10.77.0.2", "--protocol=udp", "--match=multiport", "--dports=5405,5411",
+				"--jump=DROP"},
 		},
-		torture.Network: {{"INPUT", "--source=10.77.0.2", "--jump=DROP"}, {"OUTPUT", "--destination=10.77.0.2", "--jump=DROP"}},
-		torture.Inward:  {{"INPUT", "--source=10.77.0.2", "--protocol=udp", "--match=multiport", "--dports=5405,5411", "--jump=DROP"}},
-		torture.Gateway: {{"INPUT", "--source=10.77.0.253", "--jump=DROP"}, {"OUTPUT", "--destination=10.77.0.253", "--jump=DROP"}},
+		torture.Network: {{"INPUT", "--source=10.77.0.2", "--jump=DROP"},
+			{"OUTPUT", "--destination=10.77.0.2", "--jump=DROP"}},
+		torture.Inward: {{"INPUT", "--source=10.77.0.2", "--protocol=udp", "--match=multiport", "--dports=5405,5411",
+			"--jump=DROP"}},
+		torture.Gateway: {{"INPUT", "--source=10.77.0.253", "--jump=DROP"},
+			{"OUTPUT", "--destination=10.77.0.253", "--jump=DROP"}},
 		torture.Storage: nil,
 	} {
 		if got := world().rules("node1", way); !reflect.DeepEqual(got, want) {
