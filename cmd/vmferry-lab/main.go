@@ -142,6 +142,8 @@ func main() {
 		os.Exit(xendomains.Main(context.Background(), os.Args[1:], os.Stderr))
 	case hostile.ProgramName:
 		os.Exit(hostile.Main(os.Args[1:], os.Stdout, os.Stderr))
+	case fence.StorageName:
+		os.Exit(fence.Storage(context.Background(), "/lab", os.Args[1:], os.Stderr))
 	case "fence_lab":
 		os.Exit(fence.Main(context.Background(), "/lab", os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 	}

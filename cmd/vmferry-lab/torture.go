@@ -153,13 +153,15 @@ func tortured(ctx context.Context, l *lab.Lab, o tortureOptions, say func(string
 	if err != nil {
 		return nil, err
 	}
-	var gateways []string
+	addresses := map[torture.Way][]string{}
 	for _, a := range guarded.Gateways {
-		gateways = append(gateways, a.String())
+		addresses[torture.Gateway] = append(addresses[torture.Gateway], a.String())
+	}
+	for _, n := range lab.Nodes {
+		addresses[torture.Storage] = append(addresses[torture.Storage], guarded.StorageAddress(n).String())
 	}
 	return &nodes.World{
-		Dir: l.Dir, Runner: &scenario.Runner{Cluster: c, Guests: guests, Progress: say}, Bounds: guardBounds(),
-		Addresses: map[torture.Way][]string{torture.Gateway: gateways},
-		Image:     func(guest string) string { return filepath.Join(shared, "guests", guest+".qcow2") },
+		Runner: &scenario.Runner{Cluster: c, Guests: guests, Progress: say}, Bounds: guardBounds(), Addresses: addresses,
+		Image: func(guest string) string { return filepath.Join(shared, "disks", guest+".raw") },
 	}, nil
 }

@@ -31,24 +31,6 @@ func Of(cgroup string) string {
 	return ""
 }
 
-// Freeze stops all of the node's processes, and returns when none runs. They can be killed while they are frozen.
-func (c Cgroup) Freeze(ctx context.Context) error {
-	if err := c.freezer("1"); err != nil {
-		return err
-	}
-	return c.wait(ctx, "frozen 1", "the node still runs")
-}
-
-// Thaw lets the node's processes go on. That nothing is frozen is no error.
-func (c Cgroup) Thaw() error { return c.freezer("0") }
-
-func (c Cgroup) freezer(state string) error {
-	if err := os.WriteFile(filepath.Join(string(c), "cgroup.freeze"), []byte(state), 0); err != nil {
-		return fmt.Errorf("freeze or thaw the node: %w", err)
-	}
-	return nil
-}
-
 // Start starts cmd as the leader of a session in the cgroup, which is made if
 // it is missing.
 func (c Cgroup) Start(cmd *exec.Cmd) (err error) {
@@ -68,27 +50,31 @@ func (c Cgroup) Start(cmd *exec.Cmd) (err error) {
 	return cmd.Start()
 }
 
+// Freeze stops every process of the cgroup, or lets them continue (cgroup.freeze of the kernel's cgroup-v2.rst).
+func (c Cgroup) Freeze(frozen bool) error {
+	text := map[bool]string{true: "1", false: "0"}[frozen]
+	if err := os.WriteFile(filepath.Join(string(c), "cgroup.freeze"), []byte(text), 0); err != nil {
+		return fmt.Errorf("freeze the node: %w", err)
+	}
+	return nil
+}
+
 // WaitEmpty waits until the cgroup holds no process: the proof that a fence
 // device owes the cluster.
 func (c Cgroup) WaitEmpty(ctx context.Context) error {
-	return c.wait(ctx, "populated 0", "the node still has processes")
-}
-
-// wait waits until cgroup.events has the line.
-func (c Cgroup) wait(ctx context.Context, line, otherwise string) error {
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		events, err := os.ReadFile(filepath.Join(string(c), "cgroup.events"))
 		if err != nil {
-			return fmt.Errorf("look at the node's processes: %w", err)
+			return fmt.Errorf("check whether the node is empty: %w", err)
 		}
-		if strings.Contains(string(events), line) {
+		if strings.Contains(string(events), "populated 0") {
 			return nil
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%s: %w", otherwise, ctx.Err())
+			return fmt.Errorf("the node still has processes: %w", ctx.Err())
 		case <-tick.C:
 		}
 	}

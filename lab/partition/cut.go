@@ -17,7 +17,8 @@ type Cut struct {
 	Lasts time.Duration                              // from Begin to End, at least
 
 	Loser   int           // the node whose guest leaves it; None: no node's does
-	Dies    bool          // the loser cannot surrender: the other node takes its lease as expired
+	Dies    bool          // the loser crashes: the other node takes its lease as expired
+	Hangs   bool          // the loser stops and continues later: the same, and what it wrote meanwhile must not arrive
 	Live    bool          // the loser's guest is migrated live
 	Killed  bool          // the loser's guest is killed; where it is started again is the cluster's affair
 	Silence time.Duration // the longest that a guest may be silent; 0: as long as it takes
@@ -39,8 +40,9 @@ var Cuts = []Cut{
 		Loser: 1, Dies: true, Recover: 30 * time.Second, Short: true},
 	{Name: "cluster daemons killed", Begin: kill(1, "KILL", "corosync", "pacemakerd"), Lasts: 15 * time.Second,
 		Loser: None, Silence: time.Second},
+	// Who knows how a guest is migrated is down too.
 	{Name: "cluster daemons down", Begin: all(run(1, "mask", "--runtime"), kill(1, "KILL", "corosync", "pacemakerd")),
-		End: run(1, "unmask", "--runtime"), Loser: 1, Live: true, Silence: time.Second, Recover: 25 * time.Second},
+		End: run(1, "unmask", "--runtime"), Loser: 1, Recover: 30 * time.Second},
 	{Name: "guard killed", Begin: kill(1, "KILL", guardProcess), Lasts: 8 * time.Second, Loser: None,
 		Silence: time.Second, Short: true},
 	{Name: "second process killed", Begin: kill(1, "KILL", secondProcess), Lasts: 8 * time.Second, Loser: None,
@@ -49,6 +51,10 @@ var Cuts = []Cut{
 		Loser: None, Silence: time.Second},
 	{Name: "guard stopped", Begin: kill(1, "STOP", guardProcess), End: kill(1, "CONT", guardProcess),
 		Lasts: 10 * time.Second, Loser: 1, Killed: true, Recover: 30 * time.Second},
+	{Name: "hang of 8 s", Begin: power(supervisor.OpFreeze, 1), End: power(supervisor.OpThaw, 1), Lasts: 8 * time.Second,
+		Loser: 1, Hangs: true, Recover: 30 * time.Second, Short: true},
+	{Name: "hang of 25 s", Begin: power(supervisor.OpFreeze, 1), End: power(supervisor.OpThaw, 1), Lasts: 25 * time.Second,
+		Loser: 1, Hangs: true, Recover: 30 * time.Second},
 	{Name: "link, one direction", Begin: link(0), End: heal, Lasts: 15 * time.Second,
 		Loser: 1, Live: true, Silence: time.Second, Recover: 15 * time.Second},
 	{Name: "link and one gateway", Begin: all(gateway(0), after(10*time.Second, link(0, 1))), End: heal,
@@ -88,7 +94,7 @@ func after(d time.Duration, begin func(context.Context, *Matrix) error) func(con
 func link(at ...int) func(context.Context, *Matrix) error {
 	return func(ctx context.Context, m *Matrix) error {
 		return m.drop(ctx, at, func(node int) []string {
-			return []string{"--source=" + m.address(1 - node), "--protocol=udp", "--match=multiport", "--dports=" + linkPorts}
+			return []string{"--source=" + m.address(1-node), "--protocol=udp", "--match=multiport", "--dports=" + linkPorts}
 		})
 	}
 }

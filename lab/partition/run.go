@@ -24,6 +24,7 @@ type Result struct {
 	DecidedS float64   `json:"decided_s,omitempty"`  // from the fault until the loser had surrendered
 	RecoverS float64   `json:"recovery_s,omitempty"` // from the fault until every guest answered on the winner
 	RejoinS  float64   `json:"rejoin_s,omitempty"`   // from the heal until the loser held its lease again
+	WokenS   float64   `json:"woken_s,omitempty"`    // how long the guest lived on a node that woke up
 	SilenceS []float64 `json:"silence_s"`            // the longest silence of each guest until the heal
 	Slots    []Change  `json:"slots,omitempty"`
 }
@@ -93,6 +94,12 @@ func (m *Matrix) Make(ctx context.Context, c Cut) (r Result, err error) {
 func (m *Matrix) await(ctx context.Context, c Cut) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, c.Recover, fmt.Errorf("%s are over", c.Recover))
 	defer cancel()
+	if c.Killed {
+		victim := m.Guests[c.Loser].Name
+		return cluster.Await(ctx, "guest "+victim+" to be killed", func(context.Context) (bool, error) {
+			return len(m.Where(victim)) == 0, nil
+		})
+	}
 	return cluster.Await(ctx, "every guest to answer on "+m.node(1-c.Loser), func(ctx context.Context) (bool, error) {
 		for _, g := range m.Guests {
 			if err := m.answersOn(ctx, g, 1-c.Loser); err != nil {
@@ -124,6 +131,9 @@ func (m *Matrix) look(ctx context.Context) (b before, err error) {
 // during judges what was seen before the cut ended.
 func (m *Matrix) during(ctx context.Context, c Cut, was before, fail func(string, ...any)) {
 	for i, g := range m.Guests {
+		if c.Killed && i == c.Loser {
+			continue
+		}
 		now, err := m.ask(ctx, g)
 		if err != nil {
 			fail("%v", err)
@@ -144,7 +154,9 @@ func (m *Matrix) judge(ctx context.Context, c Cut, was before, healed time.Time,
 ) {
 	r.Slots = m.slots.since(r.Begun)
 	for i, g := range m.Guests {
-		if n := m.MaxExecutingBetween(g.Name, r.Begun, time.Now()); n > 1 {
+		if c.Hangs && i == c.Loser {
+			m.judgeWoken(c, g, healed, r, fail)
+		} else if n := m.MaxExecutingBetween(g.Name, r.Begun, time.Now()); n > 1 {
 			fail("guest %s executed %d times at once", g.Name, n)
 		}
 		if now, err := m.ask(ctx, g); err == nil && now.ForeignWrites > was.status[i].ForeignWrites {
@@ -158,6 +170,23 @@ func (m *Matrix) judge(ctx context.Context, c Cut, was before, healed time.Time,
 	}
 	m.judgeNodes(ctx, c, was, healed, r, fail)
 	r.Seen = m.seen(c, r)
+}
+
+// wokenTime is how long the copy on a node that woke up may live.
+const wokenTime = time.Second
+
+// judgeWoken judges the copy of a guest on a node that hung: it must not live long, as its disk is taken away.
+func (m *Matrix) judgeWoken(c Cut, g scenario.Guest, woken time.Time, r *Result, fail func(string, ...any)) {
+	copies, _ := m.Seen(g.Name)
+	for _, copy := range copies {
+		if copy.Node != m.node(c.Loser) || copy.Seen.After(r.Begun) || !copy.Gone.IsZero() && copy.Gone.Before(r.Begun) {
+			continue
+		}
+		r.WokenS = copy.Gone.Sub(woken).Seconds()
+		if copy.Gone.IsZero() || copy.Gone.Sub(woken) > wokenTime {
+			fail("the copy of guest %s on the node that woke up lived for %.2f s", g.Name, r.WokenS)
+		}
+	}
 }
 
 // judgeNodes judges what became of the nodes.

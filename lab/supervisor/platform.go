@@ -61,9 +61,8 @@ func platformOf(hypervisor string) (platform, error) {
 	return nil, fmt.Errorf("unknown hypervisor %q: use %q or %q", hypervisor, QEMU, Xen)
 }
 
-// CgroupOf is the cgroup of a node of the lab in dir, as it is seen within the lab's namespaces.
-func CgroupOf(dir, name string) node.Cgroup {
-	return node.Cgroup(filepath.Join(cgroupRoot, cgroupName(dir), name))
+func cgroupOf(cfg Config, spec node.Spec) node.Cgroup {
+	return node.Cgroup(filepath.Join(cgroupRoot, cgroupName(cfg.Dir), spec.Name))
 }
 
 func dirs(cfg Config, spec node.Spec) node.Dirs {
@@ -111,7 +110,7 @@ func ownDisk(dir string) error {
 }
 
 func (containers) boot(cfg Config, spec node.Spec, console io.Writer) (machine, error) {
-	return node.Boot(spec, dirs(cfg, spec), bridge, CgroupOf(cfg.Dir, spec.Name), console)
+	return node.Boot(spec, dirs(cfg, spec), bridge, cgroupOf(cfg, spec), console)
 }
 
 func (containers) listen(cfg Config) (net.Listener, error) {
@@ -133,7 +132,7 @@ func host(cfg Config) xen.Host {
 func (machines) prepare(ctx context.Context, cfg Config) error { return host(cfg).Prepare(ctx) }
 
 func (machines) boot(cfg Config, spec node.Spec, _ io.Writer) (machine, error) {
-	return host(cfg).Boot(spec, CgroupOf(cfg.Dir, spec.Name), Console(cfg.Dir, spec.Name))
+	return host(cfg).Boot(spec, cgroupOf(cfg, spec), Console(cfg.Dir, spec.Name))
 }
 
 func (machines) listen(cfg Config) (net.Listener, error) {

@@ -8,6 +8,8 @@ import (
 	"net"
 	"strings"
 	"time"
+
+	"github.com/vmferry/vmferry/lab/guarded"
 )
 
 // Op is what a [Request] asks for.
@@ -22,12 +24,20 @@ const (
 	OpReboot Op = "reboot" // off, then on
 	OpKill   Op = "kill"   // as off, but a failure of the lab's making, not a fence
 	OpStop   Op = "stop"   // end the lab
+	OpFreeze Op = "freeze" // stop every process of the node, as a hang does
+	OpThaw   Op = "thaw"   // continue them
+
+	// On a lab whose nodes run the guard, the power switch answers for the storage, too.
+	OpRevoke Op = "revoke" // end the node's access to the guests' disks and prove it
+	OpAdmit  Op = "admit"  // open it again
 )
 
 // Request is one line of JSON that a client sends; one request a connection.
 type Request struct {
 	Op   Op     `json:"op"`
 	Node string `json:"node,omitempty"`
+
+	Generation uint64 `json:"generation,omitempty"` // of the node's lease, for OpRevoke and OpAdmit
 }
 
 // Reply is the one line that comes back.
@@ -35,6 +45,9 @@ type Reply struct {
 	Error string           `json:"error,omitempty"`
 	Nodes map[string]State `json:"nodes,omitempty"` // by name, for OpStatus
 	Fence []FenceEvent     `json:"fence,omitempty"` // since the lab was started, oldest first
+
+	// Access are the changes of the nodes' access to the guests' disks, where it can be revoked.
+	Access []guarded.Access `json:"access,omitempty"`
 
 	Hypervisor string `json:"hypervisor,omitempty"` // of the nodes: [QEMU] or [Xen]
 	Shape      string `json:"shape,omitempty"`      // of the cluster, as in [Config]

@@ -359,11 +359,11 @@ func (w *fake) Renew(context.Context) error {
 	return nil
 }
 
-func (w *fake) Seen(guest string) ([]scenario.Copy, []scenario.Event, []scenario.Bar) {
+func (w *fake) Seen(_ context.Context, guest string) ([]scenario.Copy, []scenario.Event, []scenario.Bar, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	g := w.guests[guest]
-	return append([]scenario.Copy(nil), g.copies...), nil, append([]scenario.Bar(nil), g.bars...)
+	return append([]scenario.Copy(nil), g.copies...), nil, append([]scenario.Bar(nil), g.bars...), nil
 }
 
 func (w *fake) Status(_ context.Context, name string) (guest.Status, error) {

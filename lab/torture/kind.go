@@ -45,6 +45,7 @@ const (
 	restarted               // the manager finds a guest in an unknown state, stops and starts it
 	crashed                 // the node fails: [timing.Bounds].Crash
 	split                   // the nodes part: [timing.Bounds].Split
+	either                  // one of both: the lease may lie with the disks, or elsewhere
 	untilHeal               // until the fault is over, and then as after a crash
 )
 
@@ -65,7 +66,7 @@ var traits = []trait{
 	{CutGateway, time.Second, 30 * time.Second, moved, false},
 	{CutStorage, 500 * time.Millisecond, 20 * time.Second, untilHeal, false},
 	{CutLinkGateway, time.Second, 40 * time.Second, split, false},
-	{CutLinkStorage, time.Second, 40 * time.Second, crashed, false},
+	{CutLinkStorage, time.Second, 40 * time.Second, either, false},
 	{OneWay, 500 * time.Millisecond, 40 * time.Second, split, false},
 	{Flapping, 5 * time.Second, 30 * time.Second, split, false},
 	{KillPacemakerd, 0, 0, split, false},

@@ -28,6 +28,8 @@ func (l Limits) Of(f Fault) time.Duration {
 			bound += f.Lasts
 		}
 		return bound
+	case either:
+		return max(l.Guard.Crash, l.Guard.Split) + l.Boot
 	case untilHeal:
 		return f.Lasts + l.Guard.Crash + l.Boot
 	}

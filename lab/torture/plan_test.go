@@ -150,6 +150,7 @@ func TestWithin(t *testing.T) {
 		{"a hang, however long", []Fault{{Kind: Hang, Lasts: long}}, 18 * time.Second},
 		{"a split", []Fault{{Kind: CutLink, Lasts: long}}, 23 * time.Second},
 		{"a flapping link", []Fault{{Kind: Flapping, Lasts: long}}, 53 * time.Second},
+		{"link and storage", []Fault{{Kind: CutLinkStorage, Lasts: long}}, 23 * time.Second},
 		{"storage", []Fault{{Kind: CutStorage, Lasts: long}}, 48 * time.Second},
 		{"the agent", []Fault{{Kind: KillAgent}}, 28 * time.Second},
 		{"an orderly reboot", []Fault{{Kind: Reboot}}, 3 * time.Second},

@@ -234,8 +234,11 @@ func (t *run) check(ctx context.Context, faults []Fault, begun, over time.Time, 
 	for _, name := range t.guests {
 		c := t.clients[name]
 		_, last := c.Last()
-		copies, events, bars := t.World.Seen(name)
-		found = append(found, checkCopies(name, begun, copies, events, bars)...)
+		if copies, events, bars, err := t.World.Seen(ctx, name); err != nil {
+			found = append(found, Finding{What: NodeLost, Guest: name, Evidence: "its copies are not known: " + err.Error()})
+		} else {
+			found = append(found, checkCopies(name, begun, copies, events, bars)...)
+		}
 		if !last.After(over) {
 			found = append(found, Finding{What: GuestLost, Guest: name, Evidence: "last answer " + clock(last)})
 			continue

@@ -72,7 +72,7 @@ type World interface {
 	// ended is started again.
 	Renew(ctx context.Context) error
 	// Seen are all copies of a guest since Prepare, their events, and the times in which a node could not write.
-	Seen(guest string) ([]scenario.Copy, []scenario.Event, []scenario.Bar)
+	Seen(ctx context.Context, guest string) ([]scenario.Copy, []scenario.Event, []scenario.Bar, error)
 	// Status asks a guest for the record on its disk, which it writes ten times a second whatever its clients do.
 	Status(ctx context.Context, guest string) (guest.Status, error)
 	// Evidence is what helps to understand a failure, such as the nodes' logs since then; it is written to a file.

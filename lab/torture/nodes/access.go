@@ -1,20 +1,12 @@
 package nodes
 
 import (
-	"time"
-
+	"github.com/vmferry/vmferry/lab/guarded"
 	"github.com/vmferry/vmferry/lab/scenario"
 )
 
-// Access is a change of a node's access to the disks.
-type Access struct {
-	Node string
-	Open bool
-	At   time.Time // of a revocation its end, of an opening its begin: between both, the node certainly writes nothing
-}
-
-// Bars are the times in which nodes had no access, where changes are in order of time.
-func Bars(changes []Access) []scenario.Bar {
+// barsOf are the times in which nodes had no access to the disks, where changes are in order of time.
+func barsOf(changes []guarded.Access) []scenario.Bar {
 	var bars []scenario.Bar
 	shut := map[string]int{} // the node's bar that lasts
 	for _, c := range changes {

@@ -22,9 +22,8 @@ import (
 )
 
 // World is a running lab. It must be used within [scenario.Runner.Run], whose observer sees the copies of the guests.
-// All fields but Barred are needed.
+// All fields are needed.
 type World struct {
-	Dir    string           // of the lab
 	Runner *scenario.Runner // with the guests, of which each has a ledger
 	// Addresses are what Gateway and Storage lead to; a way that has none cannot be cut.
 	Addresses map[torture.Way][]string
@@ -32,8 +31,6 @@ type World struct {
 	Image func(guest string) string
 	// Bounds are those of the guard's configuration.
 	Bounds timing.Bounds
-	// Barred are the times in which the storage admitted no write of a node; nil: it always admits them.
-	Barred func() []scenario.Bar
 
 	mu     sync.Mutex
 	hung   []scenario.Bar
@@ -139,7 +136,7 @@ func (w *World) Hang(ctx context.Context, node string) error {
 	if err := w.up(ctx, node); err != nil {
 		return err
 	}
-	if err := supervisor.CgroupOf(w.Dir, node).Freeze(ctx); err != nil {
+	if err := w.ask(ctx, supervisor.OpFreeze, node); err != nil {
 		return err
 	}
 	w.mu.Lock()
@@ -149,9 +146,9 @@ func (w *World) Hang(ctx context.Context, node string) error {
 }
 
 // Wake is as in [torture.World].
-func (w *World) Wake(_ context.Context, node string) error {
+func (w *World) Wake(ctx context.Context, node string) error {
 	w.awake(node) // before it is true: what the node does in between counts
-	return supervisor.CgroupOf(w.Dir, node).Thaw()
+	return w.ask(ctx, supervisor.OpThaw, node)
 }
 
 // awake ends what is noted of a hang.
@@ -274,13 +271,13 @@ func (w *World) Reboot(ctx context.Context, node string) error {
 }
 
 // Seen is as in [torture.World].
-func (w *World) Seen(guest string) ([]scenario.Copy, []scenario.Event, []scenario.Bar) {
+func (w *World) Seen(ctx context.Context, guest string) ([]scenario.Copy, []scenario.Event, []scenario.Bar, error) {
+	reply, err := w.cluster().State(ctx)
+	if err != nil {
+		return nil, nil, nil, err
+	}
 	copies, events := w.Runner.Seen(guest)
 	w.mu.Lock()
-	bars := slices.Clone(w.hung)
-	w.mu.Unlock()
-	if w.Barred != nil {
-		bars = append(bars, w.Barred()...)
-	}
-	return copies, events, bars
+	defer w.mu.Unlock()
+	return copies, events, slices.Concat(w.hung, barsOf(reply.Access)), nil
 }
