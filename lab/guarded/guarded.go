@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"net/netip"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -15,8 +16,12 @@ import (
 	"github.com/vmferry/vmferry/lab/node"
 )
 
-// leaseFile is the lease device's name on the shared storage.
-const leaseFile = "guard.lease"
+// leaseFile is the lease device on the shared storage, and leasePath where a node has it: it comes over the network, as
+// the guests' disks do, and can be cut off with them.
+const (
+	leaseFile = "guard.lease"
+	leasePath = "/run/guard.lease"
+)
 
 // Gateways are the addresses of the ping list. They are the lab's, on its bridge.
 var Gateways = []netip.Addr{netip.MustParseAddr("10.77.0.253"), netip.MustParseAddr("10.77.0.252")}
@@ -26,6 +31,8 @@ var Times = timing.Default
 
 //go:embed files
 var files embed.FS
+
+const wants = "etc/systemd/system/multi-user.target.wants/"
 
 // Outfit is what nodes with a guard have beyond others.
 func Outfit() (node.Outfit, error) {
@@ -42,10 +49,11 @@ func Outfit() (node.Outfit, error) {
 	return node.Outfit{
 		Pace: node.Containers, Files: own,
 		Values: map[string]string{
-			"Device": "/shared/" + leaseFile, "Ping": strings.Join(ping, ", "), "FenceTimeout": timeout.String(),
+			"Device": leasePath, "LeasePort": strconv.Itoa(leasePort), "Ping": strings.Join(ping, ", "), "FenceTimeout": timeout.String(),
 		},
 		Links: map[string]string{
-			"etc/systemd/system/multi-user.target.wants/vmferry-guard.service": "/usr/lib/systemd/system/vmferry-guard.service",
+			wants + "vmferry-guard.service": "/usr/lib/systemd/system/vmferry-guard.service",
+			wants + "lab-lease.service":     "/etc/systemd/system/lab-lease.service",
 		},
 	}, nil
 }

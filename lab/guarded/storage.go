@@ -21,6 +21,7 @@ import (
 const (
 	StorageHost = "storage"
 	storagePort = 10809
+	leasePort   = 10810
 	disks       = 6
 	diskSize    = 16 << 20
 )
@@ -35,11 +36,12 @@ func DiskURI(guest string) string {
 	return fmt.Sprintf("nbd://%s:%d/%s", StorageHost, storagePort, guest)
 }
 
-// Storage is a machine that has the guests' disks, and exports them to each node by a process of its own: the end of
-// that process is the end of the node's access.
+// Storage is a machine that has the guests' disks and the lease device, and exports them to each node. The disks have a
+// process of their own for each node: its end is the end of the node's access.
 type Storage struct {
 	Image string // the tree that has qemu-storage-daemon
 	Dir   string // of the disks
+	Lease string // the lease device
 	Nodes []node.Spec
 
 	mu      sync.Mutex
@@ -101,7 +103,7 @@ func (s *Storage) Admit(of string, generation uint64) error {
 	for _, n := range s.Nodes {
 		if n.Name == of {
 			s.changes = append(s.changes, Access{of, true, time.Now()})
-			e, err := s.start(StorageAddress(n).String())
+			e, err := s.start(n, storagePort, s.disks())
 			if err != nil {
 				return err
 			}
@@ -110,21 +112,42 @@ func (s *Storage) Admit(of string, generation uint64) error {
 				s.exports = map[string]*export{}
 			}
 			s.exports[of] = e
-			return e.await(StorageAddress(n).String())
+			return nil
 		}
 	}
 	return fmt.Errorf("the lab has no node %q", of)
 }
 
-// start runs the image's program with the image's libraries: the lab's machine may have others.
-func (s *Storage) start(address string) (*export, error) {
+// ExportLease exports the lease device to every node, for as long as the lab lives.
+func (s *Storage) ExportLease() error {
+	for _, n := range s.Nodes {
+		if _, err := s.start(n, leasePort, map[string]string{"lease": s.Lease}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// disks are the files of the guests' disks by the names of their exports.
+func (s *Storage) disks() map[string]string {
+	files := map[string]string{}
+	for i := range disks {
+		files[name(i)] = s.disk(i)
+	}
+	return files
+}
+
+// start exports files to a node, and returns once they can be used. It runs the image's program with the image's
+// libraries: the lab's machine may have others.
+func (s *Storage) start(n node.Spec, port int, files map[string]string) (*export, error) {
+	at := netip.AddrPortFrom(StorageAddress(n), uint16(port))
 	lib := filepath.Join(s.Image, "usr/lib/x86_64-linux-gnu")
 	args := []string{"--library-path", lib, filepath.Join(s.Image, "usr/bin/qemu-storage-daemon"),
-		"--nbd-server", fmt.Sprintf("addr.type=inet,addr.host=%s,addr.port=%d,max-connections=0", address, storagePort)}
-	for i := range disks {
+		"--nbd-server", fmt.Sprintf("addr.type=inet,addr.host=%s,addr.port=%d,max-connections=0", at.Addr(), port)}
+	for name, file := range files {
 		args = append(args,
-			"--blockdev", fmt.Sprintf("driver=file,node-name=%s,filename=%s,locking=off,cache.direct=on", name(i), s.disk(i)),
-			"--export", fmt.Sprintf("type=nbd,id=%[1]s,node-name=%[1]s,name=%[1]s,writable=on", name(i)))
+			"--blockdev", fmt.Sprintf("driver=file,node-name=%s,filename=%s,locking=off,cache.direct=on", name, file),
+			"--export", fmt.Sprintf("type=nbd,id=%[1]s,node-name=%[1]s,name=%[1]s,writable=on", name))
 	}
 	e := &export{command: exec.Command(filepath.Join(s.Image, "lib64/ld-linux-x86-64.so.2"), args...), ended: make(chan struct{})}
 	e.command.Stdout, e.command.Stderr = os.Stderr, os.Stderr
@@ -135,7 +158,7 @@ func (s *Storage) start(address string) (*export, error) {
 		_ = e.command.Wait()
 		close(e.ended)
 	}()
-	return e, nil
+	return e, e.await(at.String())
 }
 
 func (e *export) isOver() bool {
@@ -151,8 +174,7 @@ func (e *export) isOver() bool {
 const exportTime = 5 * time.Second
 
 // await waits until the process listens.
-func (e *export) await(address string) error {
-	at := net.JoinHostPort(address, strconv.Itoa(storagePort))
+func (e *export) await(at string) error {
 	for end := time.Now().Add(exportTime); ; {
 		c, err := net.DialTimeout("tcp", at, time.Second)
 		if err == nil {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/lab/guarded"
+	"github.com/vmferry/vmferry/lab/node"
 	"github.com/vmferry/vmferry/lab/supervisor"
 )
 
@@ -18,6 +19,7 @@ type Cut struct {
 
 	Loser   int           // the node whose guest leaves it; None: no node's does
 	Dies    bool          // the loser crashes: the other node takes its lease as expired
+	Cut     bool          // the loser kills its guest, and cannot write that it has surrendered
 	Hangs   bool          // the loser stops and continues later: the same, and what it wrote meanwhile must not arrive
 	Live    bool          // the loser's guest is migrated live
 	Killed  bool          // the loser's guest is killed; where it is started again is the cluster's affair
@@ -55,6 +57,10 @@ var Cuts = []Cut{
 		Loser: 1, Hangs: true, Recover: 30 * time.Second, Short: true},
 	{Name: "hang of 25 s", Begin: power(supervisor.OpFreeze, 1), End: power(supervisor.OpThaw, 1), Lasts: 25 * time.Second,
 		Loser: 1, Hangs: true, Recover: 30 * time.Second},
+	{Name: "storage for 6 s", Begin: storage(1), End: heal, Lasts: 6 * time.Second, Loser: None, Short: true},
+	{Name: "storage and link", Begin: all(storage(1), link(0, 1)), End: heal, Lasts: 20 * time.Second,
+		Loser: 1, Cut: true, Recover: 30 * time.Second},
+	{Name: "storage of both", Begin: all(storage(0), storage(1)), End: heal, Lasts: 10 * time.Second, Loser: None},
 	{Name: "link, one direction", Begin: link(0), End: heal, Lasts: 15 * time.Second,
 		Loser: 1, Live: true, Silence: time.Second, Recover: 15 * time.Second},
 	{Name: "link and one gateway", Begin: all(gateway(0), after(10*time.Second, link(0, 1))), End: heal,
@@ -110,6 +116,15 @@ func network(at ...int) func(context.Context, *Matrix) error {
 func gateway(at int) func(context.Context, *Matrix) error {
 	return func(ctx context.Context, m *Matrix) error {
 		return m.drop(ctx, []int{at}, func(int) []string { return []string{"--source=" + guarded.Gateways[0].String()} })
+	}
+}
+
+// storage cuts a node from the lease device and from the guests' disks. The node's connections stay: it does not hear
+// that what it sends does not arrive.
+func storage(at int) func(context.Context, *Matrix) error {
+	return func(ctx context.Context, m *Matrix) error {
+		address := guarded.StorageAddress(node.Spec{ID: at + 1}).String()
+		return m.drop(ctx, []int{at}, func(int) []string { return []string{"--destination=" + address} })
 	}
 }
 

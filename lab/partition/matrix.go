@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -30,7 +31,7 @@ func pause(ctx context.Context, d time.Duration) error { return wait.For(ctx, d)
 // chain is the packet filter's chain of the cuts.
 const chain = "CUT"
 
-// drop drops what matches, on its way in.
+// drop drops what matches, on its way in and out.
 func (m *Matrix) drop(ctx context.Context, at []int, match func(node int) []string) error {
 	for _, i := range at {
 		args := append([]string{"--wait", "--append", chain}, match(i)...)
@@ -57,7 +58,8 @@ const bystander = "vmferry-lab-bystander.service"
 // outfit starts what a node needs for the matrix, where it is missing: after a crash all of it is.
 const outfit = `
 iptables --wait --list CUT >/dev/null 2>&1 || {
-  iptables --wait --new-chain CUT && iptables --wait --insert INPUT --jump CUT; } || exit 1
+  iptables --wait --new-chain CUT && iptables --wait --insert INPUT --jump CUT &&
+  iptables --wait --insert OUTPUT --jump CUT; } || exit 1
 systemctl is-active --quiet ` + bystander + ` || systemd-run --quiet --unit=` + bystander + ` sleep infinity`
 
 // Place makes each node the home of one guest, and fits the nodes out. There must be as many guests as nodes.
@@ -124,12 +126,17 @@ func (m *Matrix) Holds(ctx context.Context, g scenario.Guest, node int) error {
 	if err := (cluster.Pacemaker{Cluster: m.Cluster}).Holds(ctx, []cluster.Guest{g.Guest}, name); err != nil {
 		return err
 	}
-	return m.answersOn(ctx, g, node)
+	return m.answersOn(ctx, g, node, false)
 }
 
-// answersOn is nil when the guest has one copy, on a node, and answers.
-func (m *Matrix) answersOn(ctx context.Context, g scenario.Guest, node int) error {
-	if where := m.Where(g.Name); len(where) != 1 || where[0] != m.node(node) {
+// answersOn is nil when the guest has one copy, on a node, and answers. Where the other node hangs, the processes there
+// do not count: none of them can answer.
+func (m *Matrix) answersOn(ctx context.Context, g scenario.Guest, node int, hangs bool) error {
+	where := m.Where(g.Name)
+	if hangs {
+		where = slices.DeleteFunc(where, func(name string) bool { return name != m.node(node) })
+	}
+	if len(where) != 1 || where[0] != m.node(node) {
 		return fmt.Errorf("guest %q runs on %v", g.Name, where)
 	}
 	_, err := m.ask(ctx, g)

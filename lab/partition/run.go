@@ -102,7 +102,7 @@ func (m *Matrix) await(ctx context.Context, c Cut) error {
 	}
 	return cluster.Await(ctx, "every guest to answer on "+m.node(1-c.Loser), func(ctx context.Context) (bool, error) {
 		for _, g := range m.Guests {
-			if err := m.answersOn(ctx, g, 1-c.Loser); err != nil {
+			if err := m.answersOn(ctx, g, 1-c.Loser, c.Hangs); err != nil {
 				return false, err
 			}
 		}

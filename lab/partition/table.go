@@ -16,6 +16,8 @@ func (c Cut) expected(m *Matrix) string {
 		return "the guest on " + m.node(c.Loser) + " is killed"
 	case c.Hangs:
 		return m.node(c.Loser) + " expires and loses its disks, its guest is started"
+	case c.Cut:
+		return m.node(c.Loser) + " kills its guest, expires and loses its disks, the guest is started"
 	case c.Dies:
 		return m.node(c.Loser) + " expires, its guest is started"
 	case c.Live:

@@ -99,8 +99,9 @@ func Run(ctx context.Context, cfg Config, log logrus.FieldLogger, ready func()) 
 		return err
 	}
 	if cfg.Guard {
-		s.storage = &guarded.Storage{Image: cfg.Image, Dir: filepath.Join(Shared(cfg.Dir), "disks"), Nodes: cfg.Nodes}
-		if err := s.storage.Prepare(); err != nil {
+		s.storage = &guarded.Storage{Image: cfg.Image, Dir: filepath.Join(Shared(cfg.Dir), "disks"), Lease: guarded.Lease(Shared(cfg.Dir)),
+			Nodes: cfg.Nodes}
+		if err := errors.Join(s.storage.Prepare(), s.storage.ExportLease()); err != nil {
 			return err
 		}
 	}
