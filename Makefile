@@ -46,7 +46,7 @@ DEPS_BENCH := irtt fping sockperf
 # Those of make test; what make unit does not find of them, its tests do without.
 DEPS_TEST  := libvirt0 dbus-daemon libxml2-utils mandoc cpio qemu-utils spin
 
-.PHONY: all build blackout stage install install-blackout install-export demo demo-xen bench test test-all lint unit sim model fuzz fuzz-short lab-test test-xen clean help deps-build deps-lab deps-xen deps-bench deps-test FORCE
+.PHONY: all build blackout stage install install-blackout install-export demo demo-xen bench torture test test-all lint unit sim model fuzz fuzz-short lab-test test-xen clean help deps-build deps-lab deps-xen deps-bench deps-test FORCE
 
 all: build
 
@@ -139,6 +139,9 @@ demo-xen: deps-lab deps-xen stage ## the same on Xen, with ocf:heartbeat:Xen as 
 
 bench: deps-lab deps-bench stage ## measure against the peers: build/bench/report.json; BENCH=idle-pause,plan-10k for a part, N=30 for that many turns
 	$(BIN)/vmferry-lab bench --out build/bench --only '$(BENCH)' -n '$(N)'
+
+torture: deps-lab stage ## break the nodes of a guarded cluster at random: build/torture/report.json; FAULTS=1000, SEED=1
+	$(BIN)/vmferry-lab torture --faults $(or $(FAULTS),1000) --seed $(or $(SEED),1) --out build/torture
 
 test: deps-lab deps-xen deps-test stage lint unit sim fuzz-short lab-test ## lint, unit and script tests, short fuzzing, a lab run on QEMU and a short one on Xen (under 30 minutes); SHARE=2/6 for another share of it
 

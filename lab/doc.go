@@ -17,7 +17,8 @@
 // together, lab/cluster speaks with the software in the nodes, lab/scenario
 // breaks things on purpose and measures what clients saw, with lab/xendomains as its
 // eye in a domain 0, lab/partition parts nodes of the shape [Guard], which lab/guarded
-// fits out, and lab/report writes that down. lab/hostile is a neighbour
+// fits out, lab/torture breaks them at random, and lab/report writes that down.
+// lab/hostile is a neighbour
 // without rights who attacks the nodes.
 //
 // Nothing here is for production: the lab's network has no authentication,

@@ -204,17 +204,19 @@ func status(ctx context.Context, l *lab.Lab, args []string) error {
 
 // withLab runs a command inside the lab that writes a report to the folder out. It makes the
 // lab if there is none, and takes away the lab that it made unless that is to be kept.
-// hypervisor is the one that the lab must have; "" is the one that it has. The command gets the words
-// last where the lab goes down after it.
+// hypervisor is the one that the lab must have; "" is the one that it has. l.Shape is the shape that it must have. The
+// command gets the words last where the lab goes down after it.
 func withLab(ctx context.Context, l *lab.Lab, hypervisor, out string, keep bool, inside []string,
 	last ...string) (err error) {
+	shape := cmp.Or(l.Shape, lab.Plain)
 	if err := report.Check(out); err != nil {
 		return err
 	}
 	reply, err := l.Status(ctx)
 	switch {
 	case errors.Is(err, lab.ErrNotUp):
-		if err := up(ctx, l, []string{"--hypervisor=" + cmp.Or(hypervisor, supervisor.QEMU)}); err != nil {
+		args := []string{"--hypervisor=" + cmp.Or(hypervisor, supervisor.QEMU), "--shape=" + string(shape)}
+		if err := up(ctx, l, args); err != nil {
 			return err
 		}
 		if !keep {
@@ -223,9 +225,9 @@ func withLab(ctx context.Context, l *lab.Lab, hypervisor, out string, keep bool,
 		}
 	case err != nil:
 		return err
-	case lab.Shape(reply.Shape) != lab.Plain:
+	case lab.Shape(reply.Shape) != shape:
 		return fmt.Errorf("the running lab has the shape %q, and this needs %q: end it with `vmferry-lab down` first",
-			reply.Shape, lab.Plain)
+			reply.Shape, shape)
 	case hypervisor != "" && reply.Hypervisor != hypervisor:
 		return fmt.Errorf("the running lab uses %s, and this needs %s: end it with `vmferry-lab down` first",
 			reply.Hypervisor, hypervisor)

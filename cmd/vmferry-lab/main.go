@@ -33,6 +33,8 @@ Commands:
                         write report.json and report.html
   bench [options]       measure vmferry against VirtualDomain, QEMU alone, irtt and fping,
                         and write report.json
+  torture [options]     break the nodes of a cluster without a power switch in random ways, check
+                        what the guard promises, and write report.json
   partition [options]   cut links, gateways, nodes and daemons of two nodes without a power
                         switch, and write partition.json
   shell NODE [COMMAND]  a root shell, or one command, on a node
@@ -95,6 +97,21 @@ Options of bench:
   -n N              runs of each side (default 200 calls, 100 outages of
                     each kind and length, 15 moves or plans, 3 to 10 runs of the probe,
                     5 with a lever, 5 drains, 5 crashes)
+
+Options of torture:
+  --faults N        how many faults (1 to 100000, default 20)
+  --seed S          what they follow from: the same seed, the same faults (default 1)
+  --first N         begin with fault N of the seed (default 1)
+  --only KIND,KIND  only these: crash, hang, cut-link, cut-network, cut-gateway, cut-storage,
+                    cut-link-gateway, cut-link-storage, one-way, flapping,
+                    kill-pacemakerd, kill-corosync, kill-libvirt, kill-vmferryd,
+                    kill-guard, kill-second, kill-guard-pair, kill-agent, full-disk,
+                    clock-step, reboot, move
+  --guests N        how many guests (1 to 6, default 2)
+  --plan            print the faults and their bounds, and break nothing
+  --out DIR         where the report goes (default build/torture)
+  --json            print the report as JSON, too
+  --keep            leave the lab up afterwards
 
 Options of partition:
   --out DIR         where the result goes (default build/partition)
@@ -204,6 +221,7 @@ var commands = []command{
 	{"up", up},
 	{"demo", demo},
 	{"bench", runBench},
+	{"torture", runTorture},
 	{"partition", runPartition},
 	{"shell", shell},
 	{"status", status},
@@ -213,6 +231,7 @@ var commands = []command{
 	{"inside-wait", insideWait},
 	{"inside-demo", insideDemo},
 	{"inside-bench", insideBench},
+	{"inside-torture", insideTorture},
 	{"inside-partition", insidePartition},
 	{"inside-shell", insideShell},
 }
@@ -235,7 +254,7 @@ func bashCompletion() string {
 		"dir": completion.Files, "cache": completion.Files, "stage": completion.Files, "out": completion.Files,
 		"hypervisor": "qemu xen", "shape": "plain field guard", "agent": "vmferry VirtualDomain Xen",
 		"manager": "pacemaker heartbeat"}}
-	for _, name := range []string{"up", "demo", "bench", "partition", "shell", "status", "down", "version", "help"} {
+	for _, name := range []string{"up", "demo", "bench", "partition", "torture", "shell", "status", "down", "version", "help"} {
 		v := completion.Verb{Name: name}
 		if name != "shell" && name != "version" && name != "help" { // they have none
 			listed = func(flags *flag.FlagSet) { v.Flags = flags }

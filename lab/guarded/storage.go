@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -45,6 +46,22 @@ type Storage struct {
 
 	mu      sync.Mutex
 	exports map[string]*export
+	changes []Access
+}
+
+// Access is a change of a node's access to the disks.
+type Access struct {
+	Node string `json:"node"`
+	Open bool   `json:"open"`
+	// At is the end of a revocation or the begin of an opening: between both, the node certainly writes nothing.
+	At time.Time `json:"at"`
+}
+
+// Changes are all changes of nodes' access so far, in order of time.
+func (s *Storage) Changes() []Access {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.changes)
 }
 
 // export is a node's access.
@@ -85,6 +102,7 @@ func (s *Storage) Admit(of string, generation uint64) error {
 	}
 	for _, n := range s.Nodes {
 		if n.Name == of {
+			s.changes = append(s.changes, Access{of, true, time.Now()})
 			e, err := s.start(n, storagePort, s.disks())
 			if err != nil {
 				return err
@@ -185,6 +203,7 @@ func (s *Storage) Revoke(of string, generation uint64) error {
 	_ = e.command.Process.Kill() // it may have ended meanwhile
 	select {
 	case <-e.ended:
+		s.changes = append(s.changes, Access{of, false, time.Now()})
 		return nil
 	case <-time.After(exportTime):
 		return fmt.Errorf("the exports of %s do not end", of)

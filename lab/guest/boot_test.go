@@ -13,6 +13,9 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/lab/game"
+	"github.com/vmferry/vmferry/lab/guest/disk"
+	"github.com/vmferry/vmferry/lab/guest/ledger"
+	"github.com/vmferry/vmferry/migrate/wait"
 )
 
 // kernelRootEnv names a root with boot/vmlinuz-VERSION and lib/modules/VERSION
@@ -110,6 +113,57 @@ func TestBootGame(t *testing.T) {
 	bootOnce(t, s, image)
 }
 
+// TestBootLedger cuts a guest's power while a client sends it numbers. The next boot has all that were acknowledged.
+func TestBootLedger(t *testing.T) {
+	s := bootSpec(t)
+	if err := Build(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	image := filepath.Join(t.TempDir(), "guest.qcow2")
+	if err := CreateDisk(t.Context(), runHere, image); err != nil {
+		t.Fatal(err)
+	}
+	addr := ownAddress()
+	c := &ledger.Client{Address: fmt.Sprintf("%s:%d", addr, ledger.Port), Pace: 10 * time.Millisecond,
+		Quiet: time.Second}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*bootLimit)
+	defer cancel()
+	go c.Run(ctx)
+	var last uint64
+	for boot := range 2 {
+		cmd := exec.CommandContext(ctx, "qemu-system-x86_64",
+			qemuArgs(s, image, filepath.Join(t.TempDir(), "qmp"), addr)...)
+		cmd.Stdout, cmd.Stderr = t.Output(), t.Output()
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		for enough := last + 50; last < enough; last, _ = c.Last() {
+			if wait.For(ctx, 20*time.Millisecond) != nil {
+				_ = cmd.Process.Kill()
+				t.Fatalf("boot %d acknowledged %d numbers", boot+1, last)
+			}
+		}
+		if f, err := c.Verify(ctx); err != nil || !f.Good() {
+			t.Errorf("boot %d: %+v, %v", boot+1, f, err)
+		}
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	}
+	f, err := os.Open(image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	view, err := disk.Guest(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	scan, err := ledger.Read(view, 1)
+	if found := c.Against(scan); err != nil || !found.Good() || scan.Last() < last || scan.Generation() != 2 {
+		t.Errorf("%v, %+v, the disk ends at %d in generation %d", err, found, scan.Last(), scan.Generation())
+	}
+}
+
 // play asks the guest's game server until it has answered.
 func play(ctx context.Context, t *testing.T, addr string) {
 	t.Helper()
@@ -157,7 +211,8 @@ func bootOnce(t *testing.T, s Spec, image string) Status {
 }
 
 func qemuArgs(s Spec, image, monitor, addr string) []string {
-	guest := DomainSpec{Type: "qemu", Name: "boot-test", IP: "10.0.2.15/24", Gateway: "10.0.2.2", Disk: image}
+	guest := DomainSpec{Type: "qemu", Name: "boot-test", IP: "10.0.2.15/24", Gateway: "10.0.2.2", Disk: image,
+		Ledger: true}
 	boot, initrd, memory := s.OutDir, initrdName, MinMemoryMiB
 	if s.GameTree != "" {
 		guest.Game, initrd, memory = true, gameName, GameMemoryMiB
@@ -176,7 +231,8 @@ func qemuArgs(s Spec, image, monitor, addr string) []string {
 
 // forwards is a network in which addr leads to the guest.
 func forwards(addr string) string {
-	net := fmt.Sprintf("user,id=net,hostfwd=tcp:%[1]s:%[2]d-:%[2]d", addr, StatusPort)
+	net := fmt.Sprintf("user,id=net,hostfwd=tcp:%[1]s:%[2]d-:%[2]d,hostfwd=tcp:%[1]s:%[3]d-:%[3]d", addr, StatusPort,
+		ledger.Port)
 	for _, port := range []int{ReflectorPort, BlackoutPort} {
 		net += fmt.Sprintf(",hostfwd=udp:%[1]s:%[2]d-:%[2]d,hostfwd=tcp:%[1]s:%[2]d-:%[2]d", addr, port)
 	}

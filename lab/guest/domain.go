@@ -31,6 +31,8 @@ type DomainSpec struct {
 	// DirtyMiB is how much memory the guest rewrites per second, and DirtySetMiB
 	// how much in turn: both or neither. The set must leave MinMemoryMiB.
 	DirtyMiB, DirtySetMiB uint
+	// Ledger gives the guest a ledger on its disk (package ledger), which it must have.
+	Ledger bool
 	// Game gives the guest a game server on GamePort. Its Initrd must be the one with the server in it.
 	Game bool
 	// NoisePercent is how much of each page that it rewrites cannot be compressed; 0 is all of it.
@@ -91,6 +93,8 @@ func (s DomainSpec) check() error {
 			s.DirtySetMiB, MinMemoryMiB+s.DirtySetMiB)
 	case s.VCPUs < 1 || s.VCPUs > 16:
 		return fmt.Errorf("number of processors %d is not 1 to 16", s.VCPUs)
+	case s.Ledger && s.Disk == "":
+		return errors.New("a ledger needs a disk")
 	case strings.HasPrefix(s.Disk, "nbd:") && !nbdForm.MatchString(s.Disk):
 		return fmt.Errorf("disk %q is not like nbd://HOST:PORT/EXPORT", s.Disk)
 	case s.Disk != "" && !strings.HasPrefix(s.Disk, "nbd:") && !pathForm.MatchString(s.Disk):
@@ -138,6 +142,9 @@ func (s DomainSpec) CommandLine() string {
 	}
 	if s.Disk != "" {
 		words = append(words, "vmferry.disk="+p.disk)
+	}
+	if s.Ledger {
+		words = append(words, "vmferry.ledger="+p.disk)
 	}
 	if s.DirtyMiB > 0 {
 		words = append(words, fmt.Sprintf("vmferry.dirty=%d", s.DirtyMiB),

@@ -106,6 +106,7 @@ func TestDomainRefuses(t *testing.T) {
 		{"game on Xen", func(s *DomainSpec) { s.Type, s.Disk, s.Game, s.MemoryMiB = "xen", "", true, GameMemoryMiB },
 			"no game server"},
 		{"disk on Xen", func(s *DomainSpec) { s.Type = "xen" }, `a guest of type "xen" has no disk here`},
+		{"a ledger without a disk", func(s *DomainSpec) { s.Disk, s.Ledger = "", true }, "a ledger needs a disk"},
 		{"relative disk", func(s *DomainSpec) { s.Disk = "web1.qcow2" }, "not an absolute path"},
 		{"no kernel", func(s *DomainSpec) { s.Kernel = "" }, `kernel ""`},
 		{"no initrd", func(s *DomainSpec) { s.Initrd = "" }, `initrd ""`},

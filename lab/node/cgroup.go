@@ -19,6 +19,18 @@ const CgroupPrefix = "vmferry-lab-"
 // Cgroup is the cgroup2 directory that all of a node's processes live in.
 type Cgroup string
 
+// Of tells the node from proc_pid_cgroup(5) of one of its processes, 0::/vmferry-lab-…/NODE/…; "" is no node.
+func Of(cgroup string) string {
+	for line := range strings.Lines(cgroup) {
+		if _, path, ok := strings.Cut(strings.TrimSpace(line), "/"+CgroupPrefix); ok {
+			_, path, _ = strings.Cut(path, "/")
+			name, _, _ := strings.Cut(path, "/")
+			return name
+		}
+	}
+	return ""
+}
+
 // Start starts cmd as the leader of a session in the cgroup, which is made if
 // it is missing.
 func (c Cgroup) Start(cmd *exec.Cmd) (err error) {

@@ -18,6 +18,8 @@ type Kind struct {
 	MemoryMiB uint
 	// DirtyMiB, DirtySetMiB and NoisePercent make it busy, see [guest.DomainSpec].
 	DirtyMiB, DirtySetMiB, NoisePercent uint
+	// Ledger gives each a ledger on its disk, see package ledger.
+	Ledger bool
 	// Game gives each a game server beside the reflectors, see [guest.GamePort]. Only emulated guests can have one, and
 	// it needs [guest.GameMemoryMiB].
 	Game bool
@@ -58,7 +60,7 @@ func (k Kind) Spec(i int) guest.DomainSpec {
 		Name: name, UUID: fmt.Sprintf("766d6665-7272-4000-9000-%012x", number),
 		MAC: fmt.Sprintf("52:54:00:76:6d:%02x", number), Bridge: "br0", IP: fmt.Sprintf("10.77.0.%d/24", 100+number),
 		MemoryMiB: k.MemoryMiB, VCPUs: 1, Disk: "/shared/guests/" + name + ".qcow2",
-		Kernel: "/shared/boot/vmlinuz", Initrd: initrd, Type: "qemu", Game: k.Game,
+		Kernel: "/shared/boot/vmlinuz", Initrd: initrd, Type: "qemu", Game: k.Game, Ledger: k.Ledger,
 		DirtyMiB: k.DirtyMiB, DirtySetMiB: k.DirtySetMiB, NoisePercent: k.NoisePercent,
 	}
 }

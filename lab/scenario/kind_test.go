@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -27,9 +28,10 @@ func TestGameKind(t *testing.T) {
 	if _, err := guest.Domain(spec); err != nil || spec.Initrd != "/shared/boot/initrd-game" || !spec.Game {
 		t.Errorf("%+v, %v", spec, err)
 	}
-	kind.Game = false
-	if spec := kind.Spec(0); spec.Initrd != "/shared/boot/initrd" || spec.Game {
-		t.Errorf("%+v", spec)
+	kind.Game, kind.Ledger = false, true
+	if spec := kind.Spec(0); spec.Initrd != "/shared/boot/initrd" || spec.Game ||
+		!strings.HasSuffix(spec.CommandLine(), "vmferry.disk=/dev/vda vmferry.ledger=/dev/vda") {
+		t.Errorf("%+v %s", spec, spec.CommandLine())
 	}
 }
 

@@ -125,7 +125,7 @@ func (w *Watch) meet(pid int, now time.Time) bool {
 	if err != nil {
 		return false
 	}
-	where := nodeOf(string(cgroup))
+	where := node.Of(string(cgroup))
 	if where == "" {
 		return false
 	}
@@ -160,16 +160,4 @@ func parseQEMU(cmdline []byte) (guest string, incoming, ok bool) {
 		}
 	}
 	return guest, incoming, guest != ""
-}
-
-// nodeOf tells the node from a process's cgroup, 0::/vmferry-lab-…/NODE/….
-func nodeOf(cgroup string) string {
-	for line := range strings.Lines(cgroup) {
-		if _, path, ok := strings.Cut(strings.TrimSpace(line), "/"+node.CgroupPrefix); ok {
-			_, path, _ = strings.Cut(path, "/")
-			name, _, _ := strings.Cut(path, "/")
-			return name
-		}
-	}
-	return ""
 }

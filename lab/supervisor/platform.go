@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/vmferry/vmferry/lab/guarded"
 	"github.com/vmferry/vmferry/lab/node"
 	"github.com/vmferry/vmferry/lab/xen"
@@ -83,9 +85,26 @@ func (containers) prepare(_ context.Context, cfg Config) error {
 		}
 	}
 	for _, spec := range cfg.Nodes {
+		if cfg.Guard {
+			if err := ownDisk(dirs(cfg, spec).State); err != nil {
+				return err
+			}
+		}
 		if err := node.PrepareAs(outfit, spec, cfg.Nodes, cfg.Network.Bits(), dirs(cfg, spec)); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// ownDisk mounts a small file system for what a node writes, so that its disk can be filled and this machine's is not.
+// It goes with the lab's namespaces.
+func ownDisk(dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("make the node's disk: %w", err)
+	}
+	if err := unix.Mount("vmferry-lab", dir, "tmpfs", 0, "size=2g,mode=755"); err != nil {
+		return fmt.Errorf("mount the node's disk: %w", err)
 	}
 	return nil
 }

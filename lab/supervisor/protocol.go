@@ -8,6 +8,8 @@ import (
 	"net"
 	"strings"
 	"time"
+
+	"github.com/vmferry/vmferry/lab/guarded"
 )
 
 // Op is what a [Request] asks for.
@@ -43,6 +45,9 @@ type Reply struct {
 	Error string           `json:"error,omitempty"`
 	Nodes map[string]State `json:"nodes,omitempty"` // by name, for OpStatus
 	Fence []FenceEvent     `json:"fence,omitempty"` // since the lab was started, oldest first
+
+	// Access are the changes of the nodes' access to the guests' disks, where it can be revoked.
+	Access []guarded.Access `json:"access,omitempty"`
 
 	Hypervisor string `json:"hypervisor,omitempty"` // of the nodes: [QEMU] or [Xen]
 	Shape      string `json:"shape,omitempty"`      // of the cluster, as in [Config]

@@ -291,9 +291,14 @@ func (s *supervisor) status() Reply {
 		states[spec.Name] = state
 	}
 	s.mu.Unlock()
+	var access []guarded.Access
+	if s.storage != nil {
+		access = s.storage.Changes()
+	}
 	s.fenceMu.Lock()
 	defer s.fenceMu.Unlock()
 	return Reply{
+		Access:     access,
 		Hypervisor: s.cfg.Hypervisor, Shape: s.cfg.Shape, Login: s.kind.login(s.cfg),
 		Nodes: states, Fence: append([]FenceEvent(nil), s.fences...),
 	}

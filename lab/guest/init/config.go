@@ -25,6 +25,7 @@ type config struct {
 	interval time.Duration // between two records
 	dirty    int           // MiB of memory to rewrite per second; 0: none
 	dirtySet int           // MiB of memory that are rewritten in turn; 0 with dirty: none
+	ledger   string        // device of the ledger; empty: none
 	game     bool          // the initramfs has a game server, which shall run
 	noise    int           // per cent of each of their pages that cannot be compressed
 }
@@ -79,10 +80,9 @@ func (c *config) set(key, value string) (err error) {
 			err = errors.New("not an IPv4 address")
 		}
 	case "vmferry.disk":
-		c.disk = value
-		if !strings.HasPrefix(value, "/dev/") {
-			err = errors.New("not a device under /dev")
-		}
+		c.disk, err = parseDevice(value)
+	case "vmferry.ledger":
+		c.ledger, err = parseDevice(value)
 	case "vmferry.interval":
 		c.interval, err = time.ParseDuration(value)
 		if err == nil && (c.interval < minInterval || c.interval > maxInterval) {
@@ -106,6 +106,13 @@ func (c *config) set(key, value string) (err error) {
 		err = errors.New("unknown key")
 	}
 	return err
+}
+
+func parseDevice(value string) (string, error) {
+	if !strings.HasPrefix(value, "/dev/") {
+		return "", errors.New("not a device under /dev")
+	}
+	return value, nil
 }
 
 func parseMiB(value string) (int, error) {

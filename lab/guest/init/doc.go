@@ -4,7 +4,8 @@
 // In order it mounts proc, sysfs and devtmpfs, loads the modules listed in
 // /modules/order, gives eth0 its address, starts the light reflector (package
 // light) on port 7007, "/blackout serve" on port 7008 and, where it has one, a game
-// server on UDP port 8303 (each again whenever it ends), writes the disk record of package disk every 100 ms, answers
+// server on UDP port 8303 (each again whenever it ends), writes the disk record of package disk every 100 ms, serves the
+// ledger of package ledger on port 7010 where it has one, answers
 // each connection to TCP port 7009, once the light reflector accepts connections, with one line of JSON (package
 // guest's Status) and powers the machine off when its power button is pressed.
 //
@@ -14,6 +15,7 @@
 //	vmferry.gw=10.77.0.1         default gateway
 //	vmferry.name=web1            name, for the console
 //	vmferry.disk=/dev/vda        disk to keep the record on; none without it
+//	vmferry.ledger=/dev/vda      disk to keep the ledger on; none without it
 //	vmferry.game=1               start /game/server, which the initramfs must have
 //	vmferry.interval=100ms       time between two records, 1ms to 1h
 //

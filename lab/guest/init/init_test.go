@@ -20,13 +20,13 @@ import (
 func TestParseConfig(t *testing.T) {
 	full := config{
 		name: "web1", addr: netip.MustParsePrefix("10.77.0.101/24"),
-		gateway: netip.MustParseAddr("10.77.0.1"), disk: "/dev/vda", interval: 250 * time.Millisecond, noise: 100,
+		gateway: netip.MustParseAddr("10.77.0.1"), disk: "/dev/vda", ledger: "/dev/vdb", interval: 250 * time.Millisecond, noise: 100,
 	}
 	for _, test := range []struct {
 		name, line string
 		want       config
 	}{
-		{"full", "console=ttyS0 vmferry.name=web1 vmferry.ip=10.77.0.101/24 vmferry.gw=10.77.0.1 vmferry.disk=/dev/vda vmferry.interval=250ms quiet\n", full},
+		{"full", "console=ttyS0 vmferry.name=web1 vmferry.ip=10.77.0.101/24 vmferry.gw=10.77.0.1 vmferry.disk=/dev/vda vmferry.ledger=/dev/vdb vmferry.interval=250ms quiet\n", full},
 		{"busy", "vmferry.ip=10.77.0.101/24 vmferry.dirty=16 vmferry.dirtyset=32",
 			config{name: "guest", addr: full.addr, interval: defaultInterval, dirty: 16, dirtySet: 32, noise: 100}},
 		{"least", "vmferry.ip=10.77.0.101/24",
@@ -51,6 +51,7 @@ func TestParseConfigRefuses(t *testing.T) {
 		{ip + "vmferry.gw=router", "vmferry.gw=router"},
 		{ip + "vmferry.gw=fd00::2", "not an IPv4 address"},
 		{ip + "vmferry.disk=vda", "not a device"},
+		{ip + "vmferry.ledger=vdb", "not a device"},
 		{ip + "vmferry.interval=100", "vmferry.interval=100"},
 		{ip + "vmferry.interval=0s", "not between"},
 		{ip + "vmferry.name=", "no value"},

@@ -2,16 +2,19 @@ package main
 
 import (
 	"errors"
+	"net"
 	"os"
 	"os/signal"
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/vmferry/vmferry/lab/guest/disk"
+	"github.com/vmferry/vmferry/lab/guest/ledger"
 )
 
 // memoryLimit starts the garbage collector, which is otherwise off.
@@ -69,6 +72,9 @@ func run(power *int) error {
 	j, diskErr := openRecord(cfg, bootID)
 	if diskErr != nil {
 		say("vmferry guest " + cfg.name + ": " + diskErr.Error())
+	}
+	if err := serveLedger(cfg, bootID); err != nil {
+		say("vmferry guest " + cfg.name + ": ledger: " + err.Error())
 	}
 	if cfg.dirty > 0 {
 		if err := startRewriting(cfg); err != nil {
@@ -175,6 +181,27 @@ func openRecord(cfg config, bootID string) (*disk.Journal, error) {
 		return nil, errors.Join(err, f.Close())
 	}
 	return j, nil
+}
+
+// serveLedger opens the ledger, where the guest has one, and starts to serve it.
+func serveLedger(cfg config, bootID string) error {
+	if cfg.ledger == "" {
+		return nil
+	}
+	f, err := os.OpenFile(cfg.ledger, os.O_RDWR|syscall.O_DIRECT|syscall.O_DSYNC, 0)
+	if err != nil {
+		return err
+	}
+	l, err := ledger.Open(f, bootID)
+	if err != nil {
+		return errors.Join(err, f.Close())
+	}
+	listener, err := net.Listen("tcp4", ":"+strconv.Itoa(ledger.Port))
+	if err != nil {
+		return errors.Join(err, f.Close())
+	}
+	go l.Serve(listener)
+	return nil
 }
 
 // say puts one line on the console.
