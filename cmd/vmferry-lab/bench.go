@@ -54,8 +54,8 @@ func parseBench(args []string) (benchOptions, error) {
 	return o, err
 }
 
-// runBench is the command outside. What needs no lab is measured before there is one; what was measured goes
-// into the lab's part by way of the report.
+// runBench is the command outside. What needs no lab is measured before there is one. Each part adds to the report that
+// the one before it has left.
 func runBench(ctx context.Context, l *lab.Lab, args []string) error {
 	o, err := parseBench(args)
 	if err != nil {
@@ -64,33 +64,50 @@ func runBench(ctx context.Context, l *lab.Lab, args []string) error {
 	if err := report.Check(o.out); err != nil {
 		return err
 	}
-	alone, staged := o.parts()
+	alone, plain, guard := o.parts()
 	var failed error
 	if len(alone) > 0 {
 		rep, err := measureAlone(ctx, l, o, alone)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if len(staged) == 0 {
+		if len(plain)+len(guard) == 0 {
 			return errors.Join(err, rep.WriteTable(os.Stdout))
 		}
 		failed = err
 		args = append(args, "--goes-on")
 	}
-	return errors.Join(failed, withLab(ctx, l, cluster.QEMU.Name, o.out, o.keep,
-		append([]string{"inside-bench"}, args...)))
+	for _, part := range []struct {
+		benches []bench.Bench
+		shape   lab.Shape
+	}{{plain, lab.Plain}, {guard, lab.Guard}} {
+		if len(part.benches) == 0 {
+			continue
+		}
+		l.Shape = part.shape
+		err := withLab(ctx, l, cluster.QEMU.Name, o.out, o.keep, append([]string{"inside-bench"}, args...))
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		failed = errors.Join(failed, err)
+		args = append(args, "--goes-on")
+	}
+	return failed
 }
 
-// parts are the benches that need no lab, and those that do.
-func (o benchOptions) parts() (alone, staged []bench.Bench) {
+// parts are the benches that need no lab, those that need a plain one, and those whose nodes run the guard.
+func (o benchOptions) parts() (alone, plain, guard []bench.Bench) {
 	for _, b := range o.benches {
-		if b.Alone {
+		switch {
+		case b.Alone:
 			alone = append(alone, b)
-		} else {
-			staged = append(staged, b)
+		case b.Guard:
+			guard = append(guard, b)
+		default:
+			plain = append(plain, b)
 		}
 	}
-	return alone, staged
+	return alone, plain, guard
 }
 
 // path is where the report goes.
@@ -145,7 +162,14 @@ func insideBench(ctx context.Context, l *lab.Lab, args []string) error {
 	if err != nil {
 		return err
 	}
-	_, staged := o.parts()
+	// There is a report even if all fail: the next part adds to it.
+	if err := rep.WriteJSON(o.path()); err != nil {
+		return err
+	}
+	_, staged, guard := o.parts()
+	if c.Exports {
+		staged = guard
+	}
 	err = o.measure(ctx, rep, bench.Stage{Cluster: c, Guest: guests[0], Shared: supervisor.Shared(l.Dir),
 		Blackout: probe(l)}, staged)
 	return errors.Join(err, rep.WriteTable(os.Stdout))

@@ -27,14 +27,14 @@ func TestHelpListsTheBenches(t *testing.T) {
 }
 
 func TestParseBench(t *testing.T) {
-	o, err := parseBench([]string{"--only", "plan-10k,idle-blackout-udp", "--out", "x"})
+	o, err := parseBench([]string{"--only", "plan-10k,idle-blackout-udp,guard-split-silence-moved", "--out", "x"})
 	if err != nil || o.n != 0 || !filepath.IsAbs(o.out) || filepath.Base(o.path()) != "report.json" {
 		t.Fatalf("%+v, %v", o, err)
 	}
-	alone, staged := o.parts()
-	if len(alone) != 1 || alone[0].Results[0] != "plan-10k" || len(staged) != 1 ||
-		staged[0].Results[0] != "idle-pause" {
-		t.Errorf("alone %v, staged %v", alone, staged)
+	alone, plain, guard := o.parts()
+	if len(alone) != 1 || alone[0].Results[0] != "plan-10k" || len(plain) != 1 || plain[0].Results[0] != "idle-pause" ||
+		len(guard) != 1 || guard[0].Results[0] != "guard-split-silence-moved" {
+		t.Errorf("alone %v, plain %v, guard %v", alone, plain, guard)
 	}
 	for _, bad := range [][]string{{"-n", "-1"}, {"-n", "x"}, {"--only", "speed"}, {"word"}} {
 		if _, err := parseBench(bad); !errors.Is(err, errUsage) {

@@ -94,9 +94,13 @@ Options of bench:
                         drain-10-at-once-blackout
                       crashes: crash-to-answer, crash-to-answer-icmp,
                         crash-to-answer-advised
+                      nodes without a power switch, in a lab of the shape guard, against
+                      SBD's delay: guard-crash-to-start-1s, guard-crash-to-answer-1s,
+                        guard-crash-to-start-3s, guard-crash-to-answer-3s,
+                        guard-split-silence-moved, guard-split-silence-killed
   -n N              runs of each side (default 200 calls, 100 outages of
                     each kind and length, 15 moves or plans, 3 to 10 runs of the probe,
-                    5 with a lever, 5 drains, 5 crashes)
+                    5 with a lever, 5 drains, 5 crashes, 10 with the guard)
 
 Options of torture:
   --faults N        how many faults (1 to 100000, default 20)

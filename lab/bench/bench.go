@@ -38,6 +38,7 @@ type Bench struct {
 	Results []string // the names of what it gives, in order
 	N       int      // how often each side has its turn, unless somebody wants another number
 	Alone   bool     // it needs no lab: of its Stage it uses N, Blackout and Progress
+	Guard   bool     // it needs a lab whose nodes run the guard
 	Run     func(context.Context, *Stage) ([]Result, error)
 }
 
@@ -61,6 +62,14 @@ var Benches = append(aloneBenches(), []Bench{
 	{Results: []string{"drain-10", "drain-10-blackout"}, N: 5, Run: drainTen},
 	{Results: []string{"drain-10-at-once", "drain-10-at-once-blackout"}, N: 5, Run: drainTenAtOnce},
 	{Results: []string{"crash-to-answer", "crash-to-answer-icmp", "crash-to-answer-advised"}, N: 5, Run: crash},
+	{Results: []string{"guard-crash-to-start-1s", "guard-crash-to-answer-1s"}, N: 10, Guard: true, Run: guardCrash(time.Second)},
+	{Results: []string{"guard-crash-to-start-3s", "guard-crash-to-answer-3s"}, N: 10, Guard: true,
+		Run: guardCrash(3 * time.Second)},
+	{Results: []string{"guard-split-silence-moved"}, N: 10, Guard: true, Run: guardSplit("guard-split-silence-moved", "link",
+		"the cluster's link is cut, token 1 s: the longest silence over UDP of the guest on the node that loses, until the link "+
+			"is healed; it can be moved; to reach: 0.5 s")},
+	{Results: []string{"guard-split-silence-killed"}, N: 10, Guard: true, Run: guardSplit("guard-split-silence-killed",
+		"all between the nodes", "the same where the nodes cannot reach each other at all, so that it cannot be moved; to reach: 6 s")},
 }...)
 
 // Names are all results that there are.

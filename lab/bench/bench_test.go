@@ -62,12 +62,12 @@ func TestSummarize(t *testing.T) {
 		want    Summary
 	}{
 		{"none", nil, Summary{}},
-		{"one", []float64{2}, Summary{1, 2, 2, 2}},
-		{"two", []float64{4, 1}, Summary{2, 1, 4, 4}},
-		{"three", []float64{3, 1, 2}, Summary{3, 2, 3, 3}},
-		{"hundred", hundred, Summary{100, 50, 99, 100}},
-		{"two hundred", append(slices.Clone(hundred), hundred...), Summary{200, 50, 99, 100}},
-		{"rounded", []float64{1.23456}, Summary{1, 1.235, 1.235, 1.235}},
+		{"one", []float64{2}, Summary{1, 2, 2, 2, 2}},
+		{"two", []float64{4, 1}, Summary{2, 1, 4, 4, 4}},
+		{"three", []float64{3, 1, 2}, Summary{3, 2, 3, 3, 3}},
+		{"hundred", hundred, Summary{100, 50, 90, 99, 100}},
+		{"two hundred", append(slices.Clone(hundred), hundred...), Summary{200, 50, 90, 99, 100}},
+		{"rounded", []float64{1.23456}, Summary{1, 1.235, 1.235, 1.235, 1.235}},
 	} {
 		before := slices.Clone(c.samples)
 		if got := Summarize(c.samples); got != c.want {

@@ -66,4 +66,13 @@
 // journal, the power switch, the observer of QEMU's processes, QEMU's events, and the probe. Most of it belongs to
 // neither agent: the notes tell what does. In crash-to-answer-advised ours has the consensus that vmferry check advises
 // to a cluster of two nodes, and the peer has corosync's default; the peer's guests would gain as much by it.
+//
+// # How the guard is measured
+//
+// guard-crash-to-start, guard-crash-to-answer and guard-split-silence make cuts of the partition matrix (package
+// partition) on two nodes without a power switch: one node is killed, or the link between them is cut. The times are from
+// corosync's and Pacemaker's messages in the survivor's journal, the guard's own records of both nodes, and the probe.
+// The peer is the lab's power switch with the delay of SBD: it cuts the power at once, and answers 10 s after the call.
+// Agent, guests and nodes are the same. All turns of one side come before those of the other, as the cluster's fence
+// device changes in between.
 package bench

@@ -31,21 +31,25 @@ var unhurried = map[string]string{"load-threshold": "10000%", "node-action-limit
 
 // drainTenAtOnce is drainTen with all ten asked to move at the same time.
 func drainTenAtOnce(ctx context.Context, s *Stage) (results []Result, err error) {
-	set := func(ctx context.Context, how func(value string) string) error {
-		var errs []error
-		for name, value := range unhurried {
-			_, err := s.Cluster.Run(ctx, s.node(), "crm_attribute", "--type=crm_config", "--name="+name, how(value))
-			errs = append(errs, err)
-		}
-		return errors.Join(errs...)
-	}
-	defer func() {
-		err = errors.Join(err, set(context.WithoutCancel(ctx), func(string) string { return "--delete" }))
-	}()
-	if err := set(ctx, func(value string) string { return "--update=" + value }); err != nil {
+	defer func() { err = errors.Join(err, s.setUnhurried(context.WithoutCancel(ctx), false)) }()
+	if err := s.setUnhurried(ctx, true); err != nil {
 		return nil, err
 	}
 	return s.drainTen(ctx, "drain-10-at-once")
+}
+
+// setUnhurried gives Pacemaker the properties of unhurried, or takes them away again.
+func (s *Stage) setUnhurried(ctx context.Context, on bool) error {
+	var errs []error
+	for name, value := range unhurried {
+		how := "--delete"
+		if on {
+			how = "--update=" + value
+		}
+		_, err := s.Cluster.Run(ctx, s.node(), "crm_attribute", "--type=crm_config", "--name="+name, how)
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
 }
 
 func (s *Stage) drainTen(ctx context.Context, name string) ([]Result, error) {

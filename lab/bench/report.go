@@ -84,6 +84,7 @@ func (e Endings) String() string {
 type Summary struct {
 	N   int     `json:"n"`
 	P50 float64 `json:"p50"`
+	P90 float64 `json:"p90"`
 	P99 float64 `json:"p99"`
 	Max float64 `json:"max"`
 }
@@ -98,7 +99,7 @@ func Summarize(samples []float64) Summary {
 	rank := func(percent int) float64 {
 		return round(sorted[(len(sorted)*percent+99)/100-1])
 	}
-	return Summary{N: len(sorted), P50: rank(50), P99: rank(99), Max: rank(100)}
+	return Summary{N: len(sorted), P50: rank(50), P90: rank(90), P99: rank(99), Max: rank(100)}
 }
 
 func round(x float64) float64 { return math.Round(x*1000) / 1000 }

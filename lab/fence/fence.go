@@ -7,10 +7,12 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/vmferry/vmferry/lab/supervisor"
+	"github.com/vmferry/vmferry/migrate/wait"
 )
 
 // limit bounds one action: a killed node is gone in well under a second.
@@ -30,6 +32,10 @@ const metadata = `<?xml version="1.0" ?>
 		<getopt mixed="-n, --plug=[name]"/>
 		<content type="string"/>
 		<shortdesc lang="en">Name of the node</shortdesc>
+	</parameter>
+	<parameter name="msgwait" unique="0" required="0">
+		<content type="second" default="0"/>
+		<shortdesc lang="en">Seconds after which "off" and "reboot" answer at the earliest, as with SBD</shortdesc>
 	</parameter>
 </parameters>
 <actions>
@@ -52,7 +58,10 @@ const (
 )
 
 // options are what Pacemaker asks for.
-type options struct{ action, plug string }
+type options struct {
+	action, plug string
+	msgwait      time.Duration // from the call until its answer, at least: SBD's, which cannot see that a node is gone
+}
 
 // Main carries out one call and returns the exit code. dir is the node's folder of
 // the lab, which says where the power switch is; args are the command line without
@@ -86,7 +95,9 @@ func powerSwitch(dir string) string {
 func parse(args []string, stdin io.Reader) (options, error) {
 	opts := options{action: "reboot"}
 	for i := 0; i+1 < len(args); i += 2 {
-		opts.set(map[string]string{"-o": "action", "-n": "plug"}[args[i]], args[i+1])
+		if err := opts.set(map[string]string{"-o": "action", "-n": "plug"}[args[i]], args[i+1]); err != nil {
+			return opts, err
+		}
 	}
 	if len(args) > 0 {
 		return opts, nil
@@ -94,7 +105,9 @@ func parse(args []string, stdin io.Reader) (options, error) {
 	lines := bufio.NewScanner(stdin)
 	for lines.Scan() {
 		if name, value, ok := strings.Cut(strings.TrimSpace(lines.Text()), "="); ok {
-			opts.set(name, value)
+			if err := opts.set(name, value); err != nil {
+				return opts, err
+			}
 		}
 	}
 	if err := lines.Err(); err != nil {
@@ -103,16 +116,24 @@ func parse(args []string, stdin io.Reader) (options, error) {
 	return opts, nil
 }
 
-func (o *options) set(name, value string) {
+func (o *options) set(name, value string) error {
 	switch name {
 	case "action":
 		o.action = value
 	case "plug", "port":
 		o.plug = value
+	case "msgwait":
+		seconds, err := strconv.ParseUint(value, 10, 8)
+		if err != nil {
+			return fmt.Errorf("msgwait=%q: give a number of seconds", value)
+		}
+		o.msgwait = time.Duration(seconds) * time.Second
 	}
+	return nil
 }
 
 func act(ctx context.Context, address string, opts options, stdout io.Writer) (int, error) {
+	called := time.Now()
 	switch opts.action {
 	case "metadata":
 		_, err := io.WriteString(stdout, metadata)
@@ -124,6 +145,11 @@ func act(ctx context.Context, address string, opts options, stdout io.Writer) (i
 		if _, err := supervisor.Ask(ctx, address,
 			supervisor.Request{Op: supervisor.Op(opts.action), Node: opts.plug}); err != nil {
 			return exitBad, err
+		}
+		if opts.action != "on" {
+			if err := wait.For(ctx, time.Until(called.Add(opts.msgwait))); err != nil {
+				return exitBad, err
+			}
 		}
 		return exitOK, nil
 	case "status", "monitor", "list":

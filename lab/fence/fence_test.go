@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/vmferry/vmferry/lab/supervisor"
 )
@@ -67,6 +68,7 @@ func TestActions(t *testing.T) {
 		{"status of one that is off", "", "action=status\nplug=node2\n", exitOff, supervisor.OpStatus, ""},
 		{"status of a stranger", "", "action=status\nplug=node9\n", exitBad, supervisor.OpStatus, ""},
 		{"monitor", "", "action=monitor\n", exitOK, supervisor.OpStatus, ""},
+		{"a number that is none", "", "action=off\nplug=node2\nmsgwait=soon\n", exitBad, "", ""},
 		{"unknown action", "", "action=stop\nplug=node1\n", exitBad, "", ""},
 		{"metadata", "-o metadata", "", exitOK, "", ""},
 	} {
@@ -87,6 +89,20 @@ func TestActions(t *testing.T) {
 				t.Errorf("the switch was asked %+v", got)
 			}
 		})
+	}
+}
+
+// It answers no sooner than SBD, and turns a node on at once.
+func TestMsgwait(t *testing.T) {
+	for action, least := range map[string]time.Duration{"off": time.Second, "on": 0} {
+		dir, _ := fakeSwitch(t)
+		begun := time.Now()
+		var out bytes.Buffer
+		code := Main(context.Background(), dir, nil, strings.NewReader("action="+action+"\nplug=node2\nmsgwait=1\n"), &out, &out)
+		took := time.Since(begun)
+		if code != exitOK || took < least || least == 0 && took > 900*time.Millisecond {
+			t.Errorf("%s: exit code %d after %s: %s", action, code, took, out.String())
+		}
 	}
 }
 

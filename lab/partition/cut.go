@@ -74,6 +74,23 @@ var Cuts = []Cut{
 		Loser: None, Silence: time.Second},
 }
 
+// Shot is the cut "link" in a cluster that has another fence device than the guard: the winner cuts the power of the loser.
+var Shot = Cut{Name: "link, the loser loses its power", Begin: link(0, 1), End: all(healAt(0), power(supervisor.OpOn, 1)),
+	Loser: 1, Dies: true, Recover: time.Minute}
+
+// Named is the cut of the matrix that has a name. It panics where there is none: names are constants.
+func Named(name string) Cut {
+	return Cuts[slices.IndexFunc(Cuts, func(c Cut) bool { return c.Name == name })]
+}
+
+// healAt ends all cuts of packets at a node.
+func healAt(node int) func(context.Context, *Matrix) error {
+	return func(ctx context.Context, m *Matrix) error {
+		_, err := m.Cluster.Run(ctx, m.node(node), "iptables", "--wait", "--flush", chain)
+		return err
+	}
+}
+
 // all begins several faults, one after the other.
 func all(begins ...func(context.Context, *Matrix) error) func(context.Context, *Matrix) error {
 	return func(ctx context.Context, m *Matrix) error {

@@ -18,11 +18,31 @@ import (
 type Matrix struct {
 	*scenario.Runner
 	Lease string // the path of the lease device, as this process sees it
+	Homes []int  // the node of each guest; nil: each node is the home of one guest
 
 	slots slots
 }
 
-func (m *Matrix) node(i int) string    { return m.Cluster.Nodes[i] }
+func (m *Matrix) node(i int) string { return m.Cluster.Nodes[i] }
+
+// home is the node on which a guest is unless a fault took it away.
+func (m *Matrix) home(guest int) int {
+	if m.Homes == nil {
+		return guest
+	}
+	return m.Homes[guest]
+}
+
+// GuestsOf are the guests whose home is a node.
+func (m *Matrix) GuestsOf(node int) (guests []scenario.Guest) {
+	for i, g := range m.Guests {
+		if m.home(i) == node {
+			guests = append(guests, g)
+		}
+	}
+	return guests
+}
+
 func (m *Matrix) address(i int) string { return m.Cluster.Addresses[m.node(i)] }
 
 // pause waits.
@@ -62,10 +82,10 @@ iptables --wait --list CUT >/dev/null 2>&1 || {
   iptables --wait --insert OUTPUT --jump CUT; } || exit 1
 systemctl is-active --quiet ` + bystander + ` || systemd-run --quiet --unit=` + bystander + ` sleep infinity`
 
-// Place makes each node the home of one guest, and fits the nodes out. There must be as many guests as nodes.
+// Place gives each guest its home. Without Homes there must be as many guests as nodes.
 func (m *Matrix) Place(ctx context.Context) error {
 	for i, g := range m.Guests {
-		if err := m.Cluster.AddGuests(ctx, cluster.Ours, []cluster.Guest{g.Guest}, m.node(i)); err != nil {
+		if err := m.Cluster.AddGuests(ctx, cluster.Ours, []cluster.Guest{g.Guest}, m.node(m.home(i))); err != nil {
 			return err
 		}
 		// Guests return to their home by themselves.
@@ -113,7 +133,7 @@ func (m *Matrix) isCalm(ctx context.Context) error {
 		}
 	}
 	for i, g := range m.Guests {
-		if err := m.Holds(ctx, g, i); err != nil {
+		if err := m.Holds(ctx, g, m.home(i)); err != nil {
 			return err
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -95,9 +96,8 @@ func (m *Matrix) await(ctx context.Context, c Cut) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, c.Recover, fmt.Errorf("%s are over", c.Recover))
 	defer cancel()
 	if c.Killed {
-		victim := m.Guests[c.Loser].Name
-		return cluster.Await(ctx, "guest "+victim+" to be killed", func(context.Context) (bool, error) {
-			return len(m.Where(victim)) == 0, nil
+		return cluster.Await(ctx, "the guests of "+m.node(c.Loser)+" to be killed", func(context.Context) (bool, error) {
+			return !slices.ContainsFunc(m.GuestsOf(c.Loser), func(g scenario.Guest) bool { return len(m.Where(g.Name)) > 0 }), nil
 		})
 	}
 	return cluster.Await(ctx, "every guest to answer on "+m.node(1-c.Loser), func(ctx context.Context) (bool, error) {
@@ -112,16 +112,19 @@ func (m *Matrix) await(ctx context.Context, c Cut) error {
 
 // look takes what is known before a cut.
 func (m *Matrix) look(ctx context.Context) (b before, err error) {
-	for i, g := range m.Guests {
+	for _, g := range m.Guests {
 		status, err := m.ask(ctx, g)
 		if err != nil {
 			return b, err
 		}
+		b.status = append(b.status, status)
+	}
+	for i := range m.Cluster.Nodes {
 		boots, err := m.Boots(ctx, m.node(i))
 		if err != nil {
 			return b, err
 		}
-		b.status, b.boots = append(b.status, status), append(b.boots, boots)
+		b.boots = append(b.boots, boots)
 		b.slots = append(b.slots, m.slots.now(i).Generation)
 	}
 	b.bystanders, err = m.bystanders(ctx)
@@ -131,7 +134,7 @@ func (m *Matrix) look(ctx context.Context) (b before, err error) {
 // during judges what was seen before the cut ended.
 func (m *Matrix) during(ctx context.Context, c Cut, was before, fail func(string, ...any)) {
 	for i, g := range m.Guests {
-		if c.Killed && i == c.Loser {
+		if c.Killed && m.home(i) == c.Loser {
 			continue
 		}
 		now, err := m.ask(ctx, g)
@@ -139,7 +142,7 @@ func (m *Matrix) during(ctx context.Context, c Cut, was before, fail func(string
 			fail("%v", err)
 			continue
 		}
-		if kept := now.BootID == was.status[i].BootID; !kept && (i != c.Loser || c.Live) {
+		if kept := now.BootID == was.status[i].BootID; !kept && (m.home(i) != c.Loser || c.Live) {
 			fail("guest %s was started again", g.Name)
 		}
 		if now.Counter < was.status[i].Counter {
@@ -154,7 +157,7 @@ func (m *Matrix) judge(ctx context.Context, c Cut, was before, healed time.Time,
 ) {
 	r.Slots = m.slots.since(r.Begun)
 	for i, g := range m.Guests {
-		if c.Hangs && i == c.Loser {
+		if c.Hangs && m.home(i) == c.Loser {
 			m.judgeWoken(c, g, healed, r, fail)
 		} else if n := m.MaxExecutingBetween(g.Name, r.Begun, time.Now()); n > 1 {
 			fail("guest %s executed %d times at once", g.Name, n)
