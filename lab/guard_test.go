@@ -4,17 +4,45 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/vmferry/vmferry/lab/partition"
+	"github.com/vmferry/vmferry/lab/report"
 )
 
 // TestLabGuard runs its parts on a lab of the shape guard: two nodes without a power switch, which vmferry-guard fences.
 func TestLabGuard(t *testing.T) {
 	newBench(t).walk(t, []string{"--shape", "guard"}, []part{
+		{"guard demo", true, testGuardDemo},
 		{"partition", true, testPartition},
 	})
+}
+
+// testGuardDemo is what make demo shows of two nodes without a power switch: it must hold, and the page must say who
+// decided what.
+func testGuardDemo(t *testing.T, b bench) {
+	scenes := b.demoNamed(t, "guard")
+	if len(scenes) != 2 {
+		t.Fatalf("%d scenarios ran, want 2", len(scenes))
+	}
+	said := map[string][]string{
+		report.SplitBrain: {"membership without the other node", "claims the guests of", "its claim wins", "lease is surrendered",
+			"is fenced: ", "the link is healed", "lease is held"},
+		report.Hang: {"membership without the other node", "is fenced: ", "Pacemaker calls start", "wakes up", "the woken copy of"},
+	}
+	for _, s := range scenes {
+		checkScenario(t, s)
+		if s.MaxRunningCopies > 1 {
+			t.Errorf("%s: %d copies ran at once", s.Name, s.MaxRunningCopies)
+		}
+		for _, want := range said[s.Name] {
+			if !slices.ContainsFunc(s.Events, func(e report.Event) bool { return strings.Contains(e.What, want) }) {
+				t.Errorf("%s: no event %q among %v", s.Name, want, s.Events)
+			}
+		}
+	}
 }
 
 // testPartition makes the cuts of the partition matrix; SHARE=all has all of them. Each cut is a test of its own.

@@ -157,9 +157,15 @@ func testDemo(t *testing.T, b bench) {
 // demo runs the demo and reads its report.
 func (b bench) demo(t *testing.T, flags ...string) []report.Scenario {
 	t.Helper()
+	return b.demoNamed(t, "report", flags...)
+}
+
+// demoNamed is demo where the report's files begin with another name.
+func (b bench) demoNamed(t *testing.T, base string, flags ...string) []report.Scenario {
+	t.Helper()
 	out := t.TempDir()
 	t.Log(b.run(t, append([]string{"demo", "--out", out}, flags...)...))
-	f, err := os.Open(filepath.Join(out, "report.json"))
+	f, err := os.Open(filepath.Join(out, base+".json"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -168,7 +174,7 @@ func (b bench) demo(t *testing.T, flags ...string) []report.Scenario {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := os.Stat(filepath.Join(out, "report.html")); err != nil {
+	if _, err := os.Stat(filepath.Join(out, base+".html")); err != nil {
 		t.Error(err)
 	}
 	return rep.Scenarios

@@ -74,12 +74,44 @@ func (o *demoOptions) check(flags *flag.FlagSet) error {
 	if err := o.checkAgent(); err != nil {
 		return err
 	}
-	if o.scenarios != "" && o.scenarios != report.GracefulShutdown {
-		return fmt.Errorf("demo: --scenario must be %s: %w", report.GracefulShutdown, errUsage)
+	if err := o.checkScenario(flags); err != nil {
+		return err
 	}
 	var err error
 	o.out, err = filepath.Abs(o.out)
 	return err
+}
+
+// guardScenes are the scenarios of nodes without a power switch, in the order in which they are run.
+var guardScenes = []string{report.SplitBrain, report.Hang}
+
+// checkScenario checks which scenario is wanted. Those of nodes without a power switch are always run in the same way.
+func (o *demoOptions) checkScenario(flags *flag.FlagSet) error {
+	if !slices.Contains(append([]string{"", report.GracefulShutdown}, guardScenes...), o.scenarios) {
+		return fmt.Errorf("demo: --scenario must be %s, %s or %s: %w", report.GracefulShutdown, report.SplitBrain, report.Hang,
+			errUsage)
+	}
+	if slices.Contains(guardScenes, o.scenarios) {
+		for _, name := range []string{"agent", "manager", "guests", "rounds", "hypervisor"} {
+			if isSet(flags, name) {
+				return fmt.Errorf("demo: --%s does not go with --scenario %s: %w", name, o.scenarios, errUsage)
+			}
+		}
+	}
+	return nil
+}
+
+// shapes are the labs in which the demo runs, one after the other. running is the shape of the lab that is up, "" where
+// there is none: then one is made for each.
+func (o demoOptions) shapes(running lab.Shape) []lab.Shape {
+	other := o.scenarios != "" || o.agents != "" || o.managers != "" || o.hypervisor == cluster.Xen.Name
+	switch {
+	case slices.Contains(guardScenes, o.scenarios), running == lab.Guard && !other:
+		return []lab.Shape{lab.Guard}
+	case other, running != "", o.keep: // of two labs none could be kept
+		return []lab.Shape{lab.Plain}
+	}
+	return []lab.Shape{lab.Plain, lab.Guard}
 }
 
 // isSet reports whether a flag was given.
@@ -113,7 +145,22 @@ func demo(ctx context.Context, l *lab.Lab, args []string) error {
 	if err != nil {
 		return err
 	}
-	return withLab(ctx, l, o.hypervisor, o.out, o.keep, append([]string{"inside-demo"}, args...), "--leave")
+	var running lab.Shape
+	switch reply, err := l.Status(ctx); {
+	case err == nil:
+		running = lab.Shape(reply.Shape)
+	case !errors.Is(err, lab.ErrNotUp):
+		return err
+	}
+	var failed error
+	for _, l.Shape = range o.shapes(running) {
+		err := withLab(ctx, l, o.hypervisor, o.out, o.keep, append([]string{"inside-demo"}, args...), "--leave")
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		failed = errors.Join(failed, err)
+	}
+	return failed
 }
 
 // insideDemo is the command inside the lab's namespaces.
@@ -122,6 +169,13 @@ func insideDemo(ctx context.Context, l *lab.Lab, args []string) error {
 	if err != nil {
 		return err
 	}
+	c, err := clusterOf(ctx, l)
+	if err != nil {
+		return err
+	}
+	if c.Exports {
+		o.guests = len(lab.Nodes) // one a node
+	}
 	steps := newSteps(os.Stderr)
 	r, err := runner(ctx, l, o, steps.say)
 	if err != nil {
@@ -129,41 +183,64 @@ func insideDemo(ctx context.Context, l *lab.Lab, args []string) error {
 		return err
 	}
 	rep := &report.Report{Commit: version.Commit(), Environment: r.Environment(ctx)}
-	err = r.Run(ctx, func(ctx context.Context) error {
-		// It is shown beside the agents that are compared.
-		if o.agents == "" && o.managers == "" {
-			if err := r.Alone(ctx, rep); err != nil {
-				return err
-			}
-		}
-		turns := slices.Repeat(o.round(r.Cluster.Managers()), o.rounds)
-		for i, turn := range turns {
-			r.Manager = turn.manager
-			extent := scenario.Extent{Calmly: o.scenarios == report.GracefulShutdown,
-				Leave: o.leave && i == len(turns)-1}
-			if err := r.Both(ctx, turn.agent, extent, rep); err != nil {
-				return err
-			}
-		}
-		if len(rep.Scenarios) == 0 {
-			return fmt.Errorf("demo: agent %s does not work with %s: %w", o.agents, r.Cluster.Hypervisor.Name, errUsage)
-		}
-		if o.leave {
-			return nil
-		}
-		// A lab that stays is left as `vmferry-lab up` leaves it.
-		r.Manager = nil
-		return r.Take(ctx)
-	})
+	name := "report"
+	if c.Exports {
+		name = "guard"
+		err = r.Run(ctx, func(ctx context.Context) error { return o.guardScenes(ctx, l, r, rep) })
+	} else {
+		err = r.Run(ctx, func(ctx context.Context) error { return o.agentScenes(ctx, r, rep) })
+	}
 	steps.end()
 	rep.Environment.Finished = time.Now()
 	if len(rep.Scenarios) > 0 {
-		err = errors.Join(err, show(rep, o.out))
+		err = errors.Join(err, show(rep, filepath.Join(o.out, name)))
 	}
 	if err != nil {
 		return err
 	}
 	return verdict(rep)
+}
+
+// guardScenes runs the scenarios of nodes without a power switch. A lab that stays is left without guests.
+func (o demoOptions) guardScenes(ctx context.Context, l *lab.Lab, r *scenario.Runner, rep *report.Report) error {
+	names := guardScenes
+	if o.scenarios != "" {
+		names = []string{o.scenarios}
+	}
+	if err := r.Guarded(ctx, supervisor.Shared(l.Dir), names, rep); err != nil || o.leave {
+		return err
+	}
+	if err := r.Take(ctx); err != nil { // the node that was last to fail may not be back yet
+		return err
+	}
+	return r.Remove(ctx, r.Cluster.Nodes[0])
+}
+
+// agentScenes runs the scenarios that compare agents.
+func (o demoOptions) agentScenes(ctx context.Context, r *scenario.Runner, rep *report.Report) error {
+	// It is shown beside the agents that are compared.
+	if o.agents == "" && o.managers == "" {
+		if err := r.Alone(ctx, rep); err != nil {
+			return err
+		}
+	}
+	turns := slices.Repeat(o.round(r.Cluster.Managers()), o.rounds)
+	for i, turn := range turns {
+		r.Manager = turn.manager
+		extent := scenario.Extent{Calmly: o.scenarios == report.GracefulShutdown, Leave: o.leave && i == len(turns)-1}
+		if err := r.Both(ctx, turn.agent, extent, rep); err != nil {
+			return err
+		}
+	}
+	if len(rep.Scenarios) == 0 {
+		return fmt.Errorf("demo: agent %s does not work with %s: %w", o.agents, r.Cluster.Hypervisor.Name, errUsage)
+	}
+	if o.leave {
+		return nil
+	}
+	// A lab that stays is left as `vmferry-lab up` leaves it.
+	r.Manager = nil
+	return r.Take(ctx)
 }
 
 // turn is a manager and an agent of its for both scenarios.
@@ -210,10 +287,10 @@ func runner(ctx context.Context, l *lab.Lab, o demoOptions, say func(string)) (*
 	}, nil
 }
 
-// show writes the report's files and prints its table.
-func show(rep *report.Report, out string) error {
-	page := filepath.Join(out, "report.html")
-	err := errors.Join(rep.WriteJSON(filepath.Join(out, "report.json")), rep.WriteHTML(page), rep.WriteTable(os.Stdout))
+// show writes the report's files, whose names begin with base, and prints its table.
+func show(rep *report.Report, base string) error {
+	page := base + ".html"
+	err := errors.Join(rep.WriteJSON(base+".json"), rep.WriteHTML(page), rep.WriteTable(os.Stdout))
 	if err == nil {
 		fmt.Fprintln(os.Stderr, "the page with the plots:", page)
 	}

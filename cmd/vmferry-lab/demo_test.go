@@ -2,9 +2,11 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
+	"github.com/vmferry/vmferry/lab"
 	"github.com/vmferry/vmferry/lab/cluster"
 	"github.com/vmferry/vmferry/lab/scenario"
 )
@@ -13,6 +15,7 @@ func TestParseDemo(t *testing.T) {
 	for _, args := range [][]string{
 		nil, {"--hypervisor=xen"}, {"--agent=Xen"}, {"--agent=VirtualDomain", "--manager=pacemaker"},
 		{"--manager=heartbeat", "--agent=vmferry", "--scenario=graceful-shutdown"}, {"--interval=1ms"},
+		{"--scenario=split-brain", "--keep"},
 	} {
 		if _, err := parseDemo(args); err != nil {
 			t.Errorf("%q: %v", args, err)
@@ -23,7 +26,8 @@ func TestParseDemo(t *testing.T) {
 		"--agent=Libvirt":                 "--agent must be vmferry, VirtualDomain or Xen",
 		"--manager=corosync":              "--manager must be pacemaker or heartbeat",
 		"--manager=heartbeat --agent=Xen": "agent Xen does not work with heartbeat",
-		"--scenario=flood":                "--scenario must be graceful-shutdown",
+		"--scenario=flood":                "--scenario must be graceful-shutdown, split-brain or hang",
+		"--scenario=hang --rounds=2":      "--rounds does not go with --scenario hang",
 		"--guests=7":                      "--guests must be 1 to 6",
 		"--guests=0":                      "--guests must be 1 to 6",
 		"--interval=2s":                   "--interval must be",
@@ -33,6 +37,33 @@ func TestParseDemo(t *testing.T) {
 		if _, err := parseDemo(strings.Fields(args)); !errors.Is(err, errUsage) ||
 			!strings.Contains(err.Error(), want) {
 			t.Errorf("%q: got %v, want %q", args, err, want)
+		}
+	}
+}
+
+func TestShapes(t *testing.T) {
+	for _, test := range []struct {
+		args    string
+		running lab.Shape
+		want    string
+	}{
+		{"", "", "[plain guard]"},
+		{"", lab.Plain, "[plain]"},
+		{"", lab.Field, "[plain]"}, // which is refused
+		{"", lab.Guard, "[guard]"},
+		{"--hypervisor=qemu", "", "[plain guard]"},
+		{"--hypervisor=xen", "", "[plain]"},
+		{"--manager=heartbeat", "", "[plain]"},
+		{"--manager=heartbeat", lab.Guard, "[plain]"}, // which is refused
+		{"--keep", "", "[plain]"},
+		{"--keep", lab.Guard, "[guard]"},
+		{"--scenario=graceful-shutdown", "", "[plain]"},
+		{"--scenario=hang", "", "[guard]"},
+		{"--scenario=split-brain", lab.Plain, "[guard]"}, // which is refused
+	} {
+		o, err := parseDemo(strings.Fields(test.args))
+		if got := fmt.Sprint(o.shapes(test.running)); err != nil || got != test.want {
+			t.Errorf("%q on %q: got %s, %v, want %s", test.args, test.running, got, err, test.want)
 		}
 	}
 }

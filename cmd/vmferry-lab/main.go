@@ -30,7 +30,8 @@ Commands:
   up [options]          build what is missing, boot the nodes, wait for the cluster
   demo [options]        run the scenarios with vmferry and with its peer (VirtualDomain, or
                         Xen on Xen) on Pacemaker and with vmferry on Heartbeat, and
-                        write report.json and report.html
+                        write report.json and report.html; then, on two nodes without a
+                        power switch, cut the link and let a node hang: guard.json, guard.html
   bench [options]       measure vmferry against VirtualDomain, QEMU alone, irtt and fping,
                         and write report.json
   torture [options]     break the nodes of a cluster without a power switch in random ways, check
@@ -62,7 +63,7 @@ Options of demo:
   --hypervisor NAME qemu or xen: of the lab that is made if none is up (default qemu)
   --agent NAME      only vmferry, or only VirtualDomain, or only Xen
   --manager NAME    only pacemaker, or only heartbeat
-  --scenario NAME   only graceful-shutdown
+  --scenario NAME   only graceful-shutdown, or only split-brain, or only hang
 
 Options of bench:
   --out DIR         where the report goes (default build/bench)
@@ -257,7 +258,7 @@ func bashCompletion() string {
 	p := completion.Program{Name: "vmferry-lab", Values: map[string]string{
 		"dir": completion.Files, "cache": completion.Files, "stage": completion.Files, "out": completion.Files,
 		"hypervisor": "qemu xen", "shape": "plain field guard", "agent": "vmferry VirtualDomain Xen",
-		"manager": "pacemaker heartbeat"}}
+		"manager": "pacemaker heartbeat", "scenario": "graceful-shutdown split-brain hang"}}
 	for _, name := range []string{"up", "demo", "bench", "partition", "torture", "shell", "status", "down", "version", "help"} {
 		v := completion.Verb{Name: name}
 		if name != "shell" && name != "version" && name != "help" { // they have none

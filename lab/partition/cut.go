@@ -31,9 +31,6 @@ type Cut struct {
 // None is no node.
 const None = -1
 
-// The UDP ports of Corosync and of the guard's own link.
-const linkPorts = "5405,5411"
-
 // Cuts are the whole matrix, in the order in which they are made.
 var Cuts = []Cut{
 	{Name: "link", Begin: link(0, 1), End: heal, Lasts: 20 * time.Second,
@@ -117,7 +114,7 @@ func after(d time.Duration, begin func(context.Context, *Matrix) error) func(con
 func link(at ...int) func(context.Context, *Matrix) error {
 	return func(ctx context.Context, m *Matrix) error {
 		return m.drop(ctx, at, func(node int) []string {
-			return []string{"--source=" + m.address(1-node), "--protocol=udp", "--match=multiport", "--dports=" + linkPorts}
+			return guarded.LinkRule(m.address(1 - node))
 		})
 	}
 }

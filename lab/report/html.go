@@ -6,6 +6,7 @@ import (
 	"embed"
 	"fmt"
 	"html/template"
+	"slices"
 	"strconv"
 	"time"
 
@@ -37,16 +38,32 @@ func (r *Report) WriteHTML(path string) error {
 func (r *Report) render(b *bytes.Buffer) error {
 	return layout.Write(b, htmlpage.Page{
 		Title: "What clients saw",
-		Lead: []string{"Virtual machines leave a node that goes down: vmferry's agent beside " + r.peer() +
-			", same nodes, same guests, same probe."},
-		Note: "commit " + shorten(cmp.Or(r.Commit, "unknown"), 13), NoteTitle: r.Commit,
+		Lead:  []string{r.lead()},
+		Note:  "commit " + shorten(cmp.Or(r.Commit, "unknown"), 13), NoteTitle: r.Commit,
 		Body: r.page(), Data: r.data(pageBudget),
 	})
 }
 
+// lead says what the page is about.
+func (r *Report) lead() string {
+	if !r.compared() && slices.ContainsFunc(r.Scenarios, func(s Scenario) bool { return s.decides() }) {
+		return "Two nodes without a power switch, and vmferry's guard: who decides what and when, and what clients see of it."
+	}
+	return "Virtual machines leave a node that goes down: vmferry's agent beside " + r.peer() +
+		", same nodes, same guests, same probe."
+}
+
+// compared reports whether there is a run of another agent than ours.
+func (r *Report) compared() bool {
+	return slices.ContainsFunc(r.Scenarios, func(s Scenario) bool { return s.Agent != Ours })
+}
+
+// decides reports whether the scenario's events are what it shows: who decided what and when.
+func (s *Scenario) decides() bool { return s.Name == SplitBrain || s.Name == Hang }
+
 // page is what the template shows.
 type page struct {
-	Peer   string
+	Peer   string // empty where no other agent ran
 	Facts  []fact
 	Groups []group
 	// Baselines are shown as they are.
@@ -76,9 +93,10 @@ type comparison struct {
 // run is one scenario with one agent. Figure is its place in the page's data.
 type run struct {
 	*Scenario
-	Figure string
-	Drawn  bool
-	Events []pageEvent
+	Figure  string
+	Drawn   bool
+	Events  []pageEvent
+	Decides bool
 }
 
 // pageEvent is one row of a run's list of events.
@@ -91,10 +109,18 @@ type pageEvent struct {
 var abouts = map[string]string{
 	GracefulShutdown: "A node is shut down while its guests serve clients. 0 s is the shutdown command.",
 	Crash:            "A node dies without a word while its guests serve clients. 0 s is the kill.",
+	SplitBrain: "The nodes lose the link between them while clients talk to guests on both. 0 s is the cut. Each claims the " +
+		"other's guests on the lease device; the one whose claim loses migrates its guests live and surrenders.",
+	Hang: "No process of a node runs for some seconds while its guests serve clients; then it goes on. 0 s is when it stops. " +
+		"Its lease expires, its access to the disks is revoked, and its guests are started on the other node. A copy that " +
+		"wakes up without access is not counted as running.",
 }
 
 func (r *Report) page() *page {
-	p := &page{Peer: r.peer(), Baselines: r.Baselines, Facts: r.Environment.facts()}
+	p := &page{Baselines: r.Baselines, Facts: r.Environment.facts()}
+	if r.compared() || !slices.ContainsFunc(r.Scenarios, func(s Scenario) bool { return s.decides() }) {
+		p.Peer = r.peer()
+	}
 	for i, k := range r.kinds() {
 		p.Groups = append(p.Groups, r.group(i, k))
 	}
@@ -108,7 +134,7 @@ func (r *Report) group(i int, k kind) group {
 	passed := map[string]bool{Ours: true, r.peer(): true}
 	for j, s := range r.runs(k) {
 		passed[s.Agent] = passed[s.Agent] && s.Passed
-		g.Runs = append(g.Runs, run{s, figureName(i, j), len(s.lanes()) > 0, s.pageEvents()})
+		g.Runs = append(g.Runs, run{s, figureName(i, j), len(s.lanes()) > 0, s.pageEvents(), s.decides()})
 	}
 	for i, m := range r.compare(k) {
 		c := m.comparison()

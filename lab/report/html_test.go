@@ -66,6 +66,30 @@ func TestPageStandsAlone(t *testing.T) {
 	}
 }
 
+// A page of nodes without a power switch has no peer, and shows at once who decided what.
+func TestPageOfTheGuard(t *testing.T) {
+	r := sample(1, 20, 20)
+	if markup := pageOf(t, r); strings.Contains(markup, "who decided what") || !strings.Contains(markup, "<th scope=\"col\">"+Peer) {
+		t.Error("a page of other scenarios changed")
+	}
+	s := r.Scenarios[0]
+	s.Name, s.Agent = SplitBrain, Ours
+	r.Scenarios = []Scenario{s}
+	markup := pageOf(t, r)
+	for _, want := range []string{"Two nodes without a power switch", `<details open="open"><summary>who decided what and when: `,
+		"lose the link between them"} {
+		if !strings.Contains(markup, want) {
+			t.Errorf("the page does not say %q", want)
+		}
+	}
+	if strings.Contains(markup, Peer) || strings.Contains(markup, `<th scope="col">ratio`) {
+		t.Error("the page compares with nobody")
+	}
+	if err := parse(markup); err != nil {
+		t.Error(err)
+	}
+}
+
 // evil tries to leave each place where a name is put.
 const evil = `</script><script>alert("1")</script><b onload='x' & "y">` + "\u2028\x1b[31m"
 

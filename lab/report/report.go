@@ -12,6 +12,11 @@ const (
 	// Crash is the scenario in which a node dies without a word.
 	Crash = "crash"
 
+	// SplitBrain is the scenario in which the link between two nodes without a power switch is cut.
+	SplitBrain = "split-brain"
+	// Hang is the scenario in which such a node stops for some time and goes on.
+	Hang = "hang"
+
 	// Ours is the agent that is being judged.
 	Ours = "vmferry"
 	// Peer is the agent that it is compared with on QEMU. Elsewhere it is another
@@ -95,7 +100,7 @@ type Environment struct {
 
 // Scenario is one scenario run with one agent on one cluster manager.
 type Scenario struct {
-	// Name is GracefulShutdown or Crash.
+	// Name is GracefulShutdown, Crash, SplitBrain or Hang.
 	Name string `json:"name"`
 	// Agent is Ours or the peer's name.
 	Agent string `json:"agent"`

@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -28,6 +29,8 @@ func judge(o Observation) report.Scenario {
 	if o.Recovery != nil {
 		fail("%v", o.Recovery)
 	}
+	s.Failures = append(s.Failures, o.Failures...)
+	executed := o.executed()
 	for _, name := range o.Guests {
 		g := judgeGuest(o, name)
 		if g.To != o.To {
@@ -36,13 +39,13 @@ func judge(o Observation) report.Scenario {
 		if g.CounterWentBack {
 			fail("the counter on the disk of guest %s went back", name)
 		}
-		if o.Scenario == report.GracefulShutdown && !g.BootIDKept {
+		if (o.Scenario == report.GracefulShutdown || o.Scenario == report.SplitBrain) && !g.BootIDKept {
 			fail("guest %s rebooted", name)
 		}
 		if n := foreignWrites(o.Samples[name]); n > 0 {
 			fail("guest %s found %d writes on its disk that were not its own", name, n)
 		}
-		copies := maxExecuting(name, o.Copies, o.Events)
+		copies := maxExecuting(name, o.Copies, executed)
 		if copies > 1 {
 			fail("guest %s executed %d times at once", name, copies)
 		}
@@ -59,7 +62,7 @@ func judge(o Observation) report.Scenario {
 
 // judgeGuest is what became of one guest.
 func judgeGuest(o Observation, name string) report.Guest {
-	g := report.Guest{Guest: name, From: o.From, How: report.Cold}
+	g := report.Guest{Guest: name, From: cmp.Or(o.Homes[name], o.From), How: report.Cold}
 	if where := whereNow(name, o.Copies); len(where) > 0 {
 		g.To = strings.Join(nodesOf(where), "+")
 	}
@@ -76,7 +79,7 @@ func judgeGuest(o Observation, name string) report.Guest {
 	if g.BootIDKept {
 		g.How = report.Live
 	}
-	if stop, resume, ok := pauseOf(name, o.From, o.To, o.during()); ok {
+	if stop, resume, ok := pauseOf(name, g.From, o.To, o.during()); ok {
 		pause := milliseconds(resume.Sub(stop))
 		g.PauseMS = &pause
 	}
@@ -185,7 +188,8 @@ func drainTime(o Observation) *float64 {
 
 // timeline lists the turning points for the plot.
 func timeline(o Observation) []report.Event {
-	what := map[string]string{report.GracefulShutdown: "systemctl reboot", report.Crash: "killed"}[o.Scenario]
+	what := map[string]string{report.GracefulShutdown: "systemctl reboot", report.Crash: "killed",
+		report.SplitBrain: "loses the link to " + o.To, report.Hang: "hangs"}[o.Scenario]
 	events := []report.Event{{At: o.Trigger, Node: o.From, What: what}}
 	add := func(at time.Time, node, what string) {
 		if !at.Before(o.Trigger) && !at.After(o.Ended) {
@@ -210,6 +214,9 @@ func timeline(o Observation) []report.Event {
 		if !f.Done.IsZero() && f.Error == "" {
 			add(f.Done, f.Node, "fenced")
 		}
+	}
+	for _, e := range o.Told {
+		add(e.At, e.Node, e.What)
 	}
 	slices.SortStableFunc(events, func(a, b report.Event) int { return a.At.Compare(b.At) })
 	return events

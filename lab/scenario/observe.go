@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vmferry/vmferry/lab/guest"
+	"github.com/vmferry/vmferry/lab/report"
 	"github.com/vmferry/vmferry/lab/supervisor"
 	"github.com/vmferry/vmferry/migrate/blackout"
 )
@@ -40,6 +41,7 @@ type Observation struct {
 	Hypervisor            string
 	From, To              string
 	Guests                []string
+	Homes                 map[string]string // the nodes that guests were on, where that is not From
 	Begun, Trigger, Ended time.Time
 	Recovery              error // why the guests were not all back in time, or nil
 	Copies                []Copy
@@ -48,6 +50,9 @@ type Observation struct {
 	Fences                []supervisor.FenceEvent
 	Samples               map[string][]Sample // by guest, in order of time
 	Probes                Probes
+	Woken                 time.Time      // when the node that hung went on
+	Told                  []report.Event // what only the scenario knows
+	Failures              []string       // what only the scenario saw, and must not be
 }
 
 // Probes are what clients saw, by the guest's name.

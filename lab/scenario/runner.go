@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -253,36 +254,47 @@ func (r *Runner) powerOn(ctx context.Context, node string) error {
 // GracefulShutdown reboots the node that the guests are on, as an operator
 // does, and watches them move to the node to.
 func (r *Runner) GracefulShutdown(ctx context.Context, agent cluster.Agent, from, to string) (report.Scenario, error) {
-	return r.observe(ctx, report.GracefulShutdown, agent, from, to, func(ctx context.Context) error {
+	return r.observe(ctx, agent, scene{name: report.GracefulShutdown, from: from, to: to, trigger: func(ctx context.Context) error {
 		// The shell of an operator ends with the node; so may this command,
 		// before it could say that it was carried out.
 		_, err := r.Cluster.Run(ctx, from, "systemctl", "reboot", "--no-wall")
 		return err
-	})
+	}})
 }
 
 // Crash kills the node that the guests are on and watches them start on the
 // node to.
 func (r *Runner) Crash(ctx context.Context, agent cluster.Agent, from, to string) (report.Scenario, error) {
-	return r.observe(ctx, report.Crash, agent, from, to, func(ctx context.Context) error {
+	return r.observe(ctx, agent, scene{name: report.Crash, from: from, to: to, trigger: func(ctx context.Context) error {
 		_, err := supervisor.Ask(ctx, r.Cluster.Control, supervisor.Request{Op: supervisor.OpKill, Node: from})
 		return err
-	})
+	}})
+}
+
+// scene is what is done to the nodes.
+type scene struct {
+	name     string
+	from, to string // the node that fails or loses, and the one that has all guests afterwards
+	homes    map[string]string
+	trigger  func(context.Context) error
+	// after is called when the guests are back, and tell at the end, for what it alone knows; both may be nil. What was
+	// seen and must not be is no error of theirs: they add it to the observation.
+	after func(context.Context, *Observation) error
+	tell  func(context.Context, *Observation) error
 }
 
 // observe runs one scenario: calm, trigger, recovery, calm. An error means
 // that nothing could be observed; guests that did not recover are a result.
-func (r *Runner) observe(ctx context.Context, name string, agent cluster.Agent, from, to string,
-	trigger func(context.Context) error) (report.Scenario, error) {
+func (r *Runner) observe(ctx context.Context, agent cluster.Agent, sc scene) (report.Scenario, error) {
 	label := Label(agent)
 	manager := r.manager().Name()
-	say := func(step string) { r.Progress(fmt.Sprintf("%s, %s, %s: %s", name, manager, label, step)) }
-	o := Observation{Scenario: name, Agent: label, Manager: manager, Hypervisor: r.Cluster.Hypervisor.Name, From: from,
-		To: to, Begun: time.Now()}
+	say := func(step string) { r.Progress(fmt.Sprintf("%s, %s, %s: %s", sc.name, manager, label, step)) }
+	o := Observation{Scenario: sc.name, Agent: label, Manager: manager, Hypervisor: r.Cluster.Hypervisor.Name, From: sc.from,
+		To: sc.to, Homes: sc.homes, Begun: time.Now()}
 
 	probing, stopProbes := context.WithCancel(ctx)
 	defer stopProbes()
-	probe := r.Probe(probing, filepath.Join(r.Scratch, strings.Join([]string{name, manager, label}, "-")+".json"))
+	probe := r.Probe(probing, filepath.Join(r.Scratch, strings.Join([]string{sc.name, manager, label}, "-")+".json"))
 	asking, stopAsking := context.WithCancel(ctx)
 	defer stopAsking()
 	pollers := r.startPollers(asking)
@@ -293,16 +305,21 @@ func (r *Runner) observe(ctx context.Context, name string, agent cluster.Agent, 
 		return report.Scenario{}, err
 	}
 	o.Trigger = time.Now()
-	if err := trigger(ctx); err != nil {
-		return report.Scenario{}, fmt.Errorf("trigger %q: %w", name, err)
+	if err := sc.trigger(ctx); err != nil {
+		return report.Scenario{}, fmt.Errorf("trigger %q: %w", sc.name, err)
 	}
-	say("waiting for the guests on " + to)
+	say("waiting for the guests on " + sc.to)
 	limit, cancel := context.WithTimeoutCause(ctx, r.limit(r.profile().limits.trigger),
 		errors.New("the guests did not come back"))
-	o.Recovery = r.awaitRecovery(limit, to, o.Trigger, pollers)
+	o.Recovery = r.awaitRecovery(limit, sc, o.Trigger, pollers)
 	cancel()
 	if ctx.Err() != nil {
 		return report.Scenario{}, ctx.Err()
+	}
+	if sc.after != nil {
+		if err := sc.after(ctx, &o); err != nil {
+			return report.Scenario{}, err
+		}
 	}
 	if err := wait.For(ctx, calm); err != nil {
 		return report.Scenario{}, err
@@ -316,27 +333,39 @@ func (r *Runner) observe(ctx context.Context, name string, agent cluster.Agent, 
 		return report.Scenario{}, err
 	}
 	o.Probes = seen
-	o.Samples = collect(pollers)
-	o.Copies, o.Events = r.seen.Copies(), r.seen.Events()
-	o.States = states()
-	reply, err := r.Cluster.State(ctx)
-	if err != nil {
+	o.Samples, o.States = collect(pollers), states()
+	if err := r.gather(ctx, &o); err != nil {
 		return report.Scenario{}, err
 	}
-	o.Fences = reply.Fence
-	for _, g := range r.Guests {
-		o.Guests = append(o.Guests, g.Name)
+	if sc.tell != nil {
+		if err := sc.tell(ctx, &o); err != nil {
+			return report.Scenario{}, err
+		}
 	}
 	return judge(o), nil
 }
 
+// gather adds what was seen all the time.
+func (r *Runner) gather(ctx context.Context, o *Observation) error {
+	o.Copies, o.Events = r.seen.Copies(), r.seen.Events()
+	reply, err := r.Cluster.State(ctx)
+	o.Fences = reply.Fence
+	for _, g := range r.Guests {
+		o.Guests = append(o.Guests, g.Name)
+	}
+	return err
+}
+
 // awaitRecovery waits until each guest has answered after the trigger while
-// its only process is on the node to.
-func (r *Runner) awaitRecovery(ctx context.Context, to string, trigger time.Time, pollers map[string]*poller) error {
-	return cluster.Await(ctx, "every guest to answer on "+to, func(context.Context) (bool, error) {
+// its only process is on the node to. Processes of a node that is frozen do not count.
+func (r *Runner) awaitRecovery(ctx context.Context, sc scene, trigger time.Time, pollers map[string]*poller) error {
+	return cluster.Await(ctx, "every guest to answer on "+sc.to, func(context.Context) (bool, error) {
 		for _, g := range r.Guests {
 			where := whereNow(g.Name, r.seen.Copies())
-			if len(where) != 1 || where[0].Node != to {
+			if sc.name == report.Hang {
+				where = slices.DeleteFunc(where, func(c Copy) bool { return c.Node == sc.from })
+			}
+			if len(where) != 1 || where[0].Node != sc.to {
 				return false, fmt.Errorf("guest %q runs on %v", g.Name, nodesOf(where))
 			}
 			if !pollers[g.Name].answeredSince(later(where[0].Seen, trigger)) {
