@@ -19,7 +19,7 @@ type manager struct {
 	joined  bool          // it has heard them since it was started
 	started time.Duration // when the manager was started
 	changed time.Duration // when who is a member will be otherwise; 0: it will not
-	quorum  time.Duration // when it last had the quorum
+	half    time.Duration // when it last saw half of all nodes or more
 	peers   [most + 1]peer
 	starts  [guests]time.Duration // when a start that is under way ends; 0: none is
 }
@@ -54,8 +54,8 @@ func (n *node) manage(now time.Duration) {
 	for _, to := range n.rest {
 		n.guard.Member(to.id, m.peers[to.id].member)
 	}
-	if m.quorate(n.Nodes) {
-		m.quorum = n.now
+	if 2*m.members() >= n.Nodes {
+		m.half = n.now
 	}
 	m.joined = m.joined || m.members() > 1 && m.quorate(n.Nodes)
 	n.finishStarts()
@@ -75,7 +75,7 @@ func (n *node) manage(now time.Duration) {
 			m.joined = m.joined || n.Nodes == 2
 		}
 	}
-	if m.joined && m.quorate(n.Nodes) && n.id == n.coordinator() {
+	if m.joined && (m.quorate(n.Nodes) || n.ignores) && n.id == n.coordinator() {
 		n.recover(now)
 	}
 }
