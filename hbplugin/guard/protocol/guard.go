@@ -167,6 +167,8 @@ func (g *Guard) Open(now time.Duration) error {
 		return nil
 	case g.phase != Out:
 		return fmt.Errorf("this node surrenders: %s", g.why)
+	case g.rejoin:
+		return errors.New("the cluster manager is being restarted after the surrender")
 	case now-g.watched < g.times.Fresh():
 		return fmt.Errorf("the slot of node %d has to be watched for %s more", g.slot.Node, g.times.Fresh()-now+g.watched)
 	}

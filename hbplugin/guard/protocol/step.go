@@ -62,8 +62,14 @@ func (g *Guard) Step(now time.Duration) Orders {
 	return o
 }
 
-// Rejoined takes that the cluster manager's daemons were restarted.
-func (g *Guard) Rejoined() { g.rejoin = false }
+// Rejoined takes that the cluster manager's daemons were restarted. What they said before of the members is void: a node
+// that hung saw members that had long fenced it.
+func (g *Guard) Rejoined() {
+	g.rejoin = false
+	for _, p := range g.peers {
+		p.member = false
+	}
+}
 
 // age ends a lease that is too old, and a surrender that has moved all it could.
 func (g *Guard) age(now time.Duration) {
