@@ -1,6 +1,7 @@
 package guardsim
 
 import (
+	"slices"
 	"time"
 
 	"github.com/vmferry/vmferry/hbplugin/guard/protocol"
@@ -68,7 +69,7 @@ func (n *node) manage(now time.Duration) {
 		}
 	}
 	n.orders.Verdicts = nil
-	if m.members() > 1 || n.now-m.started > alone {
+	if m.members() > 1 && n.agreed() || (n.Nodes == 2 || m.members() == 1) && n.now-m.started > alone {
 		if phase, _ := n.guard.Phase(); phase == protocol.Out && n.guard.Open(now) == nil {
 			n.result.Opened++
 			n.log("node %d: opens a generation", n.id)
@@ -78,6 +79,14 @@ func (n *node) manage(now time.Duration) {
 	if m.joined && (m.quorate(n.Nodes) || n.ignores) && n.id == n.coordinator() {
 		n.recover(now)
 	}
+}
+
+// agreed reports whether the nodes that this one sees see it too: with more than two nodes the coordinator has it unfenced,
+// and members agree on who is one.
+func (n *node) agreed() bool {
+	return n.Nodes == 2 || !slices.ContainsFunc(n.rest, func(to *node) bool {
+		return n.manager.peers[to.id].member && !to.manager.peers[n.id].member
+	})
 }
 
 // recover fences the nodes that are not heard, and starts the guests when all of them are fenced.
