@@ -20,7 +20,6 @@ type manager struct {
 	joined  bool          // it has heard them since it was started
 	started time.Duration // when the manager was started
 	changed time.Duration // when who is a member will be otherwise; 0: it will not
-	half    time.Duration // when it last saw half of all nodes or more
 	peers   [most + 1]peer
 	starts  [guests]time.Duration // when a start that is under way ends; 0: none is
 }
@@ -54,9 +53,6 @@ func (n *node) manage(now time.Duration) {
 	n.membership()
 	for _, to := range n.rest {
 		n.guard.Member(to.id, m.peers[to.id].member)
-	}
-	if 2*m.members() >= n.Nodes {
-		m.half = n.now
 	}
 	m.joined = m.joined || m.members() > 1 && m.quorate(n.Nodes)
 	n.finishStarts()
