@@ -70,6 +70,7 @@ type peer struct {
 	seen    bool          // slot was read once
 	read    time.Duration // when the last good read began
 	changed time.Duration // when a renewal was last seen, on disk or over the link
+	shown   time.Duration // begin of the last good read that showed slot itself, not an older one that was written late
 	wrote   time.Duration // when a new slot was last read
 	acked   time.Duration // begin of the last own renewal that it acknowledged
 	member  bool

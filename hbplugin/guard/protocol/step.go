@@ -180,7 +180,7 @@ func (g *Guard) judge(p *peer, now time.Duration, o *Orders) (fenced bool, evide
 		return false, g.notShared(p)
 	case !g.quorate(1 + len(g.side(p, now))):
 		return false, fmt.Sprintf("this node has no quorum: it sees %d of %d nodes", 1+len(g.side(p, now)), len(g.peers)+1)
-	case current && p.slot.State == lease.Surrendered:
+	case p.seen && p.shown >= p.call.begun && p.slot.State == lease.Surrendered:
 		return true, fmt.Sprintf("node %d has surrendered generation %d", p.id, generation)
 	case current && g.expired(p):
 		p.gone, p.inForce = generation, true
