@@ -17,13 +17,13 @@ type Cut struct {
 	End   func(ctx context.Context, m *Matrix) error // nil: it ends by itself
 	Lasts time.Duration                              // from Begin to End, at least
 
-	Loser   int           // the node whose guest leaves it; None: no node's does
-	Dies    bool          // the loser crashes: the other node takes its lease as expired
-	Cut     bool          // the loser kills its guest, and cannot write that it has surrendered
-	Hangs   bool          // the loser stops and continues later: the same, and what it wrote meanwhile must not arrive
-	Live    bool          // the loser's guest is migrated live
-	Killed  bool          // the loser's guest is killed; where it is started again is the cluster's affair
-	Reboots bool          // the loser boots again
+	Loser   int  // the node whose guest leaves it; None: no node's does
+	Dies    bool // the loser crashes: the other node takes its lease as expired
+	Cut     bool // the loser kills its guest, and cannot write that it has surrendered
+	Hangs   bool // the loser stops and continues later: the same, and what it wrote meanwhile must not arrive
+	Live    bool // the loser's guest is migrated live
+	Killed  bool // the loser's guest is killed; where it is started again is the cluster's affair
+	Reboots bool // the loser boots again
 
 	Silent []int // the nodes that write nothing to the lease device at the end
 	Reach  []int // how many gateways each node reaches at the end; nil: all
