@@ -63,7 +63,13 @@ func identify(ctx context.Context, path string) (*identity, error) {
 			return nil, err
 		}
 	}
-	if err := me.settings.Check(me.header, node); err != nil {
+	err = me.settings.Check(me.header, node)
+	switch {
+	case err == nil:
+	case me.settings.Node == "" && me.general.Node == "" && me.header.ID(node) == 0:
+		// At boot the cluster manager does not run yet, and knows the node by another name than the host's, maybe.
+		return nil, fmt.Errorf("%w; if the cluster calls this node otherwise, set node in %s", err, path)
+	default:
 		return nil, misconfigured{err}
 	}
 	me.id = me.header.ID(node)
