@@ -19,6 +19,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/vmferry/vmferry/lab/guarded"
 	"github.com/vmferry/vmferry/lab/image"
 	"github.com/vmferry/vmferry/lab/node"
 	"github.com/vmferry/vmferry/lab/supervisor"
@@ -109,6 +110,11 @@ func (l *Lab) Up(ctx context.Context) (err error) {
 	if err := l.stock(ctx, tree); err != nil {
 		return err
 	}
+	if l.Shape == Guard {
+		if err := guarded.MakeLease(supervisor.Shared(l.Dir), nodes); err != nil {
+			return err
+		}
+	}
 	if pre.stock != nil {
 		if err := pre.stock(ctx, l, tree); err != nil {
 			return err
@@ -117,7 +123,7 @@ func (l *Lab) Up(ctx context.Context) (err error) {
 	l.progress("starting the nodes")
 	return l.start(ctx, supervisor.Config{
 		Dir: l.Dir, Image: tree, Product: filepath.Join(l.Dir, "product"), Network: Network, Nodes: nodes,
-		Hypervisor: hypervisor, Shape: string(cmp.Or(l.Shape, Plain)),
+		Hypervisor: hypervisor, Shape: string(cmp.Or(l.Shape, Plain)), Guard: l.Shape == Guard,
 	})
 }
 

@@ -20,6 +20,8 @@ const (
 	// knows no other; a file system for the guests' definitions that the cluster itself mounts; an ISO image, a
 	// bridge and a network that only the first node has. See [cluster.Cluster.Furnish].
 	Field Shape = "field"
+	// Guard is two nodes that have no power switch: vmferry's guard fences them. See package guarded.
+	Guard Shape = "guard"
 )
 
 // Nodes are the cluster of a plain lab.
@@ -31,7 +33,7 @@ var Nodes = []node.Spec{
 // NodesOf are the nodes of a shape; "" is [Plain].
 func NodesOf(s Shape) ([]node.Spec, error) {
 	switch s {
-	case Plain, "":
+	case Plain, Guard, "":
 		return Nodes, nil
 	case Field:
 		all := append(slices.Clone(Nodes), node.Spec{Name: "node3", ID: 3, Address: netip.MustParseAddr("10.77.0.3")})
@@ -40,13 +42,13 @@ func NodesOf(s Shape) ([]node.Spec, error) {
 		}
 		return all, nil
 	}
-	return nil, fmt.Errorf("the lab knows no shape %q: use %s or %s", s, Plain, Field)
+	return nil, fmt.Errorf("the lab knows no shape %q: use %s, %s or %s", s, Plain, Field, Guard)
 }
 
 // layOut says which nodes a lab with the hypervisor has in the shape.
 func layOut(s Shape, hypervisor string) ([]node.Spec, error) {
 	nodes, err := NodesOf(s)
-	if err == nil && s == Field && hypervisor != supervisor.QEMU {
+	if err == nil && (s == Field || s == Guard) && hypervisor != supervisor.QEMU {
 		err = fmt.Errorf("a lab of the shape %q runs on %s alone", s, supervisor.QEMU)
 	}
 	return nodes, err

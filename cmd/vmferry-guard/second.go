@@ -36,6 +36,7 @@ func asSecond(ctx context.Context, _ options, log *logrus.Logger) error {
 func keepSecond(ctx context.Context, log logrus.FieldLogger) {
 	for ctx.Err() == nil {
 		cmd := exec.Command("/proc/self/exe", "--second")
+		cmd.Args[0] = os.Args[0]
 		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 		cmd.SysProcAttr = &unix.SysProcAttr{Setsid: true}
 		if err := cmd.Run(); err != nil {
@@ -47,7 +48,13 @@ func keepSecond(ctx context.Context, log logrus.FieldLogger) {
 
 // prepare keeps this process from waiting for storage or for a processor when it has to kill.
 func prepare(log logrus.FieldLogger) {
-	if err := unix.Mlockall(unix.MCL_CURRENT | unix.MCL_FUTURE); err != nil {
+	// The program itself is read in now. What is allocated later is locked as it is used: all of it at once would be
+	// hundreds of megabytes, most of which no one touches.
+	err := unix.Mlockall(unix.MCL_CURRENT)
+	if err == nil {
+		err = unix.Mlockall(unix.MCL_FUTURE | unix.MCL_ONFAULT)
+	}
+	if err != nil {
 		log.WithError(err).Warn("cannot lock the memory: the guard may wait for swap; set LimitMEMLOCK=infinity in its unit")
 	}
 	if attr, err := unix.SchedGetAttr(0, 0); err == nil && attr.Policy != unix.SCHED_FIFO {

@@ -44,7 +44,8 @@ Options of up:
   --shape NAME       plain (default): two equal nodes;
                      field: three nodes whose host names resolve nowhere, without migration_host,
                      with definitions (/srv/cluster) on a file system that the cluster mounts, and
-                     on node1 alone an ISO (/srv/iso/install.iso), a bridge (br77) and a network (dmz)
+                     on node1 alone an ISO (/srv/iso/install.iso), a bridge (br77) and a network (dmz);
+                     guard: two nodes without a power switch, which vmferry-guard fences
 
 Options of demo:
   --out DIR         where the report goes (default build/demo)
@@ -221,7 +222,7 @@ var listed func(*flag.FlagSet)
 func bashCompletion() string {
 	p := completion.Program{Name: "vmferry-lab", Values: map[string]string{
 		"dir": completion.Files, "cache": completion.Files, "stage": completion.Files, "out": completion.Files,
-		"hypervisor": "qemu xen", "shape": "plain field", "agent": "vmferry VirtualDomain Xen",
+		"hypervisor": "qemu xen", "shape": "plain field guard", "agent": "vmferry VirtualDomain Xen",
 		"manager": "pacemaker heartbeat"}}
 	for _, name := range []string{"up", "demo", "bench", "shell", "status", "down", "version", "help"} {
 		v := completion.Verb{Name: name}

@@ -64,8 +64,8 @@ type Pace struct {
 	InitWait time.Duration // the same while the nodes boot
 }
 
-// Containers boot and answer as fast as the machine that they run on.
-var containers = Pace{Token: 3 * time.Second, DCWait: 5 * time.Second, Silence: 5 * time.Second,
+// Containers is the pace of containers: they boot and answer as fast as the machine that they run on.
+var Containers = Pace{Token: 3 * time.Second, DCWait: 5 * time.Second, Silence: 5 * time.Second,
 	InitWait: 8 * time.Second}
 
 // Outfit is what nodes of one kind have beyond, or unlike, those that are
@@ -122,7 +122,7 @@ var links = map[string]string{
 // membership, libvirt's transport and an empty cluster configuration. It is
 // called once for each life of the lab; a reboot keeps what the node wrote.
 func Prepare(self Spec, nodes []Spec, prefix int, d Dirs) error {
-	return PrepareAs(Outfit{Pace: containers}, self, nodes, prefix, d)
+	return PrepareAs(Outfit{Pace: Containers}, self, nodes, prefix, d)
 }
 
 // PrepareAs is Prepare for a node that is no container.

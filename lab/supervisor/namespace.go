@@ -7,12 +7,14 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/vmferry/vmferry/lab/guarded"
 	"github.com/vmferry/vmferry/lab/node"
 )
 
@@ -59,12 +61,17 @@ func makeBridge(cfg Config) error {
 	if err := netlink.LinkAdd(link); err != nil {
 		return fmt.Errorf("make the lab's bridge: %w", err)
 	}
-	address := &netlink.Addr{IPNet: &net.IPNet{
-		IP:   cfg.Network.Addr().AsSlice(),
-		Mask: net.CIDRMask(cfg.Network.Bits(), cfg.Network.Addr().BitLen()),
-	}}
-	if err := netlink.AddrAdd(link, address); err != nil {
-		return fmt.Errorf("add address %s to the lab's bridge: %w", cfg.Network, err)
+	addresses := []netip.Addr{cfg.Network.Addr()}
+	if cfg.Guard {
+		addresses = append(addresses, guarded.Gateways...)
+	}
+	for _, a := range addresses {
+		address := &netlink.Addr{IPNet: &net.IPNet{
+			IP: a.AsSlice(), Mask: net.CIDRMask(cfg.Network.Bits(), a.BitLen()),
+		}}
+		if err := netlink.AddrAdd(link, address); err != nil {
+			return fmt.Errorf("add address %s to the lab's bridge: %w", a, err)
+		}
 	}
 	if err := netlink.LinkSetUp(link); err != nil {
 		return fmt.Errorf("set the lab's bridge up: %w", err)

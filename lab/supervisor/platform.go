@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/vmferry/vmferry/lab/guarded"
 	"github.com/vmferry/vmferry/lab/node"
 	"github.com/vmferry/vmferry/lab/xen"
 )
@@ -74,8 +75,15 @@ func dirs(cfg Config, spec node.Spec) node.Dirs {
 type containers struct{}
 
 func (containers) prepare(_ context.Context, cfg Config) error {
+	outfit := node.Outfit{Pace: node.Containers}
+	if cfg.Guard {
+		var err error
+		if outfit, err = guarded.Outfit(); err != nil {
+			return err
+		}
+	}
 	for _, spec := range cfg.Nodes {
-		if err := node.Prepare(spec, cfg.Nodes, cfg.Network.Bits(), dirs(cfg, spec)); err != nil {
+		if err := node.PrepareAs(outfit, spec, cfg.Nodes, cfg.Network.Bits(), dirs(cfg, spec)); err != nil {
 			return err
 		}
 	}

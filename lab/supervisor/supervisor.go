@@ -31,6 +31,8 @@ type Config struct {
 	Hypervisor string `json:"hypervisor"` // [QEMU] or [Xen]
 	// what the lab calls this set of nodes; sent to clients, and not used otherwise
 	Shape string `json:"shape"`
+	// Guard says that the nodes run vmferry's guard in place of the lab's power switch: see package guarded.
+	Guard bool `json:"guard,omitempty"`
 }
 
 // Control is the path of the control socket of the lab in dir.

@@ -45,6 +45,7 @@ func (d *Daemon) Fence(ctx context.Context, node string) (evidence string, err e
 // OpenLease takes the lease, in a new generation, and returns once guests may run. It waits for what it can wait for,
 // until ctx ends: the error then is what was missing.
 func (d *Daemon) OpenLease(ctx context.Context) error {
+	d.readMembers(ctx) // both nodes of a cluster that boots ask at once, as soon as each is a member
 	problem := errors.New("the guard does not answer")
 	for {
 		asked := d.ask(ctx, func(now time.Duration) {

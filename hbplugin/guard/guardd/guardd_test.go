@@ -269,6 +269,28 @@ func (n *node) mayRun() bool {
 	return n.MayRun(ctx, "") == nil
 }
 
+// Nodes that boot together ask for their leases as soon as their manager sees both, however old what the guard knows of
+// its members is.
+func TestOpenAsksForTheMembers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.cutLink(true)
+		a, b := w.start(1, nil), w.start(2, nil)
+		time.Sleep(10*time.Second + membersEvery/2)
+		w.cutLink(false)
+		var both sync.WaitGroup
+		for _, n := range []*node{a, b} {
+			both.Go(func() { n.open(0) })
+		}
+		both.Wait()
+		if a, b := w.slot(1), w.slot(2); a.Generation != 1 || b.Generation != 1 {
+			t.Errorf("the leases were opened %d and %d times", a.Generation, b.Generation)
+		}
+		a.end()
+		b.end()
+	})
+}
+
 // fence is a fence call of at most a minute.
 func (n *node) fence(other string) (string, error) {
 	ctx, cancel := context.WithTimeout(n.Context(), time.Minute)

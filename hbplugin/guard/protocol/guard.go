@@ -89,7 +89,8 @@ type call struct {
 }
 
 // New is the guard of the node that own is the slot of, as read from the device now. mine are its own claims, as read.
-// A slot that says that guests may run, of a guard that is no more, makes it kill them first.
+// A slot that says that guests may run, of a guard that is no more, makes it kill them first; the cluster manager still
+// counts on them where the machine has not booted since.
 func New(own lease.Slot, instance lease.Instance, mine []lease.Claim, times timing.Times, policy Policy,
 	now time.Duration,
 ) *Guard {
@@ -97,6 +98,7 @@ func New(own lease.Slot, instance lease.Instance, mine []lease.Claim, times timi
 	g.slot.Instance = instance
 	if own.State != lease.Surrendered {
 		g.phase, g.why = Killing, "the guard of this node ended without a surrender"
+		g.rejoin = own.Instance == instance
 	}
 	for _, c := range mine {
 		g.peers = append(g.peers, &peer{id: c.Target, changed: now, mine: c, written: c})
@@ -196,6 +198,7 @@ func (g *Guard) Close() {
 }
 
 func (g *Guard) enter(phase Phase, why string) {
+	ran := g.phase == Held || g.phase == Moving // before that no guest ran, and the manager knows of none
+	g.rejoin = g.rejoin || ran && (phase == Moving || phase == Killing)
 	g.phase, g.why, g.emptied = phase, why, false
-	g.rejoin = g.rejoin || phase == Moving || phase == Killing
 }

@@ -136,6 +136,52 @@ func TestLife(t *testing.T) {
 	}
 }
 
+// A node that lost the race for the first lease ran no guest: its manager goes on, and it may try again.
+func TestLostOpeningRestartsNoManager(t *testing.T) {
+	n := newNode(t, 1, Policy{}, 2)
+	n.now += 5 * second
+	n.sees(2, 1, lease.Surrendered)
+	if err := n.Open(n.now); err != nil {
+		t.Fatal(err)
+	}
+	n.renew()
+	n.now++
+	n.sees(2, 2, lease.Held)
+	n.is(Killing)
+	n.Emptied()
+	n.renew()
+	n.is(Out)
+	if n.Step(n.now).Rejoin {
+		t.Error("the manager is restarted though no guest ran")
+	}
+	n.Member(2, true)
+	if err := n.Open(n.now); err != nil {
+		t.Error(err)
+	}
+}
+
+// A guard that cannot resume the lease of the one before it kills the guests that the manager counts on: on the same boot
+// the manager has to be restarted.
+func TestUnresumedLeaseRestartsTheManager(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		now    lease.Instance
+		rejoin bool
+	}{{"same boot", machine(1), true}, {"new boot", machine(7), false}} {
+		g := New(lease.Slot{Node: 1, Instance: machine(1), Generation: 2, State: lease.Held}, c.now,
+			[]lease.Claim{{From: 1, Target: 2}}, timing.Default, Policy{}, time.Hour)
+		g.Emptied()
+		s, ok := g.Renewal(time.Hour)
+		if !ok {
+			t.Fatalf("%s: no surrender is written", c.name)
+		}
+		g.Renewed(s, time.Hour, time.Hour)
+		if o := g.Step(time.Hour); o.Rejoin != c.rejoin {
+			t.Errorf("%s: the manager is restarted: %v, want %v", c.name, o.Rejoin, c.rejoin)
+		}
+	}
+}
+
 // A write whose begin is older than self-kill when it ends does not save the lease.
 func TestALateWrite(t *testing.T) {
 	n := held(t, 1, Policy{}, 2)

@@ -84,7 +84,6 @@ func (g *Guard) open() {
 		g.enter(Held, "the lease is held")
 	case p.read >= g.opened:
 		g.enter(Killing, fmt.Sprintf("node %d has taken its lease too, and is no member of the cluster", p.id))
-		g.rejoin = true
 	}
 }
 

@@ -1,0 +1,60 @@
+package guarded
+
+import (
+	"embed"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/vmferry/vmferry/hbplugin/guard/device"
+	"github.com/vmferry/vmferry/hbplugin/guard/lease"
+	"github.com/vmferry/vmferry/hbplugin/guard/timing"
+	"github.com/vmferry/vmferry/lab/node"
+)
+
+// leaseFile is the lease device's name on the shared storage.
+const leaseFile = "guard.lease"
+
+// Gateways are the addresses of the ping list. They are the lab's, on its bridge.
+var Gateways = []netip.Addr{netip.MustParseAddr("10.77.0.253"), netip.MustParseAddr("10.77.0.252")}
+
+// Times are those of the lease device.
+var Times = timing.Default
+
+//go:embed files
+var files embed.FS
+
+// Outfit is what nodes with a guard have beyond others.
+func Outfit() (node.Outfit, error) {
+	own, err := fs.Sub(files, "files")
+	if err != nil {
+		return node.Outfit{}, err
+	}
+	ping := make([]string, len(Gateways))
+	for i, a := range Gateways {
+		ping[i] = fmt.Sprintf("%q", a)
+	}
+	manager := timing.Pacemaker(node.Containers.Token, 0, 0)
+	timeout := Times.Bounds(manager, 0, true).FenceTimeout.Truncate(time.Second) + time.Second
+	return node.Outfit{
+		Pace: node.Containers, Files: own,
+		Values: map[string]string{
+			"Device": "/shared/" + leaseFile, "Ping": strings.Join(ping, ", "), "FenceTimeout": timeout.String(),
+		},
+		Links: map[string]string{
+			"etc/systemd/system/multi-user.target.wants/vmferry-guard.service": "/usr/lib/systemd/system/vmferry-guard.service",
+		},
+	}, nil
+}
+
+// MakeLease makes the lease device of a cluster below shared, the folder that its nodes see as /shared.
+func MakeLease(shared string, nodes []node.Spec) error {
+	h := lease.Header{Cluster: "vmferry-lab", Times: Times}
+	for _, n := range nodes {
+		h.Nodes = append(h.Nodes, n.Name)
+	}
+	return device.Init(filepath.Join(shared, leaseFile), h)
+}
