@@ -51,8 +51,8 @@ func guard(ctx context.Context, o options, log *logrus.Logger) error {
 		return err
 	}
 	page, err := second.OpenPage(second.PagePath, second.Guard)
-	if errors.Is(err, second.ErrBusy) {
-		return misconfigured{errors.New("another vmferry-guard runs on this node")}
+	if errors.Is(err, second.ErrBusy) { // it may end: one that was killed while its storage hung ends with the write
+		return errors.New("another vmferry-guard runs on this node")
 	}
 	if err != nil {
 		return err
