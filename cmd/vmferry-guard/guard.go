@@ -87,17 +87,8 @@ func (me *identity) node(ctx context.Context, page *second.Page, log logrus.Fiel
 		}
 	}()
 	var members atomic.Int64
-	released := func(prove func(context.Context) error) func(context.Context) error {
-		return func(ctx context.Context) error {
-			err := prove(ctx)
-			if err == nil {
-				page.Released()
-			}
-			return err
-		}
-	}
 	n := guardd.Node{
-		Prove: released(k.Prove), Surrender: released(k.Surrender),
+		Prove: k.Prove, Surrender: k.Surrender,
 		Move: runMove,
 		Members: func(ctx context.Context) ([]string, error) {
 			names, err := me.members(ctx)
@@ -111,6 +102,10 @@ func (me *identity) node(ctx context.Context, page *second.Page, log logrus.Fiel
 			return protocol.Here{Reached: pinger.Reached(), Guests: k.Known(), Members: int(members.Load())}
 		},
 		Leased: func(until time.Duration, generation uint64) {
+			if until == 0 {
+				page.Released()
+				return
+			}
 			page.Leased(until, until-me.header.Times.SelfKill, generation)
 		},
 	}

@@ -51,7 +51,8 @@ type Node struct {
 	// Feed feeds the hardware watchdog; nil: there is none.
 	Feed func() error
 	// Leased takes until when guests may run without a further word of this guard, for the process that kills them when it
-	// is silent, and the generation that a guard after this one may resume; 0: none, as this node surrenders.
+	// is silent, 0 where none runs; and the generation that a guard after this one may resume; 0: none, as this node
+	// surrenders.
 	Leased func(until time.Duration, generation uint64)
 }
 
@@ -87,6 +88,7 @@ type Daemon struct {
 	links  *linked
 	fed    time.Duration
 	phase  protocol.Phase // at the last step
+	over   chan struct{}  // closed when that is over; each phase has its own
 
 	revoking  map[protocol.Revocation]bool // under way; the loop's alone, as the next
 	rejoining bool
@@ -101,11 +103,13 @@ type Daemon struct {
 type killing struct {
 	phase      protocol.Phase
 	generation uint64
+	over       chan struct{} // closed when the phase is over
 }
 
 type move struct {
 	to    string
 	until time.Duration
+	over  chan struct{}
 }
 
 // New is a guard that has not begun.
@@ -118,6 +122,7 @@ func New(c Config) *Daemon {
 		claims: make(chan []lease.Claim, 1), kill: make(chan killing, 1),
 		move: make(chan move, 1), revoke: make(chan protocol.Revocation, lease.MaxNodes), rejoin: make(chan struct{}, 1),
 		admit: make(chan uint64, 1), revoking: map[protocol.Revocation]bool{},
+		over: make(chan struct{}),
 	}
 	d.links = d.newLinked()
 	return d
@@ -222,12 +227,12 @@ func (d *Daemon) step(now time.Duration) {
 	o := d.orders
 	d.report(now)
 	d.lease(now)
-	latest(d.kill, killing{d.phase, d.guard.Generation()})
+	latest(d.kill, killing{d.phase, d.guard.Generation(), d.over})
 	if len(o.Claims) > 0 {
 		latest(d.claims, slices.Clone(o.Claims))
 	}
 	if o.MoveTo != 0 {
-		latest(d.move, move{d.name(o.MoveTo), o.Until})
+		latest(d.move, move{d.name(o.MoveTo), o.Until, d.over})
 	}
 	for _, r := range o.Revoke {
 		if !d.revoking[r] {
@@ -270,7 +275,7 @@ func (d *Daemon) end(now time.Duration) time.Duration {
 	return now - d.guard.Age(now) + d.Header.Times.SelfKill
 }
 
-// report logs a change of phase. A guard that is killed while it surrenders must not be resumed: the slot on the disk
+// report logs a change of phase, and ends what was done in the one before. A guard that is killed while it surrenders must not be resumed: the slot on the disk
 // may still say that the lease is held.
 func (d *Daemon) report(now time.Duration) {
 	phase, why := d.guard.Phase()
@@ -278,12 +283,16 @@ func (d *Daemon) report(now time.Duration) {
 		return
 	}
 	d.phase = phase
+	close(d.over)
+	d.over = make(chan struct{})
 	d.Log.WithField("phase", phase.String()).Warn(why)
 	switch phase {
 	case protocol.Held:
 		latest(d.admit, d.guard.Generation())
 	case protocol.Killing:
 		d.Node.Leased(d.end(now), 0)
+	case protocol.Out:
+		d.Node.Leased(0, 0)
 	}
 }
 

@@ -496,6 +496,38 @@ func TestAdmit(t *testing.T) {
 	})
 }
 
+// A look for guests without a lease does not end for a while. The lease is taken meanwhile: it kills no guest of that.
+func TestOldKillEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		a := w.start(1, func(c *Config) {
+			prove := c.Node.Prove
+			c.Node.Prove = func(ctx context.Context) error {
+				for ctx.Err() == nil {
+					_ = prove(ctx)
+					time.Sleep(10 * time.Millisecond)
+				}
+				return ctx.Err()
+			}
+		})
+		time.Sleep(2 * time.Second)
+		a.open(1)
+		time.Sleep(20 * time.Second)
+		if at := a.done(); at.killed != 0 || at.guests != 1 {
+			t.Errorf("a guest was killed under a good lease: %+v", at)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		if err := a.Surrender(ctx); err != nil {
+			t.Error(err)
+		}
+		if at := a.done(); at.until != 0 || at.guests != 0 {
+			t.Errorf("after the surrender: %+v", at)
+		}
+		a.end()
+	})
+}
+
 func TestFenceRefuses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)

@@ -97,13 +97,13 @@ func socketsOf(processes []hostproc.Process) ([]socket, error) {
 }
 
 // Prove kills every guest and returns nil when all are proven gone: no process is left, and no socket of one. It goes on
-// until then, or until ctx ends. It begins with the guests that are known, before it looks for more: a look can hang. Only
+// until then, or until ctx ends, and kills nothing after that. It begins with the guests that are known, before it looks for more: a look can hang. Only
 // its own looks are proof: one of Watch may have begun before a guest did, and end later.
 func (k *Killer) Prove(ctx context.Context) error {
 	k.mu.Lock()
 	known := k.known
 	k.mu.Unlock()
-	for {
+	for ctx.Err() == nil {
 		problem := k.killAll(ctx, known)
 		found, err := k.look(ctx)
 		known, problem = found, errors.Join(problem, err)
@@ -116,6 +116,7 @@ func (k *Killer) Prove(ctx context.Context) error {
 			return errors.Join(err, problem, stillThere(known))
 		}
 	}
+	return ctx.Err()
 }
 
 func stillThere(known []hostproc.Process) error {
