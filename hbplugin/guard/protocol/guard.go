@@ -54,6 +54,7 @@ type Guard struct {
 	emptied bool          // in Killing: no guest is left, and no socket of one has data
 	claimer int           // in Moving: the node whose claim has won
 	until   time.Duration // in Moving: when the time for it is up
+	asked   time.Duration // in Out: when Open failed last for want of a proof; 0: it has not
 	opened  time.Duration // in Opening: when the first write ended; 0: it has not
 	watched time.Duration // since when nobody else has written the own slot
 	rejoin  bool          // the manager's daemons have to be restarted: they did not stop by themselves
@@ -78,7 +79,8 @@ type peer struct {
 	call    *call
 	gone    uint64 // the generation in which its lease expired; it is acknowledged no more
 	revoked uint64 // the generation in which its access was revoked
-	inForce bool   // gone and revoked say something: generation 0 exists
+	proven  uint64 // the generation in which nothing of it can write any more, for one of the reasons of proof
+	inForce bool   // gone, revoked and proven say something: generation 0 exists
 }
 
 // call is a request to fence a node.
@@ -154,7 +156,9 @@ func (g *Guard) peer(id int) *peer {
 func (g *Guard) Measured(h Here) { g.here = h }
 
 // Open asks for the lease again, in a new generation. It fails where guests could run twice: the guests here are not
-// proven gone, somebody else writes this node's slot, or a node that is no member may hold what it ran.
+// proven gone, somebody else writes this node's slot, or a node that is no member may hold what it ran. Of the last, the
+// steps that follow look for the proof that a fence call needs: a node that is alone after both had failed has no lease to
+// make one.
 func (g *Guard) Open(now time.Duration) error {
 	switch {
 	case g.phase == Opening || g.phase == Held:
@@ -165,11 +169,12 @@ func (g *Guard) Open(now time.Duration) error {
 		return fmt.Errorf("the slot of node %d has to be watched for %s more", g.slot.Node, g.times.Fresh()-now+g.watched)
 	}
 	if p := g.unproven(0); p != nil {
+		g.asked = now
 		return fmt.Errorf("node %d is no member of the cluster, and nothing proves that it runs no guest", p.id)
 	}
 	g.slot.Generation++
 	g.slot.Counter = 0
-	g.good, g.opened, g.rejoin = now, 0, false
+	g.good, g.opened, g.asked, g.rejoin = now, 0, 0, false
 	for _, p := range g.peers {
 		p.acked = 0
 	}
@@ -178,10 +183,10 @@ func (g *Guard) Open(now time.Duration) error {
 }
 
 // unproven is a node that may run guests that are to run here: it is no member of the cluster, and no read since then
-// showed that it has surrendered or that its lease has expired. nil where there is none.
+// showed that it has surrendered or that nothing of it can write any more. nil where there is none.
 func (g *Guard) unproven(since time.Duration) *peer {
 	for _, p := range g.peers {
-		gone := p.slot.State == lease.Surrendered || p.inForce && p.gone == p.slot.Generation
+		gone := p.slot.State == lease.Surrendered || p.inForce && p.proven == p.slot.Generation
 		if !p.member && (!p.seen || p.read < since || !gone) {
 			return p
 		}

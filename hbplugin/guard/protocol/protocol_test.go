@@ -290,6 +290,58 @@ func TestOpenAtTheSameTime(t *testing.T) {
 	n.is(Killing)
 }
 
+// Both nodes have failed, and one comes back alone. It takes its lease once the other is proven to be unable to write: as a
+// fence call would have it, which needs a lease.
+func TestOpenAlone(t *testing.T) {
+	for name, test := range map[string]struct {
+		policy   Policy
+		watchdog time.Duration
+		renews   bool
+		opens    bool
+		revokes  bool
+	}{
+		"nothing is a proof":     {},
+		"its access is revoked":  {policy: Policy{Revoke: true}, opens: true, revokes: true},
+		"its watchdog has fired": {watchdog: 5 * second, opens: true},
+		"expiry is trusted":      {policy: Policy{TrustExpiry: true}, opens: true},
+		"it renews its lease":    {policy: Policy{Revoke: true, TrustExpiry: true}, watchdog: 5 * second, renews: true},
+	} {
+		n := newNode(t, 1, test.policy, 2)
+		slot := lease.Slot{Node: 2, Instance: machine(2), Generation: 3, Counter: 9, State: lease.Held, Watchdog: test.watchdog}
+		revoked := false
+		for end := n.now + 15*second; n.now < end; n.now += second / 10 {
+			n.Slot(slot, n.now, n.now)
+			if test.renews {
+				slot.Counter++
+			}
+			if err := n.Open(n.now); err == nil {
+				n.renew()
+			}
+			for _, r := range n.Step(n.now).Revoke {
+				revoked = true
+				n.Revoked(r.Node, r.Generation)
+			}
+		}
+		if phase, why := n.Phase(); (phase == Held) != test.opens || revoked != test.revokes {
+			t.Errorf("%s: %v (%s), revoked %v", name, phase, why, revoked)
+		}
+		if acked := n.LinkRenewal(2, 3, n.now); acked == test.opens {
+			t.Errorf("%s: the lease of node 2 is acknowledged: %v", name, acked)
+		}
+	}
+}
+
+// Nobody is revoked by a node that does not want its lease.
+func TestNobodyAsksToOpen(t *testing.T) {
+	n := newNode(t, 1, Policy{Revoke: true}, 2)
+	for end := n.now + 15*second; n.now < end; n.now += second / 10 {
+		n.sees(2, 9, lease.Held)
+		if o := n.Step(n.now); len(o.Revoke) > 0 {
+			t.Fatalf("%+v", o)
+		}
+	}
+}
+
 func TestFence(t *testing.T) {
 	expiry := timing.Default.Expiry(0)
 	for name, test := range map[string]struct {

@@ -50,6 +50,7 @@ func (g *Guard) Step(now time.Duration) Orders {
 		}
 		g.fence(p, now, &o)
 	}
+	g.proveFor(now, &o)
 	o.Run = g.phase == Held
 	o.Kill = g.phase == Killing || g.phase == Out
 	if g.phase == Moving {
@@ -144,17 +145,9 @@ func (g *Guard) judge(p *peer, now time.Duration, o *Orders) (fenced bool, evide
 	case current && p.slot.State == lease.Surrendered:
 		return true, fmt.Sprintf("node %d has surrendered generation %d", p.id, generation)
 	case current && g.expired(p):
-		p.gone, p.inForce = generation, true
 		waited := fmt.Sprintf("no renewal of node %d's generation %d was seen for %s", p.id, generation, p.read-p.changed)
-		switch {
-		case g.policy.Revoke && p.revoked == generation:
-			return true, waited + ", and its access to the disks is revoked"
-		case g.policy.Revoke:
-			o.Revoke = append(o.Revoke, Revocation{Node: p.id, Generation: generation})
-		case p.slot.Watchdog > 0:
-			return true, fmt.Sprintf("%s, and its watchdog of %s has fired", waited, p.slot.Watchdog)
-		case g.policy.TrustExpiry:
-			return true, waited + ", and trust-expiry is set"
+		if proof := g.proof(p, o); proof != "" {
+			return true, waited + proof
 		}
 		if now >= p.call.deadline {
 			return false, waited + ", but nothing proves that a hung node cannot wake up and write"
@@ -168,4 +161,40 @@ func (g *Guard) judge(p *peer, now time.Duration, o *Orders) (fenced bool, evide
 		return false, fmt.Sprintf("node %d still renews its lease, and has not surrendered", p.id)
 	}
 	return false, ""
+}
+
+// proof is why nothing of a node whose lease has expired can write any more, empty where nothing proves that. It orders
+// the revocation that does.
+func (g *Guard) proof(p *peer, o *Orders) (why string) {
+	generation := p.slot.Generation
+	revoked := p.inForce && p.revoked == generation
+	switch {
+	case g.policy.Revoke && !revoked:
+		o.Revoke = append(o.Revoke, Revocation{Node: p.id, Generation: generation})
+	case g.policy.Revoke:
+		why = ", and its access to the disks is revoked"
+	case p.slot.Watchdog > 0:
+		why = fmt.Sprintf(", and its watchdog of %s has fired", p.slot.Watchdog)
+	case g.policy.TrustExpiry:
+		why = ", and trust-expiry is set"
+	default:
+		return ""
+	}
+	p.gone, p.inForce = generation, true
+	if why != "" {
+		p.proven = generation
+	}
+	return why
+}
+
+// proveFor looks for the proofs that Open lacked a moment ago.
+func (g *Guard) proveFor(now time.Duration, o *Orders) {
+	if g.phase != Out || g.asked == 0 || now-g.asked > g.times.Fresh() {
+		return
+	}
+	for _, p := range g.peers {
+		if !p.member && now-p.read <= g.times.Fresh() && g.expired(p) {
+			g.proof(p, o)
+		}
+	}
 }
