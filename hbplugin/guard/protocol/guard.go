@@ -57,6 +57,7 @@ type Guard struct {
 	asked   time.Duration // in Out: when Open failed last for want of a proof; 0: it has not
 	opened  time.Duration // in Opening: when the first write ended; 0: it has not
 	watched time.Duration // since when nobody else has written the own slot
+	foreign lease.Slot    // what somebody else, or an earlier boot, has written there, as last read
 	rejoin  bool          // the manager's daemons have to be restarted: they did not stop by themselves
 
 	peers []*peer
@@ -96,8 +97,11 @@ type call struct {
 func New(own lease.Slot, instance lease.Instance, mine []lease.Claim, times timing.Times, policy Policy,
 	now time.Duration,
 ) *Guard {
-	g := &Guard{times: times, policy: policy, slot: own, watched: now, why: "the guard has just started"}
+	g := &Guard{times: times, policy: policy, slot: own, watched: now, foreign: own, why: "the guard has just started"}
 	g.slot.Instance = instance
+	if own.Instance == instance { // there is one guard on a machine
+		g.watched -= times.Fresh()
+	}
 	if own.State != lease.Surrendered {
 		g.phase, g.why = Killing, "the guard of this node ended without a surrender"
 		g.rejoin = own.Instance == instance

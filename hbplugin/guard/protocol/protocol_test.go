@@ -171,12 +171,13 @@ func TestUnresumedLeaseRestartsTheManager(t *testing.T) {
 		g := New(lease.Slot{Node: 1, Instance: machine(1), Generation: 2, State: lease.Held}, c.now,
 			[]lease.Claim{{From: 1, Target: 2}}, timing.Default, Policy{}, time.Hour)
 		g.Emptied()
-		s, ok := g.Renewal(time.Hour)
+		now := time.Hour + timing.Default.Fresh()
+		s, ok := g.Renewal(now)
 		if !ok {
 			t.Fatalf("%s: no surrender is written", c.name)
 		}
-		g.Renewed(s, time.Hour, time.Hour)
-		if o := g.Step(time.Hour); o.Rejoin != c.rejoin {
+		g.Renewed(s, now, now)
+		if o := g.Step(now); o.Rejoin != c.rejoin {
 			t.Errorf("%s: the manager is restarted: %v, want %v", c.name, o.Rejoin, c.rejoin)
 		}
 	}
@@ -233,6 +234,33 @@ func TestTwoMachinesOnOneID(t *testing.T) {
 	}
 }
 
+// A clone of a machine that holds its lease says nothing in that one's slot: neither at its start nor later.
+func TestACloneDoesNotSurrenderForItsOriginal(t *testing.T) {
+	for name, state := range map[string]lease.State{"the lease is held": lease.Held, "it is taken later": lease.Surrendered} {
+		original := lease.Slot{Node: 1, Instance: machine(8), Generation: 6, Counter: 40, State: state}
+		n := &node{T: t, now: time.Hour}
+		n.Guard = New(original, machine(1), []lease.Claim{{From: 1, Target: 2}}, timing.Default, Policy{}, n.now)
+		n.Member(2, true)
+		original.Generation, original.Counter, original.State = 7, 0, lease.Held
+		for end := n.now + 10*second; n.now < end; n.now += second / 2 {
+			original.Counter++
+			n.OwnSlot(original, n.now)
+			n.Step(n.now)
+			n.Emptied()
+			if s, ok := n.Renewal(n.now); ok {
+				t.Fatalf("%s: it writes %+v", name, s)
+			}
+			if err := n.Open(n.now); err == nil {
+				t.Errorf("%s: it takes the lease", name)
+			}
+		}
+		n.now += timing.Default.Fresh() // the original is gone
+		if s := n.renew(); s.State != lease.Surrendered || !s.Newer(original) {
+			t.Errorf("%s: then it writes %+v", name, s)
+		}
+	}
+}
+
 // A guard that finds its slot held starts with a surrender.
 func TestRestart(t *testing.T) {
 	n := &node{T: t, now: time.Hour}
@@ -240,6 +268,7 @@ func TestRestart(t *testing.T) {
 	n.Guard = New(own, machine(1), []lease.Claim{{From: 1, Target: 2}}, timing.Default, Policy{}, n.now)
 	n.is(Killing)
 	n.Emptied()
+	n.now += timing.Default.Fresh()
 	if s := n.renew(); s.State != lease.Surrendered || s.Generation != 6 || s.Counter != 41 {
 		t.Errorf("slot: %+v", s)
 	}
