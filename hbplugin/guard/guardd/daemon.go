@@ -77,8 +77,8 @@ type Daemon struct {
 	Config
 	guard  *protocol.Guard
 	events chan func(now time.Duration)
-	orders protocol.Orders // the last ones; the loop's alone
-	calls  map[int]chan protocol.Verdict
+	orders protocol.Orders                 // the last ones; the loop's alone
+	calls  map[int][]chan protocol.Verdict // who waits for the verdict on a node; the loop's alone
 
 	claims chan []lease.Claim
 	kill   chan killing // the latest alone
@@ -118,7 +118,7 @@ func New(c Config) *Daemon {
 		c.Now = hostproc.Uptime
 	}
 	d := &Daemon{
-		Config: c, events: make(chan func(time.Duration), 64), calls: map[int]chan protocol.Verdict{},
+		Config: c, events: make(chan func(time.Duration), 64), calls: map[int][]chan protocol.Verdict{},
 		claims: make(chan []lease.Claim, 1), kill: make(chan killing, 1),
 		move: make(chan move, 1), revoke: make(chan protocol.Revocation, lease.MaxNodes), rejoin: make(chan struct{}, 1),
 		admit: make(chan uint64, 1), revoking: map[protocol.Revocation]bool{},
@@ -246,10 +246,10 @@ func (d *Daemon) step(now time.Duration) {
 	}
 	for _, v := range o.Verdicts {
 		d.Log.WithFields(logrus.Fields{"node": d.name(v.Target), "fenced": v.Fenced}).Warn("fence call: " + v.Evidence)
-		if answer := d.calls[v.Target]; answer != nil {
-			answer <- v
-			delete(d.calls, v.Target)
+		for _, answer := range d.calls[v.Target] {
+			answer <- v // has room for it
 		}
+		delete(d.calls, v.Target)
 	}
 }
 

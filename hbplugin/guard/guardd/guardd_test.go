@@ -525,6 +525,61 @@ func TestOldKillEnds(t *testing.T) {
 			t.Errorf("after the surrender: %+v", at)
 		}
 		a.end()
+		time.Sleep(time.Second)
+	})
+}
+
+// The cluster manager ends a fence agent that takes too long: nobody waits for the verdict, and the claim is withdrawn.
+func TestFenceCallerGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		a, b := w.start(1, nil), w.start(2, nil)
+		a.open(1)
+		b.open(3)
+		b.end()
+		w.cutLink(true)
+		claim := func() lease.Claim {
+			w.disk.mu.Lock()
+			defer w.disk.mu.Unlock()
+			return w.disk.claims[[2]int{1, 2}]
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		time.AfterFunc(3*time.Second, cancel)
+		if _, err := a.Fence(ctx, "beta"); !errors.Is(err, context.Canceled) || !claim().Open() {
+			t.Errorf("%v, %+v", err, claim())
+		}
+		time.Sleep(time.Second)
+		if claim().Open() {
+			t.Errorf("the claim outlives the call: %+v", claim())
+		}
+		a.end()
+		time.Sleep(time.Second)
+	})
+}
+
+// A second call for a node does not end the first, whatever becomes of it.
+func TestTwoFenceCalls(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		a := w.start(1, func(c *Config) { c.Policy.TrustExpiry = true })
+		b := w.start(2, nil)
+		a.open(1)
+		b.open(3)
+		b.end()
+		w.cutLink(true)
+		first := make(chan error)
+		go func() { _, err := a.fence("beta"); first <- err }()
+		time.Sleep(time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := a.Fence(ctx, "beta"); err == nil {
+			t.Error("the second call is answered before the lease has expired")
+		}
+		if err := <-first; err != nil {
+			t.Errorf("the first call: %v", err)
+		}
+		a.end()
+		time.Sleep(time.Second)
 	})
 }
 

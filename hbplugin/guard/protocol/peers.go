@@ -46,11 +46,21 @@ func (g *Guard) Revoked(id int, generation uint64) {
 	}
 }
 
-// Fence asks for the proof that a node runs no guest; Step answers. A second call for the same node takes the place of
-// the first.
+// Fence asks for the proof that a node runs no guest; Step answers. A second call for the same node joins the first: one
+// verdict answers both, at the later deadline, by what is read from now on.
 func (g *Guard) Fence(id int, now, deadline time.Duration) {
 	if p := g.peer(id); p != nil {
+		if p.call != nil {
+			deadline = max(deadline, p.call.deadline)
+		}
 		p.call = &call{begun: now, deadline: deadline, ordered: p.member}
+	}
+}
+
+// Unfence takes that nobody waits for the verdict on a node any more. The claim against it is withdrawn.
+func (g *Guard) Unfence(id int) {
+	if p := g.peer(id); p != nil {
+		p.call = nil
 	}
 }
 
