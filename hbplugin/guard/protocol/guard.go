@@ -107,7 +107,10 @@ func New(own lease.Slot, instance lease.Instance, mine []lease.Claim, times timi
 		g.rejoin = own.Instance == instance
 	}
 	for _, c := range mine {
-		g.peers = append(g.peers, &peer{id: c.Target, changed: now, mine: c, written: c})
+		next := c
+		// A claim of the guard before this one can still reach the disk: its number must not be used again.
+		next.Split, next.Withdrawn = max(c.Split, uint64(now.Milliseconds())), true
+		g.peers = append(g.peers, &peer{id: c.Target, changed: now, mine: next, written: c})
 	}
 	return g
 }

@@ -319,6 +319,28 @@ func TestOpenAtTheSameTime(t *testing.T) {
 	n.is(Killing)
 }
 
+// A guard is killed while its claim is on its way to the disk, and resumed: its next claim, with other values, has another
+// number. The other node may be bound to the first.
+func TestClaimsAfterARestart(t *testing.T) {
+	n := held(t, 1, Policy{}, 2)
+	n.Member(2, false)
+	n.Measured(Here{Guests: 5})
+	n.Fence(2, n.now, n.now+20*second)
+	first := n.Step(n.now).Claims[0]
+	disk := lease.Claim{From: 1, Target: 2}
+	n.now += second
+	own := n.renew()
+	n.Guard = New(own, machine(1), []lease.Claim{disk}, timing.Default, Policy{}, n.now)
+	if !n.Resume(own, n.now, n.now) {
+		t.Fatal("not resumed")
+	}
+	n.sees(2, 9, lease.Held)
+	n.Fence(2, n.now, n.now+20*second)
+	if c := n.Step(n.now).Claims[0]; !c.Open() || c.Split == first.Split {
+		t.Errorf("%+v after %+v", c, first)
+	}
+}
+
 // Both nodes have failed, and one comes back alone. It takes its lease once the other is proven to be unable to write: as a
 // fence call would have it, which needs a lease.
 func TestOpenAlone(t *testing.T) {
