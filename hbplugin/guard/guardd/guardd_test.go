@@ -545,8 +545,8 @@ func TestFenceCallerGone(t *testing.T) {
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 		time.AfterFunc(3*time.Second, cancel)
-		if _, err := a.Fence(ctx, "beta"); !errors.Is(err, context.Canceled) || !claim().Open() {
-			t.Errorf("%v, %+v", err, claim())
+		if evidence, err := a.Fence(ctx, "beta"); !errors.Is(err, context.Canceled) || !claim().Open() {
+			t.Errorf("%q, %v, %+v", evidence, err, claim())
 		}
 		time.Sleep(time.Second)
 		if claim().Open() {

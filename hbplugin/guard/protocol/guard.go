@@ -194,7 +194,7 @@ func (g *Guard) Open(now time.Duration) error {
 func (g *Guard) unproven(since time.Duration) *peer {
 	for _, p := range g.peers {
 		gone := p.slot.State == lease.Surrendered || p.inForce && p.proven == p.slot.Generation
-		if !p.member && (!p.seen || p.read < since || !gone) {
+		if !p.member && (!p.seen || p.read <= since || !gone) {
 			return p
 		}
 	}

@@ -472,6 +472,7 @@ func TestFence(t *testing.T) {
 		n.Member(2, false)
 		n.now += second / 10
 		n.Fence(2, n.now, n.now+20*second)
+		n.now++
 		test.play(n)
 		o := n.Step(n.now)
 		var got Verdict
@@ -495,6 +496,10 @@ func TestAStaleSurrenderIsNoProof(t *testing.T) {
 	n.Fence(2, n.now, n.now+20*second)
 	if o := n.Step(n.now); len(o.Verdicts) != 0 {
 		t.Errorf("%+v", o.Verdicts)
+	}
+	n.sees(2, 9, lease.Surrendered) // at the call's tick of the clock: maybe before it
+	if o := n.Step(n.now); len(o.Verdicts) != 0 {
+		t.Errorf("read at the time of the call: %+v", o.Verdicts)
 	}
 }
 
@@ -605,6 +610,7 @@ func TestMoving(t *testing.T) {
 	}
 	b.Emptied()
 	s := b.renew()
+	a.now++
 	a.Slot(s, a.now, a.now)
 	if o := a.Step(a.now); len(o.Verdicts) != 1 || !o.Verdicts[0].Fenced {
 		t.Errorf("no verdict on the node that surrendered: %+v", o)

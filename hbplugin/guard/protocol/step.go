@@ -83,7 +83,7 @@ func (g *Guard) open() {
 	switch p := g.unproven(g.opened); {
 	case p == nil:
 		g.enter(Held, "the lease is held")
-	case p.read >= g.opened:
+	case p.read > g.opened:
 		g.enter(Killing, fmt.Sprintf("node %d has taken its lease too, and is no member of the cluster", p.id))
 	}
 }
@@ -137,7 +137,7 @@ func (g *Guard) fence(p *peer, now time.Duration, o *Orders) {
 
 // judge is the answer to the fence call for p; evidence is empty where there is none yet.
 func (g *Guard) judge(p *peer, now time.Duration, o *Orders) (fenced bool, evidence string) {
-	current := p.seen && p.read >= p.call.begun
+	current := p.seen && p.read > p.call.begun // at the same tick of the clock it may have come before
 	generation := p.slot.Generation
 	switch {
 	case g.phase != Held:
