@@ -74,7 +74,14 @@ func guard(ctx context.Context, o options, log *logrus.Logger) error {
 		c.Link = udp
 	}
 	go keepSecond(ctx, log)
-	return serve(ctx, guardd.New(c), log)
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	go me.follow(ctx, func() { end(errReplaced) })
+	err = serve(ctx, guardd.New(c), log)
+	if errors.Is(context.Cause(ctx), errReplaced) {
+		err = errors.Join(errReplaced, err)
+	}
+	return err
 }
 
 // node is what the guard works with.
