@@ -64,9 +64,15 @@ func (g *Guard) Unfence(id int) {
 	}
 }
 
+// surrendered reports whether p's slot, as last read, says so itself: what "vmferry guard init" has written is the word of
+// no guard, and guests may run on a node that has none.
+func (p *peer) surrendered() bool {
+	return p.slot.State == lease.Surrendered && p.slot.Instance != lease.Instance{}
+}
+
 // expired reports whether p's lease has expired: a read that began when its count had ended showed the old renewal.
 func (g *Guard) expired(p *peer) bool {
-	return p.seen && p.slot.State != lease.Surrendered && p.read-p.changed >= g.times.Expiry(p.slot.Watchdog)
+	return p.seen && !p.surrendered() && p.read-p.changed >= g.times.Expiry(p.slot.Watchdog)
 }
 
 // claimed reports whether p's claim against this node is in force: both are of the generations that are now, p holds

@@ -503,6 +503,43 @@ func TestAStaleSurrenderIsNoProof(t *testing.T) {
 	}
 }
 
+// A node on which no guard has ever run may run guests: what the initialized device says of it is no surrender.
+func TestANodeWithoutAGuard(t *testing.T) {
+	for name, test := range map[string]struct {
+		policy Policy
+		fenced bool
+		want   string
+	}{
+		"nothing is a proof":    {Policy{}, false, "no guard has run on node 2"},
+		"its access is revoked": {Policy{Revoke: true}, true, "its access to the disks is revoked"},
+		"expiry is trusted":     {Policy{TrustExpiry: true}, true, "trust-expiry is set"},
+	} {
+		n := newNode(t, 1, test.policy, 2)
+		n.Member(2, true)
+		n.now += 5 * second
+		if err := n.Open(n.now); err != nil {
+			t.Fatal(err)
+		}
+		n.renew()
+		n.is(Held)
+		n.Member(2, false)
+		n.Fence(2, n.now, n.now+20*second)
+		for end := n.now + 21*second; n.now < end && len(n.verdicts) == 0; n.now += second / 2 {
+			n.renew()
+			n.Slot(lease.Slot{Node: 2}, n.now, n.now)
+			o := n.Step(n.now)
+			for _, r := range o.Revoke {
+				n.Revoked(r.Node, r.Generation)
+			}
+			n.verdicts = o.Verdicts
+		}
+		if len(n.verdicts) != 1 || n.verdicts[0].Fenced != test.fenced ||
+			!strings.Contains(n.verdicts[0].Evidence, test.want) {
+			t.Errorf("%s: %+v", name, n.verdicts)
+		}
+	}
+}
+
 // A lease that was taken as expired is acknowledged no more.
 func TestExpiredIsNotAcknowledged(t *testing.T) {
 	n := held(t, 1, Policy{Revoke: true}, 2)

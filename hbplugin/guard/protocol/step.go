@@ -142,10 +142,13 @@ func (g *Guard) judge(p *peer, now time.Duration, o *Orders) (fenced bool, evide
 	switch {
 	case g.phase != Held:
 		return false, "this node does not hold its lease: " + g.why
-	case current && p.slot.State == lease.Surrendered:
+	case current && p.surrendered():
 		return true, fmt.Sprintf("node %d has surrendered generation %d", p.id, generation)
 	case current && g.expired(p):
 		waited := fmt.Sprintf("no renewal of node %d's generation %d was seen for %s", p.id, generation, p.read-p.changed)
+		if generation == 0 {
+			waited = fmt.Sprintf("no guard has run on node %d since the lease device was initialized", p.id)
+		}
 		if proof := g.proof(p, o); proof != "" {
 			return true, waited + proof
 		}
