@@ -11,9 +11,11 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/sirupsen/logrus"
 
+	"github.com/vmferry/vmferry/hbplugin/config"
 	"github.com/vmferry/vmferry/hbplugin/guard/control"
 	"github.com/vmferry/vmferry/hbplugin/guard/device"
 	"github.com/vmferry/vmferry/hbplugin/guard/guardd"
+	"github.com/vmferry/vmferry/hbplugin/guard/health"
 	"github.com/vmferry/vmferry/hbplugin/guard/host"
 	"github.com/vmferry/vmferry/hbplugin/guard/lease"
 	"github.com/vmferry/vmferry/hbplugin/guard/protocol"
@@ -115,6 +117,9 @@ func (me *identity) node(ctx context.Context, page *second.Page, log logrus.Fiel
 			}
 			page.Leased(until, until-me.header.Times.SelfKill, generation)
 		},
+	}
+	if me.general.Manager != config.Heartbeat {
+		n.Health = func(ctx context.Context, color health.Color) error { return host.SetHealth(ctx, run, color) }
 	}
 	if program := host.Access(me.settings.Revoke); len(program) > 0 {
 		n.Revoke = func(ctx context.Context, node string, generation uint64) error {

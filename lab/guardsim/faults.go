@@ -13,24 +13,22 @@ type fault struct {
 // schedule draws the faults.
 func (w *world) schedule() {
 	for range w.Faults {
-		n := w.nodes[w.rand.IntN(nodes)]
+		n := w.nodes[w.rand.IntN(w.Nodes)]
 		begins := w.between(5*time.Second, 15*time.Second)
 		f := fault{begins: begins, ends: min(begins+w.between(tick, 12*time.Second), healed)}
-		w.draw(&f, n, nodes-1-(n.id-1))
+		w.draw(&f, n)
 		w.faults = append(w.faults, f)
 	}
 }
 
-// draw chooses what goes wrong at n; other is the index of the other node.
-func (w *world) draw(f *fault, n *node, other int) {
-	self := n.id - 1
+// draw chooses what goes wrong at n; of more than three nodes a link that is cut may part another one with it.
+func (w *world) draw(f *fault, n *node) {
+	with := n
+	if w.Nodes > 3 {
+		with = w.nodes[w.rand.IntN(w.Nodes)]
+	}
 	link := func(both, cut bool) func() {
-		return func() {
-			w.cut[self][other] = cut
-			if both {
-				w.cut[other][self] = cut
-			}
-		}
+		return func() { w.part(n, with, both, cut) }
 	}
 	kinds := 10
 	if w.NoHang {
@@ -95,9 +93,26 @@ func (w *world) flap(n *node) func() {
 				return
 			}
 			next = w.now + w.between(100*time.Millisecond, 3*time.Second)
-			w.cut[0][1] = !w.cut[0][1]
-			w.cut[1][0] = w.cut[0][1] != w.chance(0.2)
+			w.part(n, n, true, !w.cut[n.id-1][n.rest[0].id-1])
+			if w.chance(0.2) {
+				w.part(n, n, false, !w.cut[n.id-1][n.rest[0].id-1])
+			}
 			n.reached = w.rand.IntN(3)
+		}
+	}
+}
+
+// part cuts two nodes off from all others, or joins them again; both is in both directions.
+func (w *world) part(a, b *node, both, cut bool) {
+	for _, n := range w.nodes {
+		for _, o := range w.nodes {
+			inside := o == a || o == b
+			if (n == a || n == b) && !inside {
+				w.cut[n.id-1][o.id-1] = cut
+				if both {
+					w.cut[o.id-1][n.id-1] = cut
+				}
+			}
 		}
 	}
 }

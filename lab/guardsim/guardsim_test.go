@@ -17,9 +17,15 @@ var (
 	seed      = flag.Uint64("seed", 0, "play the schedule of this seed alone, and print what happens")
 )
 
+// many is above every seed of a schedule of two nodes: those above it have three to five.
+const many = 1_000_000_000
+
 // options are the ones of a seed: a quarter of the schedules has a single fault, a quarter no revocation and no hang.
 func options(seed uint64) Options {
-	o := Options{Seed: seed, Faults: 1 + int(seed%4), Policy: protocol.Policy{Revoke: true}}
+	o := Options{Seed: seed, Nodes: 2, Faults: 1 + int(seed%4), Policy: protocol.Policy{Revoke: true}}
+	if seed > many {
+		o.Nodes = 3 + int(seed/4%3)
+	}
 	if seed%4 == 3 {
 		o.NoHang, o.Policy = true, protocol.Policy{TrustExpiry: true}
 	}
@@ -35,7 +41,7 @@ func TestSchedules(t *testing.T) {
 		}
 		return
 	}
-	sum := play(t, uint64(*schedules), options)
+	sum := play(t, 1, uint64(*schedules), options)
 	t.Logf("%d schedules: %d surrenders to a claim, %d expired leases, %d generations", *schedules, sum.Surrenders,
 		sum.Expired, sum.Opened)
 	if sum.Surrenders < *schedules/20 || sum.Expired < *schedules/20 {
@@ -43,15 +49,32 @@ func TestSchedules(t *testing.T) {
 	}
 }
 
-// play runs the schedules 1 … n on all processors, and reports what broke, with the seed that plays it again.
-func play(t *testing.T, n uint64, options func(uint64) Options) (sum Result) {
+// share is which share of the schedules has more than two nodes, which take longer.
+const share = 20
+
+func TestMoreNodes(t *testing.T) {
+	if *seed != 0 {
+		t.Skip("TestSchedules plays the seed")
+	}
+	n := *schedules / share
+	sum := play(t, many+1, uint64(n), options)
+	t.Logf("%d schedules: %d surrenders to a claim, %d expired leases, %d generations", n, sum.Surrenders, sum.Expired,
+		sum.Opened)
+	if sum.Surrenders < n/20 || sum.Expired < n/20 {
+		t.Error("too few of the schedules come to a surrender or to an expiry: they try nothing")
+	}
+}
+
+// play runs the schedules of n seeds on all processors, and reports what broke, with the seed that plays it again.
+func play(t *testing.T, first, n uint64, options func(uint64) Options) (sum Result) {
 	t.Helper()
 	var next atomic.Uint64
 	var mu sync.Mutex
 	var all sync.WaitGroup
 	for range runtime.GOMAXPROCS(0) {
 		all.Go(func() {
-			for s := next.Add(1); s <= n && !t.Failed(); s = next.Add(1) {
+			for i := next.Add(1); i <= n && !t.Failed(); i = next.Add(1) {
+				s := first + i - 1
 				r := Run(options(s))
 				mu.Lock()
 				sum.Surrenders += r.Surrenders

@@ -1,6 +1,7 @@
 package guardsim
 
 import (
+	"slices"
 	"time"
 
 	"github.com/vmferry/vmferry/hbplugin/guard/lease"
@@ -33,6 +34,7 @@ type node struct {
 	good     time.Duration // of the guard that was killed: its last good renewal, by the node's clock
 	deadline time.Duration // when the second process has killed the guests, by the node's clock; 0: it has nothing to do
 	manager  manager
+	rest     []*node // the other nodes
 	orders   protocol.Orders
 }
 
@@ -55,8 +57,6 @@ func newNode(w *world, id int) *node {
 func (n *node) clock() time.Duration {
 	return time.Hour + time.Duration(float64(n.now)*n.rate)
 }
-
-func (n *node) other() *node { return n.nodes[nodes-n.id] }
 
 func (n *node) crash() {
 	n.up, n.yielded, n.guard, n.copies, n.orders = false, false, nil, [guests]bool{}, protocol.Orders{}
@@ -101,7 +101,7 @@ func (n *node) live() {
 	n.finishWrites(now)
 	n.look(now)
 	n.link(now)
-	n.guard.Measured(protocol.Here{Reached: n.reached, Guests: n.count(), Members: 1})
+	n.guard.Measured(protocol.Here{Reached: n.reached, Guests: n.count()})
 	n.manage(now)
 	before, _ := n.guard.Phase()
 	n.orders = n.guard.Step(now)
@@ -116,12 +116,16 @@ func (n *node) startGuard() bool {
 		return false
 	}
 	own, good := n.disk.slot(n, n.id)
-	claim, fine := n.disk.claim(n, n.id, n.other().id)
-	if !good || !fine {
+	var claims []lease.Claim
+	for _, other := range n.rest {
+		claim, fine := n.disk.claim(n, n.id, other.id)
+		claims, good = append(claims, claim), good && fine
+	}
+	if !good {
 		return false
 	}
 	now := n.clock()
-	n.guard = protocol.New(own, lease.Instance{byte(n.id), n.boots}, []lease.Claim{claim}, n.Times, n.Policy, now)
+	n.guard = protocol.New(own, lease.Instance{byte(n.id), n.boots}, claims, n.Times, n.Policy, now)
 	if n.resumes && now < n.deadline {
 		n.guard.Resume(own, n.good, now)
 	}
@@ -141,9 +145,21 @@ func (n *node) noteChange(before protocol.Phase) {
 	}
 	if after == protocol.Moving {
 		n.result.Surrenders++
-		if n.yielded = true; n.other().yielded {
-			n.broken("both nodes surrender to a claim")
-		}
+		n.yield()
+	}
+}
+
+// claimLasts is how long ago a node saw half of all nodes at most whose claim wins: another fault may have taken it since.
+const claimLasts = 3 * time.Second
+
+// yield is a surrender to a claim. Somebody has to stay, and with three nodes and more it is who has the quorum, or half of them.
+func (n *node) yield() {
+	n.yielded = true
+	if !slices.ContainsFunc(n.nodes, func(o *node) bool { return !o.yielded }) {
+		n.broken("all nodes surrender to a claim")
+	}
+	if to := n.nodes[n.orders.MoveTo-1]; n.Nodes > 2 && n.now-to.manager.half > claimLasts {
+		n.broken("node %d surrenders to node %d, which has no quorum", n.id, to.id)
 	}
 }
 
@@ -198,7 +214,7 @@ func (n *node) beginWrites(now time.Duration) {
 	}
 }
 
-// look reads the other's slot and claim, and the own slot.
+// look reads the others' slots and claims, and the own slot.
 func (n *node) look(now time.Duration) {
 	if n.now < n.poll {
 		return
@@ -207,26 +223,32 @@ func (n *node) look(now time.Duration) {
 	if own, ok := n.disk.slot(n, n.id); ok {
 		n.guard.OwnSlot(own, now)
 	}
-	if slot, ok := n.disk.slot(n, n.other().id); ok {
-		n.guard.Slot(slot, now, now)
-	}
-	if claim, ok := n.disk.claim(n, n.other().id, n.id); ok {
-		n.guard.Claim(claim)
+	for _, other := range n.rest {
+		if slot, ok := n.disk.slot(n, other.id); ok {
+			n.guard.Slot(slot, now, now)
+		}
+		if claim, ok := n.disk.claim(n, other.id, n.id); ok {
+			n.guard.Claim(claim)
+		}
 	}
 }
 
-// link sends a renewal to the other node, and takes its answer.
+// link sends a renewal to the other nodes, and takes their answers.
 func (n *node) link(now time.Duration) {
-	to := n.other()
-	if n.now < n.renew || n.cut[n.id-1][to.id-1] || to.guard == nil || to.hung {
+	if n.now < n.renew {
 		return
 	}
 	if phase := n.phase(); phase != protocol.Held && phase != protocol.Moving || n.guard.Age(now) >= n.Times.SelfKill {
 		return
 	}
 	generation := n.guard.Generation()
-	if to.guard.LinkRenewal(n.id, generation, to.clock()) && !n.cut[to.id-1][n.id-1] {
-		n.guard.LinkAck(to.id, generation, now)
+	for _, to := range n.rest {
+		if n.cut[n.id-1][to.id-1] || to.guard == nil || to.hung {
+			continue
+		}
+		if to.guard.LinkRenewal(n.id, generation, n.guard.Written(), to.clock()) && !n.cut[to.id-1][n.id-1] {
+			n.guard.LinkAck(to.id, generation, now)
+		}
 	}
 }
 
@@ -242,14 +264,8 @@ func (n *node) act(now time.Duration) {
 		n.killGuests()
 		n.guard.Emptied()
 	}
-	if to := n.other(); o.MoveTo == to.id && !n.cut[n.id-1][to.id-1] && !n.cut[to.id-1][n.id-1] && to.orders.Run &&
-		!to.hung && n.chance(0.2) {
-		for guest, here := range n.copies {
-			if here {
-				n.copies[guest], to.copies[guest] = false, true
-				break
-			}
-		}
+	if o.MoveTo != 0 {
+		n.moveOne(n.nodes[o.MoveTo-1])
 	}
 	for _, r := range o.Revoke {
 		if n.revoke == 0 {
@@ -266,5 +282,18 @@ func (n *node) act(now time.Duration) {
 	if o.Rejoin {
 		n.manager.restart(n.now)
 		n.guard.Rejoined()
+	}
+}
+
+// moveOne moves a guest live to the node whose claim has won, most often not at once.
+func (n *node) moveOne(to *node) {
+	if n.cut[n.id-1][to.id-1] || n.cut[to.id-1][n.id-1] || !to.orders.Run || to.hung || !n.chance(0.2) {
+		return
+	}
+	for guest, here := range n.copies {
+		if here {
+			n.copies[guest], to.copies[guest] = false, true
+			return
+		}
 	}
 }

@@ -16,7 +16,7 @@ const (
 	healed = 25 * time.Second // no fault lasts longer
 	end    = 60 * time.Second // every guest runs again by then
 	guests = 3
-	nodes  = 2
+	most   = 5 // nodes
 )
 
 // Times are the guard's times in the simulation: clocks drift ten times more than real ones.
@@ -28,6 +28,7 @@ var Times = timing.Times{
 // Options change what is simulated.
 type Options struct {
 	Seed   uint64
+	Nodes  int // 2 to 5
 	Faults int
 	Policy protocol.Policy
 	NoHang bool                          // no node hangs: without revocation nothing protects from that
@@ -50,13 +51,14 @@ type world struct {
 	now    time.Duration
 	disk   disk
 	nodes  []*node
-	cut    [nodes][nodes]bool // what the first sends does not reach the second
-	access [nodes + 1]uint64  // the generation whose writes reach the disks; 0: none
+	cut    [most][most]bool // what the first sends does not reach the second
+	access [most + 1]uint64 // the generation whose writes reach the disks; 0: none
 	faults []fault
 
 	flapping func()        // nil: the link does not flap
 	slow     float64       // the share of slow writes
 	detect   time.Duration // until a node that is not heard is no member, at least; at most three times that
+	ignores  bool          // the managers fence without a quorum too
 	oneWay   bool          // a node can be a member that does not see the other as one
 	result   Result
 }
@@ -68,19 +70,26 @@ func Run(o Options) Result {
 	}
 	w := &world{Options: o, rand: rand.New(rand.NewPCG(o.Seed, 7))}
 	w.disk.world = w
-	w.oneWay = w.chance(0.5)
+	w.oneWay = w.chance(0.5) && o.Nodes == 2
+	w.ignores = o.Nodes > 2 && w.chance(0.3)
 	w.slow = [...]float64{0.01, 0.1}[w.rand.IntN(2)]
 	w.detect = [...]time.Duration{100 * time.Millisecond, time.Second}[w.rand.IntN(2)]
-	for id := 1; id <= nodes; id++ {
+	for id := 1; id <= o.Nodes; id++ {
 		w.nodes = append(w.nodes, newNode(w, id))
+	}
+	for _, n := range w.nodes {
+		n.rest = slices.DeleteFunc(slices.Clone(w.nodes), func(o *node) bool { return o == n })
 	}
 	w.schedule()
 	for w.now = 0; w.now < end && len(w.result.Broken) == 0; w.now += tick {
 		w.strike()
 		w.disk.land()
-		for _, i := range w.rand.Perm(nodes) {
+		for _, i := range w.rand.Perm(o.Nodes) {
 			w.nodes[i].live()
 			w.check()
+		}
+		if w.now%time.Second == 0 {
+			w.checkAlarms()
 		}
 	}
 	if len(w.result.Broken) == 0 {
@@ -118,6 +127,20 @@ func (w *world) check() {
 		}
 		if len(writers) > 1 {
 			w.broken("guest %d can write on nodes %v", guest, writers)
+		}
+	}
+}
+
+// checkAlarms looks whether a node takes the device, which all share, for another one.
+func (w *world) checkAlarms() {
+	for _, n := range w.nodes {
+		if n.guard == nil {
+			continue
+		}
+		for _, v := range n.guard.Views(n.clock()) {
+			if v.Foreign != "" {
+				w.broken("node %d: %s", n.id, v.Foreign)
+			}
 		}
 	}
 }

@@ -21,7 +21,8 @@ type NodeReport struct {
 	Guests     int    `json:"guests"`
 	SeenMS     int64  `json:"renewal_seen_ms"` // how long ago its last renewal was seen
 	Expired    bool   `json:"expired"`
-	Claim      string `json:"claim,omitempty"` // this node's claim against it
+	NotShared  bool   `json:"not_shared,omitempty"` // its lease device is another one than this node's
+	Claim      string `json:"claim,omitempty"`      // this node's claim against it
 	Claimed    string `json:"claimed,omitempty"`
 }
 

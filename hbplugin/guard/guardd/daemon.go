@@ -1,6 +1,7 @@
 package guardd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"github.com/vmferry/vmferry/hbplugin/guard/health"
 	"github.com/vmferry/vmferry/hbplugin/guard/lease"
 	"github.com/vmferry/vmferry/hbplugin/guard/protocol"
 	"github.com/vmferry/vmferry/migrate/wait"
@@ -48,6 +50,8 @@ type Node struct {
 	Members func(ctx context.Context) ([]string, error)
 	// Rejoin restarts the cluster manager's daemons.
 	Rejoin func(ctx context.Context) error
+	// Health sets the node health attribute of the cluster manager; nil: it has none.
+	Health func(ctx context.Context, color health.Color) error
 	// Feed feeds the hardware watchdog; nil: there is none.
 	Feed func() error
 	// Leased takes until when guests may run without a further word of this guard, for the process that kills them when it
@@ -80,15 +84,16 @@ type Daemon struct {
 	orders protocol.Orders                 // the last ones; the loop's alone
 	calls  map[int][]chan protocol.Verdict // who waits for the verdict on a node; the loop's alone
 
-	claims chan []lease.Claim
-	kill   chan killing // the latest alone
-	move   chan move
-	revoke chan protocol.Revocation
-	rejoin chan struct{}
-	links  *linked
-	fed    time.Duration
-	phase  protocol.Phase // at the last step
-	over   chan struct{}  // closed when that is over; each phase has its own
+	claims  chan []lease.Claim
+	kill    chan killing // the latest alone
+	move    chan move
+	revoke  chan protocol.Revocation
+	rejoin  chan struct{}
+	links   *linked
+	fed     time.Duration
+	phase   protocol.Phase // at the last step
+	over    chan struct{}  // closed when that is over; each phase has its own
+	foreign string         // why the device is not shared with another node, at the last step
 
 	revoking  map[protocol.Revocation]bool // under way; the loop's alone, as the next
 	rejoining bool
@@ -148,7 +153,8 @@ func (d *Daemon) Run(ctx context.Context, ready func()) error {
 		return err
 	}
 	for _, worker := range []func(context.Context){d.renewer, d.reader, d.claimer, d.killer, d.mover, d.revoker, d.rejoiner,
-		d.admitter, d.members} {
+		d.admitter, d.members,
+		d.healther} {
 		go worker(ctx)
 	}
 	if d.Link != nil {
@@ -226,6 +232,7 @@ func (d *Daemon) step(now time.Duration) {
 	d.orders = d.guard.Step(now)
 	o := d.orders
 	d.report(now)
+	d.reportForeign(now)
 	d.lease(now)
 	latest(d.kill, killing{d.phase, d.guard.Generation(), d.over})
 	if len(o.Claims) > 0 {
@@ -296,10 +303,24 @@ func (d *Daemon) report(now time.Duration) {
 	}
 }
 
+// reportForeign logs that the device is not shared with a node, once.
+func (d *Daemon) reportForeign(now time.Duration) {
+	foreign := ""
+	for _, v := range d.guard.Views(now) {
+		foreign = cmp.Or(foreign, v.Foreign)
+	}
+	if foreign != "" && foreign != d.foreign {
+		d.Log.Error(foreign + ": put it on storage that all nodes have, and restart vmferry-guard on them")
+	}
+	d.foreign = foreign
+}
+
 // mayRun says why guests may not run and be started here, or nil.
 func (d *Daemon) mayRun() error {
-	_, why := d.guard.Phase()
+	phase, why := d.guard.Phase()
 	switch {
+	case phase == protocol.Held && !d.orders.Run:
+		return errors.New("guests that run go on here, but none is started: " + d.foreign)
 	case !d.orders.Run:
 		return fmt.Errorf("this node does not hold its lease: %s", why)
 	case d.Node.Admit != nil && d.admitted != d.guard.Generation():

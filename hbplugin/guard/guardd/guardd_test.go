@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"github.com/vmferry/vmferry/hbplugin/guard/health"
 	"github.com/vmferry/vmferry/hbplugin/guard/lease"
 	"github.com/vmferry/vmferry/hbplugin/guard/protocol"
 	"github.com/vmferry/vmferry/hbplugin/guard/timing"
@@ -544,9 +546,14 @@ func TestFenceCallerGone(t *testing.T) {
 			return w.disk.claims[[2]int{1, 2}]
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
-		time.AfterFunc(3*time.Second, cancel)
-		if evidence, err := a.Fence(ctx, "beta"); !errors.Is(err, context.Canceled) || !claim().Open() {
-			t.Errorf("%q, %v, %+v", evidence, err, claim())
+		time.AfterFunc(3*time.Second, func() {
+			if !claim().Open() {
+				t.Errorf("no claim: %+v", claim())
+			}
+			cancel()
+		})
+		if _, err := a.Fence(ctx, "beta"); !errors.Is(err, context.Canceled) {
+			t.Error(err)
 		}
 		time.Sleep(time.Second)
 		if claim().Open() {
@@ -666,5 +673,117 @@ func TestMayRunElsewhere(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		want("beta", "node beta has not renewed its lease for")
 		a.end()
+	})
+}
+
+// Each node has a device of its own, with equal names: a copy of the other's, or one that was made for itself.
+func TestNotShared(t *testing.T) {
+	for name, identity := range map[string]byte{"a copy": 0, "another one": 1} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t)
+			own := newWorld(t).disk
+			a := w.start(1, nil)
+			b := w.start(2, func(c *Config) {
+				c.Header.Identity[0] = identity
+				c.Open = func() (Blocks, error) { return view{own, 2}, nil }
+			})
+			a.open(2)
+			time.Sleep(5 * time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+			defer cancel()
+			if err := b.OpenLease(ctx); err == nil || !strings.Contains(err.Error(), "is not shared with node 1") {
+				t.Errorf("%s: %v", name, err)
+			}
+			if report, err := b.Status(t.Context()); err == nil || !report.Nodes[0].NotShared {
+				t.Errorf("%s: status %+v, %v", name, report, err)
+			}
+			if !a.mayRun() || a.done().killed != 0 {
+				t.Errorf("%s: the node that was there first: %+v", name, a.done())
+			}
+			a.end()
+			b.end()
+		})
+	}
+}
+
+// Both take their leases at the same time, and neither has a guest yet: who finds out first gives it up.
+func TestNotSharedFromTheBeginning(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		own := newWorld(t).disk
+		own.slots[1] = lease.Slot{Instance: lease.Instance{1}} // each is a copy of one that both have used
+		w.disk.slots[2] = lease.Slot{Instance: lease.Instance{2}}
+		a := w.start(1, nil)
+		b := w.start(2, func(c *Config) { c.Open = func() (Blocks, error) { return view{own, 2}, nil } })
+		time.Sleep(2 * time.Second)
+		w.cutLink(true)
+		for _, n := range []*node{a, b} {
+			n.do(t.Context(), func(now time.Duration) { n.guard.Member(3-n.id, true); _ = n.guard.Open(now) })
+		}
+		time.Sleep(2 * time.Second)
+		if !a.mayRun() || !b.mayRun() {
+			t.Fatal("the leases are not held to begin with")
+		}
+		w.cutLink(false)
+		time.Sleep(5 * time.Second)
+		if a.mayRun() && b.mayRun() {
+			t.Error("two leases are held on devices that are not shared")
+		}
+		a.end()
+		b.end()
+	})
+}
+
+// A gateway is lost, then the storage, with the link up: the node is red, and nobody is killed.
+func TestHealth(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		var reached atomic.Int64
+		var colors []string
+		reached.Store(2)
+		a := w.start(1, func(c *Config) {
+			c.Node.Measure = func() protocol.Here { return protocol.Here{Reached: int(reached.Load()), Guests: 1, Members: 2} }
+			c.Node.Health = func(_ context.Context, color health.Color) error {
+				w.mu.Lock()
+				defer w.mu.Unlock()
+				if len(colors) == 0 || colors[len(colors)-1] != string(color) {
+					colors = append(colors, string(color))
+				}
+				return nil
+			}
+		})
+		b := w.start(2, func(c *Config) {
+			c.Node.Measure = func() protocol.Here { return protocol.Here{Reached: 2, Guests: 1, Members: 2} }
+		})
+		a.open(1)
+		b.open(1)
+		want := func(when string, want ...string) {
+			t.Helper()
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			if !slices.Equal(colors, want) {
+				t.Errorf("%s: %v, want %v", when, colors, want)
+			}
+		}
+		time.Sleep(time.Minute)
+		want("all is well", "green")
+		reached.Store(1)
+		time.Sleep(15 * time.Second)
+		want("a gateway is lost", "green", "red")
+		reached.Store(2)
+		time.Sleep(2 * time.Minute)
+		want("it is back", "green", "red", "yellow", "green")
+		hang := make(chan struct{})
+		w.disk.mu.Lock()
+		w.disk.hangs[1] = hang
+		w.disk.mu.Unlock()
+		time.Sleep(20 * time.Second)
+		want("the storage hangs", "green", "red", "yellow", "green", "red")
+		if a.done().killed != 0 || !a.mayRun() {
+			t.Error("guests were killed")
+		}
+		close(hang)
+		a.end()
+		b.end()
 	})
 }

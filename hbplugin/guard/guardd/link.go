@@ -48,7 +48,7 @@ func (d *Daemon) linkSender(ctx context.Context) {
 			d.links.sequence++
 			for _, id := range d.others() {
 				m := link.Message{Kind: link.Renewal, From: d.ID, To: id, Generation: d.guard.Generation(),
-					Sequence: d.links.sequence, Run: d.links.run}
+					Sequence: d.links.sequence, Written: d.guard.Written(), Run: d.links.run}
 				d.links.sent[id].Add(m.Sequence, now, d.Header.Times.SelfKill)
 				_ = d.Link.Send(id, m.Seal(d.key())) // what does not arrive is not acknowledged
 			}
@@ -64,8 +64,12 @@ func (d *Daemon) linkReceiver(ctx context.Context) {
 		if err != nil {
 			continue
 		}
-		if m, err := link.Unseal(d.key(), buffer[:n]); err == nil && m.To == d.ID {
+		m, err := link.Unseal(d.key(), buffer[:n])
+		if err == nil && m.To == d.ID {
 			d.do(ctx, func(now time.Duration) { d.take(m, now) })
+		}
+		if from, to, foreign := link.Foreign(buffer[:n]); err != nil && foreign && to == d.ID {
+			d.do(ctx, func(time.Duration) { d.guard.LinkForeign(from) })
 		}
 	}
 }
@@ -78,7 +82,8 @@ func (d *Daemon) take(m link.Message, now time.Duration) {
 		if begun, ok := d.links.sent[m.From].Acknowledged(m.Sequence); ok {
 			d.guard.LinkAck(m.From, m.Generation, begun)
 		}
-	case m.Kind == link.Renewal && d.links.received[m.From].Fresh(m) && d.guard.LinkRenewal(m.From, m.Generation, now):
+	case m.Kind == link.Renewal && d.links.received[m.From].Fresh(m) &&
+		d.guard.LinkRenewal(m.From, m.Generation, m.Written, now):
 		m.Kind, m.From, m.To = link.Ack, m.To, m.From
 		_ = d.Link.Send(m.To, m.Seal(d.key()))
 	}

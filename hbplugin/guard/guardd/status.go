@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -37,6 +38,9 @@ func (d *Daemon) status(now time.Duration) (control.StatusReport, error) {
 	for _, v := range d.guard.Views(now) {
 		n := control.NodeReport{Name: d.name(v.Node), State: v.Slot.State.String(), Generation: v.Slot.Generation,
 			Member: v.Member, Reached: v.Slot.Reached, Guests: v.Slot.Guests, SeenMS: v.Renewed.Milliseconds(), Expired: v.Expired}
+		if v.Foreign != "" {
+			n.NotShared, problem = true, cmp.Or(problem, errors.New(v.Foreign))
+		}
 		n.Claim, n.Claimed = claimText(v.Mine), claimText(v.Theirs)
 		if !v.Seen {
 			n.State = "unknown"

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/vmferry/vmferry/hbplugin/guard/health"
 	"github.com/vmferry/vmferry/resource/hostproc"
 	"github.com/vmferry/vmferry/resource/notes"
 )
@@ -161,5 +162,19 @@ func TestAccess(t *testing.T) {
 func TestArmWithoutADevice(t *testing.T) {
 	if _, _, err := Arm("/nonexistent/watchdog", 10*time.Second); err == nil {
 		t.Error("a watchdog that is not there is armed")
+	}
+}
+
+func TestSetHealth(t *testing.T) {
+	s := new(systemctl)
+	if err := SetHealth(t.Context(), s.run, health.Red); err != nil {
+		t.Error(err)
+	}
+	if want := []string{"attrd_updater --name #health-vmferry --update red"}; !slices.Equal(s.calls, want) {
+		t.Errorf("%v, want %v", s.calls, want)
+	}
+	s.fails = "--name"
+	if err := SetHealth(t.Context(), s.run, health.Green); err == nil {
+		t.Error("a failure is not reported")
 	}
 }

@@ -13,27 +13,35 @@ type Claim struct {
 	Withdrawn        bool // the split is over, or From has surrendered
 	Ordered          bool // the target is a member of the cluster, which wants it fenced all the same
 
-	Members int // nodes that From sees, with itself
-	Reached int // addresses of the ping list that answer
-	Guests  int // guests that run on From
+	Quorate bool // From's side is half of all nodes, or more and its cluster manager has asked for the fencing
+
+	// Of the nodes that From sees, with itself and without those that claim its guests:
+	Members int // how many they are
+	Reached int // addresses of the ping list that the best of them reaches
+	Guests  int // guests that run on them
+	First   int // the lowest number
 }
 
 // Open reports whether c claims something.
 func (c Claim) Open() bool { return c.Split != 0 && !c.Withdrawn }
 
-// Beats reports whether From stays and the node of o surrenders: what the whole cluster wants, more nodes, more of the
-// ping list reached, more guests, the lower number. It is strict: of two claims of different nodes exactly one beats
-// the other.
+// Beats reports whether From stays and the node of o surrenders: what the whole cluster wants, a quorum, more nodes, more
+// of the ping list reached, more guests, the lower number. It is strict: of two claims of different nodes exactly one
+// beats the other.
 func (c Claim) Beats(o Claim) bool {
 	switch {
 	case c.Ordered != o.Ordered:
 		return c.Ordered
+	case c.Quorate != o.Quorate:
+		return c.Quorate
 	case c.Members != o.Members:
 		return c.Members > o.Members
 	case c.Reached != o.Reached:
 		return c.Reached > o.Reached
 	case c.Guests != o.Guests:
 		return c.Guests > o.Guests
+	case c.First != o.First:
+		return c.First < o.First
 	}
 	return c.From < o.From
 }
@@ -60,9 +68,11 @@ func (c Claim) Encode(block []byte) {
 	e.u64(c.TargetGeneration)
 	e.bit(c.Withdrawn)
 	e.bit(c.Ordered)
+	e.bit(c.Quorate)
 	e.u32(uint32(c.Members))
 	e.u32(uint32(c.Reached))
 	e.u32(uint32(c.Guests))
+	e.u8(uint8(c.First))
 	e.end(block)
 }
 
@@ -78,7 +88,7 @@ func DecodeClaim(block []byte, from, target int) (Claim, error) {
 	c := Claim{
 		From: int(d.u8()), Target: int(d.u8()), Split: d.u64(), Answers: d.u64(), FromGeneration: d.u64(),
 		TargetGeneration: d.u64(), Withdrawn: d.bit(), Ordered: d.bit(),
-		Members: int(d.u32()), Reached: int(d.u32()), Guests: int(d.u32()),
+		Quorate: d.bit(), Members: int(d.u32()), Reached: int(d.u32()), Guests: int(d.u32()), First: int(d.u8()),
 	}
 	switch {
 	case d.bad:

@@ -15,7 +15,7 @@ import (
 var (
 	aSlot = Slot{Node: 2, Instance: Instance{1, 2, 3}, Generation: 7, Counter: 1 << 40, State: Moving, Reached: 3, Guests: 12,
 		Members: 1, Watchdog: 10 * time.Second}
-	aClaim = Claim{From: 2, Target: 1, Split: 9, Answers: 4, FromGeneration: 7, TargetGeneration: 3, Ordered: true,
+	aClaim = Claim{From: 2, Target: 1, Split: 9, Answers: 4, FromGeneration: 7, TargetGeneration: 3, Ordered: true, Quorate: true, First: 2,
 		Members: 1, Reached: 2,
 		Guests: 5}
 	aHeader = Header{Identity: [16]byte{9}, Cluster: "plant", Times: timing.Default, Nodes: []string{"alpha", "beta"}}
@@ -141,9 +141,11 @@ func TestBeats(t *testing.T) {
 		want bool
 	}{
 		"ordered":           {Claim{From: 2, Ordered: true}, Claim{From: 1, Members: 2, Reached: 9, Guests: 9}, true},
+		"a quorum":          {Claim{From: 2, Quorate: true}, Claim{From: 1, Members: 2, Reached: 9, Guests: 9}, true},
 		"more nodes":        {Claim{From: 2, Members: 2}, Claim{From: 1, Members: 1, Reached: 9, Guests: 9}, true},
 		"more reached":      {Claim{From: 2, Reached: 2}, Claim{From: 1, Reached: 1, Guests: 9}, true},
 		"more guests":       {Claim{From: 2, Guests: 1}, Claim{From: 1}, true},
+		"the first of all":  {Claim{From: 3, First: 1}, Claim{From: 2, First: 2}, true},
 		"the lower number":  {Claim{From: 1}, Claim{From: 2}, true},
 		"the higher number": {Claim{From: 2}, Claim{From: 1}, false},
 	} {

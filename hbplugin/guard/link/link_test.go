@@ -8,7 +8,7 @@ import (
 
 var (
 	key     = []byte("0123456789abcdef")
-	renewal = Message{Kind: Renewal, From: 1, To: 2, Generation: 7, Sequence: 1 << 40, Run: 99}
+	renewal = Message{Kind: Renewal, From: 1, To: 2, Generation: 7, Sequence: 1 << 40, Written: 12, Run: 99}
 )
 
 func TestSeal(t *testing.T) {
@@ -35,6 +35,20 @@ func TestSeal(t *testing.T) {
 	unknown.Kind = 3
 	if _, err := Unseal(key, unknown.Seal(key)); err != ErrRefused {
 		t.Errorf("an unknown kind: %v", err)
+	}
+}
+
+func TestForeign(t *testing.T) {
+	other := renewal.Seal([]byte("another"))
+	if from, to, ok := Foreign(other); !ok || from != 1 || to != 2 {
+		t.Errorf("%d, %d, %v", from, to, ok)
+	}
+	if _, _, ok := Foreign(other[1:]); ok {
+		t.Error("a shorter datagram is taken for a guard's")
+	}
+	other[0]++
+	if _, _, ok := Foreign(other); ok {
+		t.Error("a datagram without the magic is taken for a guard's")
 	}
 }
 

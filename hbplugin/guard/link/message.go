@@ -22,12 +22,13 @@ type Message struct {
 	From, To   int
 	Generation uint64
 	Sequence   uint64 // begins at 1 in each run of the sender's guard, and grows
+	Written    uint64 // counter of the newest slot of Generation that the sender knows to be on its lease device; 0: none
 	Run        uint64 // of the sender of the renewal: random, one for each run of its guard
 }
 
 const (
 	magic     = "VMFL"
-	plainSize = len(magic) + 1 + 1 + 1 + 1 + 3*8
+	plainSize = len(magic) + 1 + 1 + 1 + 1 + 4*8
 	// Size is the size of a datagram in bytes.
 	Size = plainSize + sha256.Size
 )
@@ -41,6 +42,7 @@ func (m Message) Seal(key []byte) []byte {
 	b = append(b, 1, byte(m.Kind), byte(m.From), byte(m.To))
 	b = binary.LittleEndian.AppendUint64(b, m.Generation)
 	b = binary.LittleEndian.AppendUint64(b, m.Sequence)
+	b = binary.LittleEndian.AppendUint64(b, m.Written)
 	b = binary.LittleEndian.AppendUint64(b, m.Run)
 	return append(b, sum(key, b)...)
 }
@@ -50,15 +52,25 @@ func Unseal(key, datagram []byte) (Message, error) {
 	if len(datagram) != Size || !hmac.Equal(sum(key, datagram[:plainSize]), datagram[plainSize:]) {
 		return Message{}, ErrRefused
 	}
-	b := datagram[len(magic):plainSize]
+	b := datagram[len(magic):plainSize] // the magic is below the sum
 	m := Message{
 		Kind: Kind(b[1]), From: int(b[2]), To: int(b[3]), Generation: binary.LittleEndian.Uint64(b[4:]),
-		Sequence: binary.LittleEndian.Uint64(b[12:]), Run: binary.LittleEndian.Uint64(b[20:]),
+		Sequence: binary.LittleEndian.Uint64(b[12:]), Written: binary.LittleEndian.Uint64(b[20:]),
+		Run: binary.LittleEndian.Uint64(b[28:]),
 	}
 	if b[0] != 1 || m.Kind != Renewal && m.Kind != Ack {
 		return Message{}, ErrRefused
 	}
 	return m, nil
+}
+
+// Foreign reports whether a datagram that was refused is one of a guard that has another lease device, and which numbers
+// it gives the sender and the receiver. Nothing proves who sent it.
+func Foreign(datagram []byte) (from, to int, ok bool) {
+	if len(datagram) != Size || string(datagram[:len(magic)]) != magic || datagram[len(magic)] != 1 {
+		return 0, 0, false
+	}
+	return int(datagram[len(magic)+2]), int(datagram[len(magic)+3]), true
 }
 
 func sum(key, b []byte) []byte {

@@ -1,6 +1,7 @@
 package protocol
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -50,6 +51,7 @@ type Guard struct {
 	phase   Phase
 	why     string        // of the phase
 	slot    lease.Slot    // as last handed out to be written
+	written uint64        // the counter of the newest slot of this generation that is known to be on the device
 	good    time.Duration // when the last good write of this generation began
 	emptied bool          // in Killing: no guest is left, and no socket of one has data
 	claimer int           // in Moving: the node whose claim has won
@@ -70,8 +72,11 @@ type peer struct {
 	seen    bool          // slot was read once
 	read    time.Duration // when the last good read began
 	changed time.Duration // when a renewal was last seen, on disk or over the link
+	wrote   time.Duration // when a new slot was last read
 	acked   time.Duration // begin of the last own renewal that it acknowledged
 	member  bool
+	told    told
+	foreign bool // a guard with another lease device sends as it, and it was not heard since
 
 	theirs  lease.Claim // its claim against this node, as last read
 	mine    lease.Claim // the claim against it
@@ -97,7 +102,8 @@ type call struct {
 func New(own lease.Slot, instance lease.Instance, mine []lease.Claim, times timing.Times, policy Policy,
 	now time.Duration,
 ) *Guard {
-	g := &Guard{times: times, policy: policy, slot: own, watched: now, foreign: own, why: "the guard has just started"}
+	g := &Guard{times: times, policy: policy, slot: own, written: own.Counter, watched: now, foreign: own,
+		why: "the guard has just started"}
 	g.slot.Instance = instance
 	if own.Instance == instance { // there is one guard on a machine
 		g.watched -= times.Fresh()
@@ -139,6 +145,9 @@ func (g *Guard) Generation() uint64 { return g.slot.Generation }
 // Age is how old the lease is. It says nothing in Out and Killing.
 func (g *Guard) Age(now time.Duration) time.Duration { return now - max(g.good, g.acked()) }
 
+// WriteAge is how long ago the last good write of this generation began.
+func (g *Guard) WriteAge(now time.Duration) time.Duration { return now - g.good }
+
 // acked is the begin of the newest renewal that every other node has acknowledged.
 func (g *Guard) acked() time.Duration {
 	oldest := time.Duration(-1)
@@ -175,12 +184,15 @@ func (g *Guard) Open(now time.Duration) error {
 	case now-g.watched < g.times.Fresh():
 		return fmt.Errorf("the slot of node %d has to be watched for %s more", g.slot.Node, g.times.Fresh()-now+g.watched)
 	}
+	if why, _ := g.unshared(); why != "" {
+		return errors.New(why)
+	}
 	if p := g.unproven(0); p != nil {
 		g.asked = now
 		return fmt.Errorf("node %d is no member of the cluster, and nothing proves that it runs no guest", p.id)
 	}
 	g.slot.Generation++
-	g.slot.Counter = 0
+	g.slot.Counter, g.written = 0, 0
 	g.good, g.opened, g.asked, g.rejoin = now, 0, 0, false
 	for _, p := range g.peers {
 		p.acked = 0

@@ -14,8 +14,9 @@ func (g *Guard) Slot(s lease.Slot, begun, now time.Duration) {
 	}
 	p.read = max(p.read, begun)
 	if !p.seen || s.Newer(p.slot) {
-		p.slot, p.seen, p.changed = s, true, now
+		p.slot, p.seen, p.changed, p.wrote = s, true, now, now
 	}
+	p.told.read(p, begun)
 }
 
 // Claim takes a good read of another node's claim against this one.

@@ -32,8 +32,11 @@ func (g *Guard) leased() bool { return g.phase == Opening || g.phase == Held || 
 
 // Renewed takes the good end, now, of a write that began at begun.
 func (g *Guard) Renewed(s lease.Slot, begun, now time.Duration) {
+	if s.Generation != g.slot.Generation {
+		return
+	}
+	g.written = max(g.written, s.Counter)
 	switch {
-	case s.Generation != g.slot.Generation:
 	case g.phase == Killing && s.State == lease.Surrendered && g.emptied:
 		g.enter(Out, "surrendered: "+g.why)
 	case g.leased():
@@ -49,19 +52,26 @@ func (g *Guard) Renewed(s lease.Slot, begun, now time.Duration) {
 func (g *Guard) Emptied() { g.emptied = g.phase == Killing }
 
 // LinkRenewal takes a renewal that came over the link, and reports whether it is to be acknowledged: the sender counts
-// on it that its lease is not taken as expired.
-func (g *Guard) LinkRenewal(from int, generation uint64, now time.Duration) bool {
+// on it that its lease is not taken as expired. written is the counter of the newest slot of that generation that the
+// sender knows to be on its device, 0 for none.
+func (g *Guard) LinkRenewal(from int, generation, written uint64, now time.Duration) bool {
 	p := g.peer(from)
 	if p == nil || p.inForce && generation <= p.gone {
 		return false
 	}
 	p.changed = now
+	p.foreign = false
+	p.told.tell(renewal{generation, written}, p, now)
 	return true
 }
 
 // LinkAck takes the acknowledgement of the own renewal of generation that was sent at begun.
 func (g *Guard) LinkAck(from int, generation uint64, begun time.Duration) {
-	if p := g.peer(from); p != nil && generation == g.slot.Generation && g.leased() {
+	p := g.peer(from)
+	if p == nil {
+		return
+	}
+	if p.foreign = false; generation == g.slot.Generation && g.leased() {
 		p.acked = max(p.acked, begun)
 	}
 }

@@ -9,7 +9,7 @@ import (
 
 // Orders is what is to be done now. It is whole each time: what is not in it is not wanted any more.
 type Orders struct {
-	Run      bool          // guests may run and may be started here
+	Run      bool          // guests may be started here
 	Kill     bool          // kill every guest, again and again, and report Emptied
 	MoveTo   int           // move the guests to this node; 0: to none
 	Until    time.Duration // the time for MoveTo ends then
@@ -37,6 +37,7 @@ type Verdict struct {
 func (g *Guard) Step(now time.Duration) Orders {
 	g.age(now)
 	g.open()
+	g.share()
 	var o Orders
 	for _, p := range g.peers {
 		g.claim(p, now)
@@ -51,7 +52,8 @@ func (g *Guard) Step(now time.Duration) Orders {
 		g.fence(p, now, &o)
 	}
 	g.proveFor(now, &o)
-	o.Run = g.phase == Held
+	_, unshared := g.unshared()
+	o.Run = g.phase == Held && !unshared
 	o.Kill = g.phase == Killing || g.phase == Out
 	if g.phase == Moving {
 		o.MoveTo, o.Until = g.claimer, g.until
@@ -92,8 +94,10 @@ func (g *Guard) open() {
 // it is withdrawn when neither is there. It surrenders to p's where that wins.
 func (g *Guard) claim(p *peer, now time.Duration) {
 	against := g.claimed(p, now)
+	answers := against && (p.theirs.Quorate || p.theirs.Ordered) // two mere answers would keep each other up
+	calls := p.call != nil && g.quorate(1+len(g.side(p, now)))
 	switch {
-	case g.phase != Held || p.call == nil && !against:
+	case g.phase != Held || !answers && !calls:
 		p.mine.Withdrawn = p.mine.Split != 0
 		return
 	case !p.seen:
@@ -101,7 +105,7 @@ func (g *Guard) claim(p *peer, now time.Duration) {
 	case !p.mine.Open(),
 		p.mine.FromGeneration != g.slot.Generation, p.mine.TargetGeneration != p.slot.Generation,
 		against && p.mine.Answers != 0 && p.mine.Answers != p.theirs.Split:
-		p.mine = g.freeze(p)
+		p.mine = g.freeze(p, now)
 	}
 	if against && p.mine.Answers == 0 && (p.theirs.Answers == 0 || p.theirs.Answers == p.mine.Split) {
 		p.mine.Answers = p.theirs.Split
@@ -112,15 +116,39 @@ func (g *Guard) claim(p *peer, now time.Duration) {
 	}
 }
 
-// freeze is a new claim against p, with what this node measures now.
-func (g *Guard) freeze(p *peer) lease.Claim {
-	return lease.Claim{
+// freeze is a new claim against p, with what this node's side of the split is now. With three nodes and more the cluster
+// managers know who has the quorum, and only the side that has it asks for a fencing: an answer to its claim does not
+// win, whatever a node that has not noticed the split yet counts.
+func (g *Guard) freeze(p *peer, now time.Duration) lease.Claim {
+	c := lease.Claim{
 		From: g.slot.Node, Target: p.id, Split: p.mine.Split + 1,
 		FromGeneration: g.slot.Generation, TargetGeneration: p.slot.Generation,
 		Ordered: p.call != nil && p.call.ordered,
-		Members: g.here.Members, Reached: g.here.Reached, Guests: g.here.Guests,
+		Members: 1, Reached: g.here.Reached, Guests: g.here.Guests, First: g.slot.Node,
 	}
+	for _, q := range g.side(p, now) {
+		c.Members++
+		c.Reached = max(c.Reached, q.slot.Reached)
+		c.Guests += q.slot.Guests
+		c.First = min(c.First, q.id)
+	}
+	all := len(g.peers) + 1
+	c.Quorate = 2*c.Members == all || 2*c.Members > all && p.call != nil
+	return c
 }
+
+// side are the other nodes on this node's side where p is not: it sees them, and they do not claim its guests.
+func (g *Guard) side(p *peer, now time.Duration) (all []*peer) {
+	for _, q := range g.peers {
+		if q != p && q.member && !g.claimed(q, now) {
+			all = append(all, q)
+		}
+	}
+	return all
+}
+
+// quorate reports whether so many nodes are half of all or more. Of two halves the claims decide.
+func (g *Guard) quorate(members int) bool { return 2*members >= len(g.peers)+1 }
 
 // fence decides on a fence call for p, or says what has to be done for it first.
 func (g *Guard) fence(p *peer, now time.Duration, o *Orders) {
@@ -142,6 +170,10 @@ func (g *Guard) judge(p *peer, now time.Duration, o *Orders) (fenced bool, evide
 	switch {
 	case g.phase != Held:
 		return false, "this node does not hold its lease: " + g.why
+	case g.notShared(p) != "":
+		return false, g.notShared(p)
+	case !g.quorate(1 + len(g.side(p, now))):
+		return false, fmt.Sprintf("this node has no quorum: it sees %d of %d nodes", 1+len(g.side(p, now)), len(g.peers)+1)
 	case current && p.surrendered():
 		return true, fmt.Sprintf("node %d has surrendered generation %d", p.id, generation)
 	case current && g.expired(p):

@@ -12,8 +12,10 @@ type View struct {
 	Slot    lease.Slot
 	Seen    bool          // Slot was read once
 	Renewed time.Duration // how long ago a renewal was seen
+	Wrote   time.Duration // how long ago it was last seen to write its slot, by a read or by what it says over the link
 	Member  bool
 	Expired bool
+	Foreign string      // why this node's device is not the one that it has; empty: nothing says so
 	Mine    lease.Claim // against it
 	Theirs  lease.Claim // against this node
 }
@@ -21,8 +23,9 @@ type View struct {
 // Views are the other nodes, as they are seen at now.
 func (g *Guard) Views(now time.Duration) (all []View) {
 	for _, p := range g.peers {
-		all = append(all, View{Node: p.id, Slot: p.slot, Seen: p.seen, Renewed: now - p.changed, Member: p.member,
-			Expired: g.expired(p), Mine: p.mine, Theirs: p.theirs})
+		all = append(all, View{Node: p.id, Slot: p.slot, Seen: p.seen, Renewed: now - p.changed,
+			Wrote: now - max(p.wrote, p.told.at), Member: p.member,
+			Expired: g.expired(p), Foreign: g.notShared(p), Mine: p.mine, Theirs: p.theirs})
 	}
 	return all
 }
