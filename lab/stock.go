@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/vmferry/vmferry/lab/fence"
 	"github.com/vmferry/vmferry/lab/guest"
 	"github.com/vmferry/vmferry/lab/image"
 	"github.com/vmferry/vmferry/lab/supervisor"
@@ -35,6 +36,11 @@ func (l *Lab) stock(ctx context.Context, tree string) error {
 	}
 	if err := copyFile(l.Self, filepath.Join(product, "usr/sbin/fence_lab"), 0o755); err != nil {
 		return err
+	}
+	if l.Shape == Guard {
+		if err := os.Symlink("fence_lab", filepath.Join(product, "usr/sbin", fence.StorageName)); err != nil {
+			return err
+		}
 	}
 	l.progress("guest kernel and initramfs")
 	kernel, modules, err := image.Kernel(tree)

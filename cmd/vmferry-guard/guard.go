@@ -108,7 +108,7 @@ func (me *identity) node(ctx context.Context, page *second.Page, log logrus.Fiel
 			return host.Rejoin(ctx, me.manager(), run, func() bool { return members.Load() > 1 })
 		},
 		Measure: func() protocol.Here {
-			return protocol.Here{Reached: pinger.Reached(), Guests: k.Known(), Members: int(members.Load())}
+			return protocol.Here{Reached: pinger.Reached(), Guests: k.Known()}
 		},
 		Leased: func(until time.Duration, generation uint64) {
 			if until == 0 {

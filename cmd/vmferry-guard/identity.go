@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/vmferry/vmferry/hbplugin"
@@ -18,6 +19,7 @@ import (
 	"github.com/vmferry/vmferry/hbplugin/guard/settings"
 	"github.com/vmferry/vmferry/hbplugin/inventory"
 	"github.com/vmferry/vmferry/hbplugin/managers"
+	"github.com/vmferry/vmferry/hbplugin/pacemaker"
 	"github.com/vmferry/vmferry/migrate/wait"
 )
 
@@ -135,19 +137,27 @@ func (me *identity) links() (own netip.AddrPort, others map[int]netip.AddrPort) 
 	return own, others
 }
 
-// members are the nodes that the cluster manager sees, with this one.
+// members are the nodes that the cluster manager sees, with this one. Pacemaker is asked for Corosync's members: a node
+// that joins again waits for its lease, and is no peer that can take guests before it has it.
 func (me *identity) members(ctx context.Context) ([]string, error) {
 	names := []string{me.name()}
 	var errs []error
 	for _, m := range managers.Configured(me.general) {
-		peers, err := m.Peers(ctx)
-		errs = append(errs, err)
-		names = append(names, hbplugin.Up(peers)...)
+		seen, err := membersOf(ctx, m)
 		if err == nil {
-			return names, nil
+			return append(names, slices.DeleteFunc(seen, func(n string) bool { return n == me.name() })...), nil
 		}
+		errs = append(errs, err)
 	}
 	return names, errors.Join(errs...)
+}
+
+func membersOf(ctx context.Context, m hbplugin.Cluster) ([]string, error) {
+	if p, ok := m.(*pacemaker.Client); ok {
+		return p.Members(ctx)
+	}
+	peers, err := m.Peers(ctx)
+	return hbplugin.Up(peers), err
 }
 
 // manager is the cluster manager that is restarted after a surrender.

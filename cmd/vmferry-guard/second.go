@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"runtime"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -57,7 +58,14 @@ func prepare(log logrus.FieldLogger) {
 	if err != nil {
 		log.WithError(err).Warn("cannot lock the memory: the guard may wait for swap; set LimitMEMLOCK=infinity in its unit")
 	}
-	if attr, err := unix.SchedGetAttr(0, 0); err == nil && attr.Policy != unix.SCHED_FIFO {
-		log.Warn("no real-time priority: a busy node may lose its lease; set CPUSchedulingPolicy=fifo in the unit")
+	// One thread at a time runs Go code, so that none waits for one that the kernel does not run.
+	runtime.GOMAXPROCS(1)
+	attr, err := unix.SchedGetAttr(0, 0)
+	switch {
+	case err != nil:
+	case attr.Policy == unix.SCHED_FIFO:
+		log.Warn("CPUSchedulingPolicy=fifo can stop the guard and the node with it: set CPUSchedulingPolicy=rr in the unit")
+	case attr.Policy != unix.SCHED_RR:
+		log.Warn("no real-time priority: a busy node may lose its lease; set CPUSchedulingPolicy=rr in the unit")
 	}
 }

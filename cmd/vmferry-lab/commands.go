@@ -100,6 +100,7 @@ func clusterOf(ctx context.Context, l *lab.Lab) (*cluster.Cluster, error) {
 		c.Nodes = append(c.Nodes, n.Name)
 		c.Addresses[n.Name] = n.Address.String()
 	}
+	c.Exports = lab.Shape(reply.Shape) == lab.Guard
 	c.Unequal = lab.Shape(reply.Shape) == lab.Field
 	c.Hypervisor, err = cluster.HypervisorNamed(reply.Hypervisor)
 	return c, err

@@ -33,6 +33,8 @@ Commands:
                         write report.json and report.html
   bench [options]       measure vmferry against VirtualDomain, QEMU alone, irtt and fping,
                         and write report.json
+  partition [options]   cut links, gateways, nodes and daemons of two nodes without a power
+                        switch, and write partition.json
   shell NODE [COMMAND]  a root shell, or one command, on a node
   status [--json]       what is up
   down                  stop everything, and remove all but the cache
@@ -94,6 +96,11 @@ Options of bench:
                     each kind and length, 15 moves or plans, 3 to 10 runs of the probe,
                     5 with a lever, 5 drains, 5 crashes)
 
+Options of partition:
+  --out DIR         where the result goes (default build/partition)
+  --keep            leave the lab up afterwards
+  --only NAME;NAME  only these cuts; short: those of make test
+
 Options:
   --dir DIR    where the running lab keeps its files (default ` + lab.DefaultDir + `)
   --cache DIR  where built images are kept (default ` + lab.DefaultCache + `)
@@ -118,6 +125,8 @@ func main() {
 		os.Exit(xendomains.Main(context.Background(), os.Args[1:], os.Stderr))
 	case hostile.ProgramName:
 		os.Exit(hostile.Main(os.Args[1:], os.Stdout, os.Stderr))
+	case fence.StorageName:
+		os.Exit(fence.Storage(context.Background(), "/lab", os.Args[1:], os.Stderr))
 	case "fence_lab":
 		os.Exit(fence.Main(context.Background(), "/lab", os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 	}
@@ -195,6 +204,7 @@ var commands = []command{
 	{"up", up},
 	{"demo", demo},
 	{"bench", runBench},
+	{"partition", runPartition},
 	{"shell", shell},
 	{"status", status},
 	{"down", down},
@@ -203,6 +213,7 @@ var commands = []command{
 	{"inside-wait", insideWait},
 	{"inside-demo", insideDemo},
 	{"inside-bench", insideBench},
+	{"inside-partition", insidePartition},
 	{"inside-shell", insideShell},
 }
 
@@ -224,7 +235,7 @@ func bashCompletion() string {
 		"dir": completion.Files, "cache": completion.Files, "stage": completion.Files, "out": completion.Files,
 		"hypervisor": "qemu xen", "shape": "plain field guard", "agent": "vmferry VirtualDomain Xen",
 		"manager": "pacemaker heartbeat"}}
-	for _, name := range []string{"up", "demo", "bench", "shell", "status", "down", "version", "help"} {
+	for _, name := range []string{"up", "demo", "bench", "partition", "shell", "status", "down", "version", "help"} {
 		v := completion.Verb{Name: name}
 		if name != "shell" && name != "version" && name != "help" { // they have none
 			listed = func(flags *flag.FlagSet) { v.Flags = flags }

@@ -87,6 +87,16 @@ func (c *Client) Peers(ctx context.Context) ([]elsewhere.Peer, error) {
 	return list, nil
 }
 
+// Members are the nodes of this node's partition of the cluster, with this one: those that Corosync sees, whatever
+// Pacemaker makes of them. A node is a member while it joins and while it is to be fenced.
+func (c *Client) Members(ctx context.Context) ([]string, error) {
+	if _, err := c.alive(ctx); err != nil {
+		return nil, err
+	}
+	out, err := c.run(ctx, "crm_node", "--partition")
+	return strings.Fields(out), err
+}
+
 // Leaving reports whether Pacemaker takes everything off this node: it is in standby, whoever requested
 // that, or shuts down.
 func (c *Client) Leaving(ctx context.Context) (bool, error) {

@@ -42,6 +42,16 @@ func TestPeers(t *testing.T) {
 	}
 }
 
+// Members need not have joined: a node that waits for its lease has not.
+func TestMembers(t *testing.T) {
+	p := &programs{answer: map[string]string{"crm_node": "n1 n2 \n"}}
+	c := client(t, p)
+	c.Node = "n1"
+	if got, err := c.Members(t.Context()); err != nil || !slices.Equal(got, []string{"n1", "n2"}) {
+		t.Errorf("%v, %v", got, err)
+	}
+}
+
 // A guest with a node inside is a resource: what Pacemaker 3.0 itself wrote.
 func TestGuestNodesAreNoPeers(t *testing.T) {
 	s, err := cib.ParseStatus(strings.NewReader(text(t, "guest-node.xml")))

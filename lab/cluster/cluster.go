@@ -28,6 +28,8 @@ type Cluster struct {
 	Hypervisor Hypervisor
 	// Unequal says that the nodes are to differ: see [Cluster.Furnish].
 	Unequal bool
+	// Exports says that the guests' disks are NBD exports: see package guarded.
+	Exports bool
 }
 
 // ErrDown says that a command was meant for a node that is not up.

@@ -50,11 +50,14 @@ func Outfit() (node.Outfit, error) {
 	}, nil
 }
 
+// Lease is the path of the lease device, where shared is the folder that the nodes see as /shared.
+func Lease(shared string) string { return filepath.Join(shared, leaseFile) }
+
 // MakeLease makes the lease device of a cluster below shared, the folder that its nodes see as /shared.
 func MakeLease(shared string, nodes []node.Spec) error {
 	h := lease.Header{Cluster: "vmferry-lab", Times: Times}
 	for _, n := range nodes {
 		h.Nodes = append(h.Nodes, n.Name)
 	}
-	return device.Init(filepath.Join(shared, leaseFile), h)
+	return device.Init(Lease(shared), h)
 }

@@ -21,10 +21,12 @@ type DomainSpec struct {
 	Gateway   string // default gateway; empty: none
 	MemoryMiB uint   // at least MinMemoryMiB
 	VCPUs     uint   // 1 to 16
-	Disk      string // qcow2 image as the node sees it; empty: no disk, as a Xen guest must have it
-	Kernel    string // what Build made, as the node sees it
-	Initrd    string // what Build made, as the node sees it
-	Type      string // "qemu" (emulated), "kvm", or "xen" (a PVH guest)
+	// Disk is a qcow2 image as the node sees it, or a raw one as nbd://HOST:PORT/EXPORT. Empty: no disk, as a Xen guest
+	// must have it.
+	Disk   string
+	Kernel string // what Build made, as the node sees it
+	Initrd string // what Build made, as the node sees it
+	Type   string // "qemu" (emulated), "kvm", or "xen" (a PVH guest)
 
 	// DirtyMiB is how much memory the guest rewrites per second, and DirtySetMiB
 	// how much in turn: both or neither. The set must leave MinMemoryMiB.
@@ -45,6 +47,7 @@ var (
 	nameForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 	uuidForm = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
 	nicForm  = regexp.MustCompile(`^[^\s/:]{1,15}$`)
+	nbdForm  = regexp.MustCompile(`^nbd://([A-Za-z0-9.-]+):([0-9]+)/([A-Za-z0-9._-]+)$`)
 	pathForm = regexp.MustCompile(`^/[^\x00-\x1f]*$`)
 )
 
@@ -88,7 +91,9 @@ func (s DomainSpec) check() error {
 			s.DirtySetMiB, MinMemoryMiB+s.DirtySetMiB)
 	case s.VCPUs < 1 || s.VCPUs > 16:
 		return fmt.Errorf("number of processors %d is not 1 to 16", s.VCPUs)
-	case s.Disk != "" && !pathForm.MatchString(s.Disk):
+	case strings.HasPrefix(s.Disk, "nbd:") && !nbdForm.MatchString(s.Disk):
+		return fmt.Errorf("disk %q is not like nbd://HOST:PORT/EXPORT", s.Disk)
+	case s.Disk != "" && !strings.HasPrefix(s.Disk, "nbd:") && !pathForm.MatchString(s.Disk):
 		return fmt.Errorf("disk %q is not an absolute path", s.Disk)
 	case !pathForm.MatchString(s.Kernel):
 		return fmt.Errorf("kernel %q is not an absolute path", s.Kernel)

@@ -108,12 +108,18 @@ func (s DomainSpec) devices() *libvirtxml.DomainDeviceList {
 // nodes with shared storage safe; an I/O error reaches the guest, which counts
 // it.
 func (s DomainSpec) diskDevice() libvirtxml.DomainDisk {
+	format, source := "qcow2", &libvirtxml.DomainDiskSource{File: &libvirtxml.DomainDiskSourceFile{File: path.Clean(s.Disk)}}
+	if at := nbdForm.FindStringSubmatch(s.Disk); at != nil {
+		format, source = "raw", &libvirtxml.DomainDiskSource{Network: &libvirtxml.DomainDiskSourceNetwork{
+			Protocol: "nbd", Name: at[3], Hosts: []libvirtxml.DomainDiskSourceHost{{Name: at[1], Port: at[2]}},
+		}}
+	}
 	return libvirtxml.DomainDisk{
 		Device: "disk",
 		Driver: &libvirtxml.DomainDiskDriver{
-			Name: "qemu", Type: "qcow2", Cache: "none", IO: "threads", ErrorPolicy: "report",
+			Name: "qemu", Type: format, Cache: "none", IO: "threads", ErrorPolicy: "report",
 		},
-		Source: &libvirtxml.DomainDiskSource{File: &libvirtxml.DomainDiskSourceFile{File: path.Clean(s.Disk)}},
+		Source: source,
 		Target: &libvirtxml.DomainDiskTarget{Dev: "vda", Bus: "virtio"},
 	}
 }

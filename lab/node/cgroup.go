@@ -38,6 +38,15 @@ func (c Cgroup) Start(cmd *exec.Cmd) (err error) {
 	return cmd.Start()
 }
 
+// Freeze stops every process of the cgroup, or lets them continue (cgroup.freeze of the kernel's cgroup-v2.rst).
+func (c Cgroup) Freeze(frozen bool) error {
+	text := map[bool]string{true: "1", false: "0"}[frozen]
+	if err := os.WriteFile(filepath.Join(string(c), "cgroup.freeze"), []byte(text), 0); err != nil {
+		return fmt.Errorf("freeze the node: %w", err)
+	}
+	return nil
+}
+
 // WaitEmpty waits until the cgroup holds no process: the proof that a fence
 // device owes the cluster.
 func (c Cgroup) WaitEmpty(ctx context.Context) error {

@@ -61,6 +61,11 @@ const slack = time.Second
 // maxExecuting is the largest number of copies of one guest that executed at
 // the same instant.
 func maxExecuting(guest string, copies []Copy, events []Event) int {
+	return maxExecutingBetween(guest, copies, events, time.Time{}, forever)
+}
+
+// maxExecutingBetween is maxExecuting for what executed between two instants.
+func maxExecutingBetween(guest string, copies []Copy, events []Event, from, to time.Time) int {
 	type edge struct {
 		at   time.Time
 		step int
@@ -71,6 +76,10 @@ func maxExecuting(guest string, copies []Copy, events []Event) int {
 			continue
 		}
 		for _, s := range executing(c, events) {
+			if s.to.Before(from) || s.from.After(to) {
+				continue
+			}
+			s.from, s.to = later(s.from, from), earlier(s.to, to)
 			edges = append(edges, edge{s.from, 1}, edge{s.to, -1})
 		}
 	}
@@ -86,6 +95,13 @@ func maxExecuting(guest string, copies []Copy, events []Event) int {
 		most = max(most, now)
 	}
 	return most
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
 }
 
 // Pause is the last pause of a guest that moved between two nodes since an instant,

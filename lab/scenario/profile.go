@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/lab/cluster"
+	"github.com/vmferry/vmferry/lab/guarded"
 	"github.com/vmferry/vmferry/lab/guest"
 )
 
@@ -78,8 +79,11 @@ const OwnBoot = "/usr/lib/vmferry-lab"
 // /shared, and says how to run it. What is on its disk already is kept.
 func (p profile) make(ctx context.Context, c *cluster.Cluster, shared string, spec guest.DomainSpec) (Guest, error) {
 	spec.Type, spec.Kernel, spec.Initrd = p.kind, p.boot+"/vmlinuz", filepath.Join(p.boot, filepath.Base(spec.Initrd))
-	if !p.disks {
+	switch {
+	case !p.disks:
 		spec.Disk = ""
+	case c.Exports:
+		spec.Disk = guarded.DiskURI(spec.Name)
 	}
 	base := filepath.Join("guests", spec.Name)
 	made := Guest{Guest: cluster.Guest{Name: spec.Name, Config: "/shared/" + base + ".xml"}, UUID: spec.UUID}
@@ -97,7 +101,7 @@ func (p profile) make(ctx context.Context, c *cluster.Cluster, shared string, sp
 	if err != nil {
 		return Guest{}, fmt.Errorf("write the files of guest %q: %w", spec.Name, err)
 	}
-	if spec.Disk == "" {
+	if spec.Disk == "" || c.Exports {
 		return made, nil
 	}
 	if _, err := os.Stat(filepath.Join(shared, base+".qcow2")); !os.IsNotExist(err) {

@@ -64,6 +64,9 @@ func makeBridge(cfg Config) error {
 	addresses := []netip.Addr{cfg.Network.Addr()}
 	if cfg.Guard {
 		addresses = append(addresses, guarded.Gateways...)
+		for _, n := range cfg.Nodes {
+			addresses = append(addresses, guarded.StorageAddress(n))
+		}
 	}
 	for _, a := range addresses {
 		address := &netlink.Addr{IPNet: &net.IPNet{

@@ -22,12 +22,20 @@ const (
 	OpReboot Op = "reboot" // off, then on
 	OpKill   Op = "kill"   // as off, but a failure of the lab's making, not a fence
 	OpStop   Op = "stop"   // end the lab
+	OpFreeze Op = "freeze" // stop every process of the node, as a hang does
+	OpThaw   Op = "thaw"   // continue them
+
+	// On a lab whose nodes run the guard, the power switch answers for the storage, too.
+	OpRevoke Op = "revoke" // end the node's access to the guests' disks and prove it
+	OpAdmit  Op = "admit"  // open it again
 )
 
 // Request is one line of JSON that a client sends; one request a connection.
 type Request struct {
 	Op   Op     `json:"op"`
 	Node string `json:"node,omitempty"`
+
+	Generation uint64 `json:"generation,omitempty"` // of the node's lease, for OpRevoke and OpAdmit
 }
 
 // Reply is the one line that comes back.

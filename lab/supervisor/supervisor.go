@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
+	"github.com/vmferry/vmferry/lab/guarded"
 	"github.com/vmferry/vmferry/lab/node"
 )
 
@@ -66,6 +67,8 @@ type supervisor struct {
 	// ending is set when the lab goes: nothing boots any more.
 	ending bool
 
+	storage *guarded.Storage // nil where the nodes run no guard
+
 	fenceMu sync.Mutex
 	fences  []FenceEvent
 }
@@ -94,6 +97,12 @@ func Run(ctx context.Context, cfg Config, log logrus.FieldLogger, ready func()) 
 	}
 	if err := kind.prepare(ctx, cfg); err != nil {
 		return err
+	}
+	if cfg.Guard {
+		s.storage = &guarded.Storage{Image: cfg.Image, Dir: filepath.Join(Shared(cfg.Dir), "disks"), Nodes: cfg.Nodes}
+		if err := s.storage.Prepare(); err != nil {
+			return err
+		}
 	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
@@ -198,6 +207,10 @@ func (s *supervisor) control(stop func()) handler {
 			return replyOf(s.on(req.Node))
 		case OpReboot:
 			return replyOf(s.reboot(req.Node))
+		case OpRevoke, OpAdmit:
+			return replyOf(s.access(req))
+		case OpFreeze, OpThaw:
+			return replyOf(s.freeze(req))
 		}
 		return Reply{Error: fmt.Sprintf("the lab knows no operation %q", req.Op)}
 	}
@@ -215,6 +228,8 @@ func (s *supervisor) power(req Request) Reply {
 		act = s.on
 	case OpReboot:
 		act = s.reboot
+	case OpRevoke, OpAdmit:
+		return replyOf(s.access(req))
 	default:
 		return Reply{Error: fmt.Sprintf("the power switch knows no action %q", req.Op)}
 	}
@@ -225,6 +240,27 @@ func (s *supervisor) power(req Request) Reply {
 	s.fences[i].Done = time.Now()
 	s.fences[i].Error = replyOf(err).Error
 	return replyOf(err)
+}
+
+// freeze stops or continues every process of a node.
+func (s *supervisor) freeze(req Request) error {
+	spec, err := s.spec(req.Node)
+	if err != nil {
+		return err
+	}
+	return cgroupOf(s.cfg, spec).Freeze(req.Op == OpFreeze)
+}
+
+// access revokes or opens a node's access to the guests' disks.
+func (s *supervisor) access(req Request) error {
+	s.log.WithFields(logrus.Fields{"op": req.Op, "node": req.Node, "generation": req.Generation}).Info("access to the disks")
+	switch {
+	case s.storage == nil:
+		return errors.New("this lab's nodes run no guard, and have no storage of their own")
+	case req.Op == OpRevoke:
+		return s.storage.Revoke(req.Node, req.Generation)
+	}
+	return s.storage.Admit(req.Node, req.Generation)
 }
 
 func (s *supervisor) noteFence(req Request) int {

@@ -298,8 +298,6 @@ func (d *Daemon) report(now time.Duration) {
 		latest(d.admit, d.guard.Generation())
 	case protocol.Killing:
 		d.Node.Leased(d.end(now), 0)
-	case protocol.Out:
-		d.Node.Leased(0, 0)
 	}
 }
 

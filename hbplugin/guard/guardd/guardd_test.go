@@ -220,7 +220,7 @@ func (n *node) move(_ context.Context, to string) error {
 func (n *node) measure() protocol.Here {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return protocol.Here{Guests: n.guests, Members: 1}
+	return protocol.Here{Guests: n.guests}
 }
 
 func (n *node) members(context.Context) ([]string, error) {
@@ -277,8 +277,15 @@ func TestOpenAsksForTheMembers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.cutLink(true)
-		a, b := w.start(1, nil), w.start(2, nil)
-		time.Sleep(10*time.Second + membersEvery/2)
+		slow := func(c *Config) {
+			members := c.Node.Members
+			c.Node.Members = func(ctx context.Context) ([]string, error) {
+				defer time.Sleep(membersEvery)
+				return members(ctx)
+			}
+		}
+		a, b := w.start(1, slow), w.start(2, slow)
+		time.Sleep(10*time.Second + membersEvery/4)
 		w.cutLink(false)
 		var both sync.WaitGroup
 		for _, n := range []*node{a, b} {
@@ -290,6 +297,7 @@ func TestOpenAsksForTheMembers(t *testing.T) {
 		}
 		a.end()
 		b.end()
+		time.Sleep(time.Second)
 	})
 }
 
@@ -742,7 +750,7 @@ func TestHealth(t *testing.T) {
 		var colors []string
 		reached.Store(2)
 		a := w.start(1, func(c *Config) {
-			c.Node.Measure = func() protocol.Here { return protocol.Here{Reached: int(reached.Load()), Guests: 1, Members: 2} }
+			c.Node.Measure = func() protocol.Here { return protocol.Here{Reached: int(reached.Load()), Guests: 1} }
 			c.Node.Health = func(_ context.Context, color health.Color) error {
 				w.mu.Lock()
 				defer w.mu.Unlock()
@@ -753,7 +761,7 @@ func TestHealth(t *testing.T) {
 			}
 		})
 		b := w.start(2, func(c *Config) {
-			c.Node.Measure = func() protocol.Here { return protocol.Here{Reached: 2, Guests: 1, Members: 2} }
+			c.Node.Measure = func() protocol.Here { return protocol.Here{Reached: 2, Guests: 1} }
 		})
 		a.open(1)
 		b.open(1)

@@ -131,6 +131,7 @@ func (d *Daemon) emptiedIn(ctx context.Context, k killing) {
 	d.do(ctx, func(time.Duration) {
 		if k.over == d.over {
 			d.guard.Emptied()
+			d.Node.Leased(0, 0)
 		}
 	})
 }

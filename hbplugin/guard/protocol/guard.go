@@ -37,7 +37,6 @@ type Policy struct {
 type Here struct {
 	Reached  int           // addresses of the ping list that answer, smoothed
 	Guests   int           // guests that run here
-	Members  int           // nodes that this node sees, with itself
 	Watchdog time.Duration // the hardware watchdog that the guard feeds fires after this; 0: there is none
 }
 
@@ -58,6 +57,7 @@ type Guard struct {
 	until   time.Duration // in Moving: when the time for it is up
 	asked   time.Duration // in Out: when Open failed last for want of a proof; 0: it has not
 	opened  time.Duration // in Opening: when the first write ended; 0: it has not
+	began   time.Duration // when this guard began
 	watched time.Duration // since when nobody else has written the own slot
 	foreign lease.Slot    // what somebody else, or an earlier boot, has written there, as last read
 	rejoin  bool          // the manager's daemons have to be restarted: they did not stop by themselves
@@ -102,7 +102,7 @@ type call struct {
 func New(own lease.Slot, instance lease.Instance, mine []lease.Claim, times timing.Times, policy Policy,
 	now time.Duration,
 ) *Guard {
-	g := &Guard{times: times, policy: policy, slot: own, written: own.Counter, watched: now, foreign: own,
+	g := &Guard{times: times, policy: policy, slot: own, written: own.Counter, watched: now, foreign: own, began: now,
 		why: "the guard has just started"}
 	g.slot.Instance = instance
 	if own.Instance == instance { // there is one guard on a machine
@@ -113,10 +113,7 @@ func New(own lease.Slot, instance lease.Instance, mine []lease.Claim, times timi
 		g.rejoin = own.Instance == instance
 	}
 	for _, c := range mine {
-		next := c
-		// A claim of the guard before this one can still reach the disk: its number must not be used again.
-		next.Split, next.Withdrawn = max(c.Split, uint64(now.Milliseconds())), true
-		g.peers = append(g.peers, &peer{id: c.Target, changed: now, mine: next, written: c})
+		g.peers = append(g.peers, &peer{id: c.Target, changed: now, mine: c, written: c})
 	}
 	return g
 }

@@ -629,6 +629,27 @@ func TestClaims(t *testing.T) {
 	}
 }
 
+// A claim counts the members beside its target. Of two nodes that part, the one that misses the other later is no better
+// for it.
+func TestClaimsCountNoTarget(t *testing.T) {
+	a, b := pair(t, Here{Reached: 1}, Here{Reached: 2})
+	a.Member(2, true) // it has not looked since the cut
+	b.Member(1, false)
+	b.Fence(1, b.now, b.now+20*second)
+	for range 6 {
+		exchange(a, b)
+	}
+	if phase, why := b.Phase(); phase != Held {
+		t.Errorf("the node that reaches more: %v, %s", phase, why)
+	}
+	n := held(t, 1, Policy{}, 2, 3, 4)
+	n.Member(2, false)
+	n.Fence(2, n.now, n.now+20*second)
+	if claims := n.Step(n.now).Claims; len(claims) != 1 || claims[0].Members != 3 {
+		t.Errorf("claims of three nodes against one: %v", claims)
+	}
+}
+
 // The guests of the loser are moved to the winner for as long as the budget allows.
 func TestMoving(t *testing.T) {
 	a, b := pair(t, Here{Reached: 1}, Here{Guests: 2})

@@ -23,7 +23,7 @@ func (g *Guard) Renewal(begun time.Duration) (lease.Slot, bool) {
 		s.State = lease.Held
 	}
 	s.Counter++
-	s.Reached, s.Guests, s.Members, s.Watchdog = g.here.Reached, g.here.Guests, g.here.Members, g.here.Watchdog
+	s.Reached, s.Guests, s.Members, s.Watchdog = g.here.Reached, g.here.Guests, 1+len(g.side(nil, begun)), g.here.Watchdog
 	return *s, true
 }
 

@@ -120,8 +120,10 @@ func (g *Guard) claim(p *peer, now time.Duration) {
 // managers know who has the quorum, and only the side that has it asks for a fencing: an answer to its claim does not
 // win, whatever a node that has not noticed the split yet counts.
 func (g *Guard) freeze(p *peer, now time.Duration) lease.Claim {
+	// A claim of the guard before this one can still reach the disk: its number must not be used again.
+	number := max(p.mine.Split, uint64(g.began.Milliseconds())) + 1
 	c := lease.Claim{
-		From: g.slot.Node, Target: p.id, Split: p.mine.Split + 1,
+		From: g.slot.Node, Target: p.id, Split: number,
 		FromGeneration: g.slot.Generation, TargetGeneration: p.slot.Generation,
 		Ordered: p.call != nil && p.call.ordered,
 		Members: 1, Reached: g.here.Reached, Guests: g.here.Guests, First: g.slot.Node,

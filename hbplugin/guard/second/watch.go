@@ -12,23 +12,32 @@ import (
 // step is how often the second looks at the page.
 const step = 20 * time.Millisecond
 
-// Watch kills the guests whenever the lease on the page has run out, until ctx ends. now is the guard's clock, and prove
+// again is how often guests are looked for that were started after the lease had run out.
+const again = time.Second
+
+// Watch kills the guests for as long as the lease on the page has run out, until ctx ends. now is the guard's clock, and prove
 // kills every guest and returns nil when all are proven gone.
 func Watch(ctx context.Context, p *Page, now func() time.Duration, prove func(context.Context) error,
 	log logrus.FieldLogger,
 ) {
-	done := time.Duration(-1) // the end of the lease whose guests are proven gone
+	over := time.Duration(-1) // the end of the lease that was the last to run out
+	var next time.Duration    // when the guests are looked for again
 	for wait.For(ctx, step) == nil {
 		until := p.Until()
-		if until == 0 || now() < until || until == done {
+		if until == 0 || now() < until || until == over && now() < next {
 			continue
 		}
-		log.Warn("the guard does not renew the lease: killing the guests")
+		first := until != over
+		if first {
+			log.Warn("the guard does not renew the lease: killing the guests")
+		}
 		if err := prove(ctx); err != nil {
 			log.WithError(err).Error("kill the guests")
 			continue
 		}
-		done = until
-		log.Warn("no guest is left")
+		if first {
+			log.Warn("no guest is left")
+		}
+		over, next = until, now()+again
 	}
 }

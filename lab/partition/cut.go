@@ -1,0 +1,172 @@
+package partition
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/vmferry/vmferry/lab/guarded"
+	"github.com/vmferry/vmferry/lab/supervisor"
+)
+
+// Cut is one fault. Sides are numbered as the nodes are, from 0 on.
+type Cut struct {
+	Name  string
+	Begin func(ctx context.Context, m *Matrix) error
+	End   func(ctx context.Context, m *Matrix) error // nil: it ends by itself
+	Lasts time.Duration                              // from Begin to End, at least
+
+	Loser   int           // the node whose guest leaves it; None: no node's does
+	Dies    bool          // the loser crashes: the other node takes its lease as expired
+	Hangs   bool          // the loser stops and continues later: the same, and what it wrote meanwhile must not arrive
+	Live    bool          // the loser's guest is migrated live
+	Killed  bool          // the loser's guest is killed; where it is started again is the cluster's affair
+	Silence time.Duration // the longest that a guest may be silent; 0: as long as it takes
+	Recover time.Duration // from Begin until every guest answers on the winner, at most
+	Short   bool          // it is in the share that every run has
+}
+
+// None is no node.
+const None = -1
+
+// The UDP ports of Corosync and of the guard's own link.
+const linkPorts = "5405,5411"
+
+// Cuts are the whole matrix, in the order in which they are made.
+var Cuts = []Cut{
+	{Name: "link", Begin: link(0, 1), End: heal, Lasts: 20 * time.Second,
+		Loser: 1, Live: true, Silence: time.Second, Recover: 15 * time.Second, Short: true},
+	{Name: "crash", Begin: power(supervisor.OpKill, 1), End: power(supervisor.OpOn, 1),
+		Loser: 1, Dies: true, Recover: 30 * time.Second, Short: true},
+	{Name: "cluster daemons killed", Begin: kill(1, "KILL", "corosync", "pacemakerd"), Lasts: 15 * time.Second,
+		Loser: None, Silence: time.Second},
+	// Who knows how a guest is migrated is down too.
+	{Name: "cluster daemons down", Begin: all(run(1, "mask", "--runtime"), kill(1, "KILL", "corosync", "pacemakerd")),
+		End: run(1, "unmask", "--runtime"), Loser: 1, Recover: 30 * time.Second},
+	{Name: "guard killed", Begin: kill(1, "KILL", guardProcess), Lasts: 8 * time.Second, Loser: None,
+		Silence: time.Second, Short: true},
+	{Name: "second process killed", Begin: kill(1, "KILL", secondProcess), Lasts: 8 * time.Second, Loser: None,
+		Silence: time.Second},
+	{Name: "both processes killed", Begin: kill(1, "KILL", guardProcess, secondProcess), Lasts: 8 * time.Second,
+		Loser: None, Silence: time.Second},
+	{Name: "guard stopped", Begin: kill(1, "STOP", guardProcess), End: kill(1, "CONT", guardProcess),
+		Lasts: 10 * time.Second, Loser: 1, Killed: true, Recover: 30 * time.Second},
+	{Name: "hang of 8 s", Begin: power(supervisor.OpFreeze, 1), End: power(supervisor.OpThaw, 1), Lasts: 8 * time.Second,
+		Loser: 1, Hangs: true, Recover: 30 * time.Second, Short: true},
+	{Name: "hang of 25 s", Begin: power(supervisor.OpFreeze, 1), End: power(supervisor.OpThaw, 1), Lasts: 25 * time.Second,
+		Loser: 1, Hangs: true, Recover: 30 * time.Second},
+	{Name: "link, one direction", Begin: link(0), End: heal, Lasts: 15 * time.Second,
+		Loser: 1, Live: true, Silence: time.Second, Recover: 15 * time.Second},
+	{Name: "link and one gateway", Begin: all(gateway(0), after(10*time.Second, link(0, 1))), End: heal,
+		Lasts: 25 * time.Second, Loser: 0, Live: true, Silence: time.Second, Recover: 30 * time.Second},
+	{Name: "one gateway", Begin: gateway(0), End: heal, Lasts: 20 * time.Second, Loser: None, Silence: time.Second},
+	{Name: "both gateways", Begin: all(gateway(0), gateway(1)), End: heal, Lasts: 15 * time.Second, Loser: None,
+		Silence: time.Second},
+	{Name: "all between the nodes", Begin: network(0, 1), End: heal, Lasts: 30 * time.Second,
+		Loser: 1, Recover: 40 * time.Second},
+	{Name: "flapping link", Begin: flap(5, 1500*time.Millisecond, 2*time.Second), End: heal, Lasts: 20 * time.Second,
+		Loser: None, Silence: time.Second},
+}
+
+// all begins several faults, one after the other.
+func all(begins ...func(context.Context, *Matrix) error) func(context.Context, *Matrix) error {
+	return func(ctx context.Context, m *Matrix) error {
+		for _, begin := range begins {
+			if err := begin(ctx, m); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
+// after begins a fault later.
+func after(d time.Duration, begin func(context.Context, *Matrix) error) func(context.Context, *Matrix) error {
+	return func(ctx context.Context, m *Matrix) error {
+		if err := pause(ctx, d); err != nil {
+			return err
+		}
+		return begin(ctx, m)
+	}
+}
+
+// link cuts what the cluster and the guard send, on its way in at these nodes. Guests can still be migrated.
+func link(at ...int) func(context.Context, *Matrix) error {
+	return func(ctx context.Context, m *Matrix) error {
+		return m.drop(ctx, at, func(node int) []string {
+			return []string{"--source=" + m.address(1-node), "--protocol=udp", "--match=multiport", "--dports=" + linkPorts}
+		})
+	}
+}
+
+// network cuts all that one node sends to the other, on its way in at these nodes.
+func network(at ...int) func(context.Context, *Matrix) error {
+	return func(ctx context.Context, m *Matrix) error {
+		return m.drop(ctx, at, func(node int) []string { return []string{"--source=" + m.address(1-node)} })
+	}
+}
+
+// gateway cuts one node from the first gateway.
+func gateway(at int) func(context.Context, *Matrix) error {
+	return func(ctx context.Context, m *Matrix) error {
+		return m.drop(ctx, []int{at}, func(int) []string { return []string{"--source=" + guarded.Gateways[0].String()} })
+	}
+}
+
+// flap cuts the link again and again.
+func flap(times int, down, up time.Duration) func(context.Context, *Matrix) error {
+	return func(ctx context.Context, m *Matrix) error {
+		for range times {
+			if err := link(0, 1)(ctx, m); err != nil {
+				return err
+			}
+			if err := pause(ctx, down); err != nil {
+				return err
+			}
+			if err := heal(ctx, m); err != nil {
+				return err
+			}
+			if err := pause(ctx, up); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
+// power is a failure of a node, or the end of it.
+func power(op supervisor.Op, node int) func(context.Context, *Matrix) error {
+	return func(ctx context.Context, m *Matrix) error {
+		_, err := supervisor.Ask(ctx, m.Cluster.Control, supervisor.Request{Op: op, Node: m.node(node)})
+		return err
+	}
+}
+
+// managerUnits are the cluster manager's.
+var managerUnits = []string{"corosync.service", "pacemaker.service"}
+
+// run has systemd on a node do something with the cluster manager's units.
+func run(node int, verb ...string) func(context.Context, *Matrix) error {
+	return func(ctx context.Context, m *Matrix) error {
+		_, err := m.Cluster.Run(ctx, m.node(node), "systemctl", slices.Concat(verb, managerUnits)...)
+		return err
+	}
+}
+
+// Patterns of the guard's two processes for pkill(1): the guard has no argument.
+const (
+	guardProcess  = "^/usr/sbin/vmferry-guard$"
+	secondProcess = "^/usr/sbin/vmferry-guard --second$"
+)
+
+// kill sends a signal to processes of a node, all at once.
+func kill(node int, signal string, patterns ...string) func(context.Context, *Matrix) error {
+	return func(ctx context.Context, m *Matrix) error {
+		pattern := patterns[0]
+		for _, p := range patterns[1:] {
+			pattern += "|" + p
+		}
+		_, err := m.Cluster.Run(ctx, m.node(node), "pkill", "--signal="+signal, "--full", "--", pattern)
+		return err
+	}
+}
