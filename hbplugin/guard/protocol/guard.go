@@ -58,6 +58,7 @@ type Guard struct {
 	asked   time.Duration // in Out: when Open failed last for want of a proof; 0: it has not
 	opened  time.Duration // in Opening: when the first write ended; 0: it has not
 	began   time.Duration // when this guard began
+	skip    uint64        // generations that the guard before this one may have held without a trace on the disk
 	watched time.Duration // since when nobody else has written the own slot
 	foreign lease.Slot    // what somebody else, or an earlier boot, has written there, as last read
 	rejoin  bool          // the manager's daemons have to be restarted: they did not stop by themselves
@@ -96,6 +97,11 @@ type call struct {
 	ordered  bool
 }
 
+// skipped is how many generations a guard leaves out that does not know what the one before it did: a write that hung can
+// have landed after the end of its generation, and over the slot of the next ones. What was found out of a generation, as
+// that its access is revoked, must never be taken for a later one.
+const skipped = 1000
+
 // New is the guard of the node that own is the slot of, as read from the device now. mine are its own claims, as read.
 // A slot that says that guests may run, of a guard that is no more, makes it kill them first; the cluster manager still
 // counts on them where the machine has not booted since.
@@ -105,6 +111,9 @@ func New(own lease.Slot, instance lease.Instance, mine []lease.Claim, times timi
 	g := &Guard{times: times, policy: policy, slot: own, written: own.Counter, watched: now, foreign: own, began: now,
 		why: "the guard has just started"}
 	g.slot.Instance = instance
+	if own.Instance != (lease.Instance{}) {
+		g.skip = skipped
+	}
 	if own.Instance == instance { // there is one guard on a machine
 		g.watched -= times.Fresh()
 	}
@@ -188,7 +197,8 @@ func (g *Guard) Open(now time.Duration) error {
 		g.asked = now
 		return fmt.Errorf("node %d is no member of the cluster, and nothing proves that it runs no guest", p.id)
 	}
-	g.slot.Generation++
+	g.slot.Generation += 1 + g.skip
+	g.skip = 0
 	g.slot.Counter, g.written = 0, 0
 	g.good, g.opened, g.asked, g.rejoin = now, 0, 0, false
 	for _, p := range g.peers {

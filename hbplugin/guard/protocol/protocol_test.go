@@ -341,6 +341,27 @@ func TestClaimsAfterARestart(t *testing.T) {
 	}
 }
 
+// A write of generation 6 hung and landed over the slot of generation 7, after which the node was booted. It takes no
+// generation that was there: the others may have revoked it.
+func TestNoGenerationTwice(t *testing.T) {
+	n := &node{T: t, now: time.Hour}
+	own := lease.Slot{Node: 1, Instance: machine(8), Generation: 6, Counter: 40, State: lease.Held}
+	n.Guard = New(own, machine(1), []lease.Claim{{From: 1, Target: 2}}, timing.Default, Policy{}, n.now)
+	n.Member(2, true)
+	n.Emptied()
+	n.now += 5 * second
+	n.renew()
+	for _, want := range []uint64{7 + skipped, 8 + skipped} {
+		if err := n.Open(n.now); err != nil || n.Generation() != want {
+			t.Errorf("generation %d, want %d: %v", n.Generation(), want, err)
+		}
+		n.renew()
+		n.Close()
+		n.Emptied()
+		n.renew()
+	}
+}
+
 // Both nodes have failed, and one comes back alone. It takes its lease once the other is proven to be unable to write: as a
 // fence call would have it, which needs a lease.
 func TestOpenAlone(t *testing.T) {
