@@ -73,6 +73,7 @@ type peer struct {
 	seen    bool          // slot was read once
 	read    time.Duration // when the last good read began
 	changed time.Duration // when a renewal was last seen, on disk or over the link
+	shown   time.Duration // begin of the last good read that showed slot itself, not an older one that was written late
 	wrote   time.Duration // when a new slot was last read
 	acked   time.Duration // begin of the last own renewal that it acknowledged
 	member  bool
@@ -187,6 +188,8 @@ func (g *Guard) Open(now time.Duration) error {
 		return nil
 	case g.phase != Out:
 		return fmt.Errorf("this node surrenders: %s", g.why)
+	case g.rejoin:
+		return errors.New("the cluster manager is being restarted after the surrender")
 	case now-g.watched < g.times.Fresh():
 		return fmt.Errorf("the slot of node %d has to be watched for %s more", g.slot.Node, g.times.Fresh()-now+g.watched)
 	}

@@ -16,6 +16,9 @@ func (g *Guard) Slot(s lease.Slot, begun, now time.Duration) {
 	if !p.seen || s.Newer(p.slot) {
 		p.slot, p.seen, p.changed, p.wrote = s, true, now, now
 	}
+	if s == p.slot {
+		p.shown = max(p.shown, begun)
+	}
 	p.told.read(p, begun)
 }
 

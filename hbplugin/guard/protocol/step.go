@@ -63,8 +63,14 @@ func (g *Guard) Step(now time.Duration) Orders {
 	return o
 }
 
-// Rejoined takes that the cluster manager's daemons were restarted.
-func (g *Guard) Rejoined() { g.rejoin = false }
+// Rejoined takes that the cluster manager's daemons were restarted. What they said before of the members is void: a node
+// that hung saw members that had long fenced it.
+func (g *Guard) Rejoined() {
+	g.rejoin = false
+	for _, p := range g.peers {
+		p.member = false
+	}
+}
 
 // age ends a lease that is too old, and a surrender that has moved all it could.
 func (g *Guard) age(now time.Duration) {
@@ -176,7 +182,7 @@ func (g *Guard) judge(p *peer, now time.Duration, o *Orders) (fenced bool, evide
 		return false, g.notShared(p)
 	case !g.quorate(1 + len(g.side(p, now))):
 		return false, fmt.Sprintf("this node has no quorum: it sees %d of %d nodes", 1+len(g.side(p, now)), len(g.peers)+1)
-	case current && p.surrendered():
+	case p.seen && p.shown > p.call.begun && p.surrendered():
 		return true, fmt.Sprintf("node %d has surrendered generation %d", p.id, generation)
 	case current && g.expired(p):
 		waited := fmt.Sprintf("no renewal of node %d's generation %d was seen for %s", p.id, generation, p.read-p.changed)
