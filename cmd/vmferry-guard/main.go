@@ -96,7 +96,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return exitOK
 	}
 	log := logrus.New()
-	log.SetOutput(stderr)
+	journal := newLines(stderr)
+	log.SetOutput(journal)
 	work := guard
 	switch {
 	case o.second:
@@ -104,7 +105,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case o.move != "":
 		work = asMover
 	}
-	if err := work(ctx, o, log); err != nil {
+	err = work(ctx, o, log)
+	journal.flush()
+	if err != nil {
 		fmt.Fprintf(stderr, "vmferry-guard: %v\n", err)
 		if errors.As(err, new(misconfigured)) {
 			return exitConfig

@@ -80,6 +80,7 @@ func (n *node) killGuard() {
 		n.resumes, n.good = n.phase() == protocol.Held, now-n.guard.Age(now)
 		n.deadline = n.good + n.Times.SelfKill + n.between(0, n.Times.Kill-3*tick)
 		n.guard, n.restart, n.orders = nil, n.now+n.between(tick, 2*time.Second), protocol.Orders{}
+		n.renewal, n.claims = nil, map[int]*pending{} // they land all the same, and nobody is told
 	}
 }
 

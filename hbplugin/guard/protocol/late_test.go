@@ -14,6 +14,7 @@ func TestALateSurrenderIsNoProof(t *testing.T) {
 	n.Member(2, false)
 	n.now += second / 10
 	n.Fence(2, n.now, n.now+20*second)
+	n.now++
 	n.sees(2, 8, lease.Surrendered)
 	if o := n.Step(n.now); len(o.Verdicts) != 0 {
 		t.Errorf("%+v", o.Verdicts)
