@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -405,16 +406,26 @@ func (d *Daemon) do(ctx context.Context, f func(now time.Duration)) {
 	}
 }
 
-// ask is do, and waits until f was called. It reports whether it was.
+// ask is do, and waits until f was called. It reports whether it was: f is not called once ask has returned false, as its
+// caller reads then what f would write.
 func (d *Daemon) ask(ctx context.Context, f func(now time.Duration)) bool {
 	done := make(chan struct{})
-	d.do(ctx, func(now time.Duration) { f(now); close(done) })
+	var taken atomic.Bool // by the loop, or by the end of ctx
+	d.do(ctx, func(now time.Duration) {
+		if taken.CompareAndSwap(false, true) {
+			f(now)
+			close(done)
+		}
+	})
 	select {
 	case <-done:
-		return true
 	case <-ctx.Done():
-		return false
+		if taken.CompareAndSwap(false, true) {
+			return false
+		}
+		<-done // it is being called
 	}
+	return true
 }
 
 // every calls f again and again until ctx ends.

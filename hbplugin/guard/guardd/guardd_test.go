@@ -587,6 +587,21 @@ func TestTwoFenceCalls(t *testing.T) {
 	})
 }
 
+// Nothing is done for a caller that has gone.
+func TestAskTooLate(t *testing.T) {
+	d := New(Config{ID: 1, Header: lease.Header{Nodes: []string{"alpha", "beta"}}})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for range cap(d.events) {
+		if d.ask(ctx, func(time.Duration) { t.Error("it is called though its caller has gone") }) {
+			t.Error("it was called, though nobody calls")
+		}
+	}
+	for len(d.events) > 0 {
+		(<-d.events)(0)
+	}
+}
+
 func TestFenceRefuses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
