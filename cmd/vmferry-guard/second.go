@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"strconv"
 	"strings"
 	"time"
 
@@ -81,16 +82,37 @@ func prepare(log logrus.FieldLogger) (got control.Prepared) {
 	}
 	// One thread at a time runs Go code, so that none waits for one that the kernel does not run.
 	runtime.GOMAXPROCS(1)
-	attr, err := unix.SchedGetAttr(0, 0)
-	switch {
-	case err != nil:
-	case attr.Policy == unix.SCHED_FIFO:
-		log.Warn("CPUSchedulingPolicy=fifo can stop the guard and the node with it: set CPUSchedulingPolicy=rr in the unit")
-	case attr.Policy != unix.SCHED_RR:
+	if err := realTime(); err != nil {
 		got.RealTime = false
-		log.Warn("no real-time priority: a busy node may lose its lease; set CPUSchedulingPolicy=rr in the unit")
+		log.WithError(err).Warn("no real-time priority: a busy node may lose its lease")
 	}
 	return got
+}
+
+// priority is the real-time priority of the guard's threads, below Corosync's.
+const priority = 20
+
+// realTime gives every thread of this process a real-time priority, which those that begin later inherit. It is SCHED_RR:
+// threads of the Go runtime wait for each other without a sleep, and with SCHED_FIFO the one that is waited for may never
+// get the processor.
+func realTime() error {
+	for range 2 { // a thread that began meanwhile may have inherited none
+		tasks, err := os.ReadDir("/proc/self/task")
+		if err != nil {
+			return err
+		}
+		for _, t := range tasks {
+			id, err := strconv.Atoi(t.Name())
+			if err != nil {
+				return err
+			}
+			attr := unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_RR, Priority: priority}
+			if err := unix.SchedSetAttr(id, &attr, 0); err != nil && !errors.Is(err, unix.ESRCH) {
+				return fmt.Errorf("sched_setattr: %w", err)
+			}
+		}
+	}
+	return nil
 }
 
 // lockMemory reads the program and its libraries in, and keeps in memory what was used once. To have all memory that is
