@@ -61,8 +61,8 @@ func guard(ctx context.Context, o options, log *logrus.Logger) error {
 		return err
 	}
 	page, err := second.OpenPage(second.PagePath, second.Guard)
-	if errors.Is(err, second.ErrBusy) {
-		return misconfigured{errors.New("another vmferry-guard runs on this node")}
+	if errors.Is(err, second.ErrBusy) { // it may end: one that was killed while its storage hung ends with the write
+		return errors.New("another vmferry-guard runs on this node")
 	}
 	if err != nil {
 		return err
@@ -92,7 +92,14 @@ func guard(ctx context.Context, o options, log *logrus.Logger) error {
 	}
 	go keepSecond(ctx, log)
 	d := guardd.New(c)
-	return me.serve(ctx, d, leaving{guests: guests, run: programs, surrender: d.Surrender}, log)
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	go me.follow(ctx, func() { end(errReplaced) })
+	err = me.serve(ctx, d, leaving{guests: guests, run: programs, surrender: d.Surrender}, log)
+	if errors.Is(context.Cause(ctx), errReplaced) {
+		err = errors.Join(errReplaced, err)
+	}
+	return err
 }
 
 // programs runs those of the system, and those of the administrator.
@@ -110,17 +117,8 @@ func (me *identity) node(ctx context.Context, page *second.Page, log logrus.Fiel
 		}
 	}()
 	var answered atomic.Int64 // when the cluster manager last did
-	released := func(prove func(context.Context) error) func(context.Context) error {
-		return func(ctx context.Context) error {
-			err := prove(ctx)
-			if err == nil {
-				page.Released()
-			}
-			return err
-		}
-	}
 	n := guardd.Node{
-		Prove: released(k.Prove), Surrender: released(k.Surrender),
+		Prove: k.Prove, Surrender: k.Surrender,
 		Move: runMove,
 		Members: func(ctx context.Context) ([]string, error) {
 			names, err := me.members(ctx)
@@ -142,6 +140,10 @@ func (me *identity) node(ctx context.Context, page *second.Page, log logrus.Fiel
 		},
 		Record: func(e journal.Event) error { return journal.Append(journalPath, e) },
 		Leased: func(until time.Duration, generation uint64) {
+			if until == 0 {
+				page.Released()
+				return
+			}
 			page.Leased(until, until-me.header.Times.SelfKill, generation)
 		},
 	}

@@ -63,7 +63,13 @@ func identify(ctx context.Context, path string) (*identity, error) {
 			return nil, err
 		}
 	}
-	if err := me.settings.Check(me.header, node); err != nil {
+	err = me.settings.Check(me.header, node)
+	switch {
+	case err == nil:
+	case me.settings.Node == "" && me.general.Node == "" && me.header.ID(node) == 0:
+		// At boot the cluster manager does not run yet, and knows the node by another name than the host's, maybe.
+		return nil, fmt.Errorf("%w; if the cluster calls this node otherwise, set node in %s", err, path)
+	default:
 		return nil, misconfigured{err}
 	}
 	me.id = me.header.ID(node)
@@ -120,6 +126,28 @@ func readHeader(ctx context.Context, path string) (lease.Header, error) {
 		return h, fmt.Errorf("lease device %s: %w", path, err)
 	}
 	return h, nil
+}
+
+// errReplaced is why the guard ends: "vmferry guard init" was typed while it ran.
+var errReplaced = errors.New("the lease device was initialized again: the guard has to read its times and nodes")
+
+// follow calls replaced when the lease device gets another identity, and then or at the end of ctx returns. Guards that
+// go by different times take a lease for expired while its holder runs its guests.
+func (me *identity) follow(ctx context.Context, replaced func()) {
+	var d *device.Device
+	for wait.For(ctx, me.header.Times.Renew) == nil {
+		var err error
+		if d == nil {
+			if d, err = device.Open(me.settings.Device, false); err != nil {
+				continue
+			}
+			defer d.Close()
+		}
+		if h, err := d.Header(); err == nil && h.Identity != me.header.Identity {
+			replaced()
+			return
+		}
+	}
 }
 
 // bootInstance tells this machine in this boot from every other: two machines may have been cloned, but no two boots have

@@ -18,12 +18,14 @@ import (
 	"github.com/vmferry/vmferry/migrate/version"
 )
 
-// Exit codes. The unit does not restart the guard after exitUsage: only an operator can mend that.
+// Exit codes. The unit does not restart the guard after exitConfig (EX_CONFIG of sysexits.h): only an operator can mend
+// that. It is not 2, with which a Go program ends that crashes.
 const (
-	exitOK    = 0
-	exitError = 1
-	exitUsage = 2
-	exitNone  = 127 // a program could not be run
+	exitOK     = 0
+	exitError  = 1
+	exitUsage  = 2
+	exitConfig = 78
+	exitNone   = 127 // a program could not be run
 )
 
 const usage = `usage: vmferry-guard [--config FILE]
@@ -94,7 +96,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return exitOK
 	}
 	log := logrus.New()
-	log.SetOutput(stderr)
+	journal := newLines(stderr)
+	log.SetOutput(journal)
 	work := guard
 	switch {
 	case o.second:
@@ -102,10 +105,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case o.move != "":
 		work = asMover
 	}
-	if err := work(ctx, o, log); err != nil {
+	err = work(ctx, o, log)
+	journal.flush()
+	if err != nil {
 		fmt.Fprintf(stderr, "vmferry-guard: %v\n", err)
 		if errors.As(err, new(misconfigured)) {
-			return exitUsage
+			return exitConfig
 		}
 		return exitError
 	}

@@ -195,7 +195,7 @@ func TestUsage(t *testing.T) {
 		"--completion bash":    {exitOK, "complete -F _vmferry_guard vmferry-guard"},
 		"--colour":             {exitUsage, "type vmferry-guard --help"},
 		"start":                {exitUsage, `unexpected argument "start"`},
-		"--config /none/.toml": {exitUsage, "no guard is set up on this node"},
+		"--config /none/.toml": {exitConfig, "no guard is set up on this node"},
 	} {
 		var out bytes.Buffer
 		if code := run(t.Context(), strings.Fields(args), &out, &out); code != want.code ||

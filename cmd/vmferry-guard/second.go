@@ -3,9 +3,12 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"runtime"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -73,26 +76,77 @@ func keepSecond(ctx context.Context, log logrus.FieldLogger) {
 // prepare keeps this process from waiting for storage or for a processor when it has to kill. It reports what it got.
 func prepare(log logrus.FieldLogger) (got control.Prepared) {
 	got.Locked, got.RealTime = true, true
-	// The program itself is read in now. What is allocated later is locked as it is used: all of it at once would be
-	// hundreds of megabytes, most of which no one touches.
-	err := unix.Mlockall(unix.MCL_CURRENT)
-	if err == nil {
-		err = unix.Mlockall(unix.MCL_FUTURE | unix.MCL_ONFAULT)
-	}
-	if err != nil {
+	if err := lockMemory(); err != nil {
 		got.Locked = false
 		log.WithError(err).Warn("cannot lock the memory: the guard may wait for swap; set LimitMEMLOCK=infinity in its unit")
 	}
 	// One thread at a time runs Go code, so that none waits for one that the kernel does not run.
 	runtime.GOMAXPROCS(1)
-	attr, err := unix.SchedGetAttr(0, 0)
-	switch {
-	case err != nil:
-	case attr.Policy == unix.SCHED_FIFO:
-		log.Warn("CPUSchedulingPolicy=fifo can stop the guard and the node with it: set CPUSchedulingPolicy=rr in the unit")
-	case attr.Policy != unix.SCHED_RR:
+	if err := realTime(); err != nil {
 		got.RealTime = false
-		log.Warn("no real-time priority: a busy node may lose its lease; set CPUSchedulingPolicy=rr in the unit")
+		log.WithError(err).Warn("no real-time priority: a busy node may lose its lease")
 	}
 	return got
+}
+
+// priority is the real-time priority of the guard's threads, below Corosync's.
+const priority = 20
+
+// realTime gives every thread of this process a real-time priority, which those that begin later inherit. It is SCHED_RR:
+// threads of the Go runtime wait for each other without a sleep, and with SCHED_FIFO the one that is waited for may never
+// get the processor.
+func realTime() error {
+	for range 2 { // a thread that began meanwhile may have inherited none
+		tasks, err := os.ReadDir("/proc/self/task")
+		if err != nil {
+			return err
+		}
+		for _, t := range tasks {
+			id, err := strconv.Atoi(t.Name())
+			if err != nil {
+				return err
+			}
+			attr := unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_RR, Priority: priority}
+			if err := unix.SchedSetAttr(id, &attr, 0); err != nil && !errors.Is(err, unix.ESRCH) {
+				return fmt.Errorf("sched_setattr: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
+// lockMemory reads the program and its libraries in, and keeps in memory what was used once. To have all memory that is
+// reserved would take hundreds of megabytes, most of which the runtime never touches.
+func lockMemory() error {
+	if err := unix.Mlockall(unix.MCL_CURRENT | unix.MCL_FUTURE | unix.MCL_ONFAULT); err != nil {
+		return err
+	}
+	maps, err := os.ReadFile("/proc/self/maps")
+	if err != nil {
+		return err
+	}
+	for _, m := range fileMappings(string(maps)) {
+		if _, _, errno := unix.Syscall(unix.SYS_MADVISE, m.from, m.to-m.from, unix.MADV_POPULATE_READ); errno != 0 {
+			return fmt.Errorf("read the program in: %w", errno)
+		}
+	}
+	return nil
+}
+
+// mapping is a range of addresses.
+type mapping struct{ from, to uintptr }
+
+// fileMappings are those of files that can be read, in the text of proc_pid_maps(5).
+func fileMappings(maps string) (all []mapping) {
+	for line := range strings.Lines(maps) {
+		var m mapping
+		fields := strings.Fields(line)
+		if len(fields) < 6 || fields[1][0] != 'r' || fields[5][0] != '/' {
+			continue
+		}
+		if n, err := fmt.Sscanf(fields[0], "%x-%x", &m.from, &m.to); n == 2 && err == nil {
+			all = append(all, m)
+		}
+	}
+	return all
 }

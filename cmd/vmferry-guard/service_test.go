@@ -28,7 +28,7 @@ func TestUnit(t *testing.T) {
 		"StartLimitIntervalSec":    "0",
 		"Type":                     "notify",
 		"Restart":                  "always",
-		"RestartPreventExitStatus": "2",
+		"RestartPreventExitStatus": "78",
 		"KillMode":                 "process",
 		"LimitMEMLOCK":             "infinity",
 		"OOMScoreAdjust":           "-1000",

@@ -34,12 +34,13 @@ import (
 	"github.com/vmferry/vmferry/resource/notes"
 )
 
-// Exit codes. The unit does not restart the daemon after exitUsage: only an
-// operator can mend that.
+// Exit codes. The unit does not restart the daemon after exitConfig (EX_CONFIG of sysexits.h): only an operator can mend
+// that. It is not 2, with which a Go program ends that crashes or that systemd's watchdog aborts.
 const (
-	exitOK    = 0
-	exitError = 1
-	exitUsage = 2
+	exitOK     = 0
+	exitError  = 1
+	exitUsage  = 2
+	exitConfig = 78
 )
 
 const (
@@ -127,7 +128,7 @@ func configured(path string, check bool, stdout, stderr io.Writer) int {
 		if !check {
 			notify("STATUS=bad configuration: " + err.Error())
 		}
-		return exitUsage
+		return exitConfig
 	}
 	if check {
 		fmt.Fprintf(stdout, "%s: ok\n", path)

@@ -89,7 +89,7 @@ func TestServiceSettings(t *testing.T) {
 		"Service.NotifyAccess":             "main",
 		"Service.WatchdogSec":              "30s",
 		"Service.Restart":                  "on-failure",
-		"Service.RestartPreventExitStatus": "2",
+		"Service.RestartPreventExitStatus": "78", // a Go program that crashes ends with 2
 		"Service.KillMode":                 "mixed",
 		"Service.TimeoutStopSec":           "10min",
 		"Service.RuntimeDirectory":         "vmferry",

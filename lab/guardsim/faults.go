@@ -1,6 +1,9 @@
 package guardsim
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // fault is one thing that goes wrong, for a while.
 type fault struct {
@@ -56,7 +59,7 @@ func (w *world) draw(f *fault, n *node) {
 		cut, heal := link(true, true), link(true, false)
 		f.begin, f.end = func() { n.diskCut = true; cut() }, func() { n.diskCut = false; heal() }
 	case 8:
-		f.what, f.begin, f.end = "flapping link", w.flap(n), func() { w.flapping = nil; link(true, false)() }
+		f.what, f.begin, f.end = "flapping link", w.flap(n, with), func() { w.flapping = nil; link(true, false)() }
 	case 9:
 		f.what = "hang"
 		f.begin, f.end = func() { n.hung = true }, func() { n.hung = false }
@@ -85,7 +88,8 @@ func (w *world) strike() {
 }
 
 // flap makes the link go up and down, and the addresses that n reaches come and go, every second or so.
-func (w *world) flap(n *node) func() {
+func (w *world) flap(n, with *node) func() {
+	outside := n.rest[slices.IndexFunc(n.rest, func(o *node) bool { return o != with })]
 	return func() {
 		next := w.now
 		w.flapping = func() {
@@ -93,9 +97,10 @@ func (w *world) flap(n *node) func() {
 				return
 			}
 			next = w.now + w.between(100*time.Millisecond, 3*time.Second)
-			w.part(n, n, true, !w.cut[n.id-1][n.rest[0].id-1])
+			cut := !w.cut[n.id-1][outside.id-1]
+			w.part(n, with, true, cut)
 			if w.chance(0.2) {
-				w.part(n, n, false, !w.cut[n.id-1][n.rest[0].id-1])
+				w.part(n, with, false, !cut)
 			}
 			n.reached = w.rand.IntN(3)
 		}

@@ -1,6 +1,7 @@
 package guardsim
 
 import (
+	"slices"
 	"time"
 
 	"github.com/vmferry/vmferry/hbplugin/guard/protocol"
@@ -19,7 +20,6 @@ type manager struct {
 	joined  bool          // it has heard them since it was started
 	started time.Duration // when the manager was started
 	changed time.Duration // when who is a member will be otherwise; 0: it will not
-	quorum  time.Duration // when it last had the quorum
 	peers   [most + 1]peer
 	starts  [guests]time.Duration // when a start that is under way ends; 0: none is
 }
@@ -54,9 +54,6 @@ func (n *node) manage(now time.Duration) {
 	for _, to := range n.rest {
 		n.guard.Member(to.id, m.peers[to.id].member)
 	}
-	if m.quorate(n.Nodes) {
-		m.quorum = n.now
-	}
 	m.joined = m.joined || m.members() > 1 && m.quorate(n.Nodes)
 	n.finishStarts()
 	for _, v := range n.orders.Verdicts {
@@ -68,16 +65,24 @@ func (n *node) manage(now time.Duration) {
 		}
 	}
 	n.orders.Verdicts = nil
-	if m.members() > 1 || n.now-m.started > alone {
+	if m.members() > 1 && n.agreed() || (n.Nodes == 2 || m.members() == 1) && n.now-m.started > alone {
 		if phase, _ := n.guard.Phase(); phase == protocol.Out && n.guard.Open(now) == nil {
 			n.result.Opened++
 			n.log("node %d: opens a generation", n.id)
 			m.joined = m.joined || n.Nodes == 2
 		}
 	}
-	if m.joined && m.quorate(n.Nodes) && n.id == n.coordinator() {
+	if m.joined && (m.quorate(n.Nodes) || n.ignores) && n.id == n.coordinator() {
 		n.recover(now)
 	}
+}
+
+// agreed reports whether the nodes that this one sees see it too: with more than two nodes the coordinator has it unfenced,
+// and members agree on who is one.
+func (n *node) agreed() bool {
+	return n.Nodes == 2 || !slices.ContainsFunc(n.rest, func(to *node) bool {
+		return n.manager.peers[to.id].member && !to.manager.peers[n.id].member
+	})
 }
 
 // recover fences the nodes that are not heard, and starts the guests when all of them are fenced.

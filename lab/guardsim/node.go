@@ -80,6 +80,7 @@ func (n *node) killGuard() {
 		n.resumes, n.good = n.phase() == protocol.Held, now-n.guard.Age(now)
 		n.deadline = n.good + n.Times.SelfKill + n.between(0, n.Times.Kill-3*tick)
 		n.guard, n.restart, n.orders = nil, n.now+n.between(tick, 2*time.Second), protocol.Orders{}
+		n.renewal, n.claims = nil, map[int]*pending{} // they land all the same, and nobody is told
 	}
 }
 
@@ -149,17 +150,16 @@ func (n *node) noteChange(before protocol.Phase) {
 	}
 }
 
-// claimLasts is how long ago a node had the quorum at most whose claim wins: another fault may have taken it since.
-const claimLasts = 3 * time.Second
-
-// yield is a surrender to a claim. Somebody has to stay, and with three nodes and more it is who has the quorum.
+// yield is a surrender to a claim. Somebody has to stay, and with three nodes and more it is who has the quorum, or half
+// of them.
 func (n *node) yield() {
 	n.yielded = true
 	if !slices.ContainsFunc(n.nodes, func(o *node) bool { return !o.yielded }) {
 		n.broken("all nodes surrender to a claim")
 	}
-	if to := n.nodes[n.orders.MoveTo-1]; n.Nodes > 2 && n.now-to.manager.quorum > claimLasts {
-		n.broken("node %d surrenders to node %d, which has no quorum", n.id, to.id)
+	to := n.orders.MoveTo
+	if c, ok := n.disk.blocks[lease.ClaimOffset(to, n.id)].(lease.Claim); ok && n.Nodes > 2 && 2*c.Members < n.Nodes {
+		n.broken("node %d surrenders to node %d, which has no quorum", n.id, to)
 	}
 }
 

@@ -58,6 +58,7 @@ type world struct {
 	flapping func()        // nil: the link does not flap
 	slow     float64       // the share of slow writes
 	detect   time.Duration // until a node that is not heard is no member, at least; at most three times that
+	ignores  bool          // the managers fence without a quorum too
 	oneWay   bool          // a node can be a member that does not see the other as one
 	result   Result
 }
@@ -70,6 +71,7 @@ func Run(o Options) Result {
 	w := &world{Options: o, rand: rand.New(rand.NewPCG(o.Seed, 7))}
 	w.disk.world = w
 	w.oneWay = w.chance(0.5) && o.Nodes == 2
+	w.ignores = o.Nodes > 2 && w.chance(0.3)
 	w.slow = [...]float64{0.01, 0.1}[w.rand.IntN(2)]
 	w.detect = [...]time.Duration{100 * time.Millisecond, time.Second}[w.rand.IntN(2)]
 	for id := 1; id <= o.Nodes; id++ {

@@ -17,12 +17,17 @@ type Cut struct {
 	End   func(ctx context.Context, m *Matrix) error // nil: it ends by itself
 	Lasts time.Duration                              // from Begin to End, at least
 
-	Loser   int           // the node whose guest leaves it; None: no node's does
-	Dies    bool          // the loser crashes: the other node takes its lease as expired
-	Cut     bool          // the loser kills its guest, and cannot write that it has surrendered
-	Hangs   bool          // the loser stops and continues later: the same, and what it wrote meanwhile must not arrive
-	Live    bool          // the loser's guest is migrated live
-	Killed  bool          // the loser's guest is killed; where it is started again is the cluster's affair
+	Loser   int  // the node whose guest leaves it; None: no node's does
+	Dies    bool // the loser crashes: the other node takes its lease as expired
+	Cut     bool // the loser kills its guest, and cannot write that it has surrendered
+	Hangs   bool // the loser stops and continues later: the same, and what it wrote meanwhile must not arrive
+	Live    bool // the loser's guest is migrated live
+	Killed  bool // the loser's guest is killed; where it is started again is the cluster's affair
+	Reboots bool // the loser boots again
+
+	Silent []int // the nodes that write nothing to the lease device at the end
+	Reach  []int // how many gateways each node reaches at the end; nil: all
+
 	Silence time.Duration // the longest that a guest may be silent; 0: as long as it takes
 	Recover time.Duration // from Begin until every guest answers on the winner, at most
 	Short   bool          // it is in the share that every run has
@@ -54,17 +59,23 @@ var Cuts = []Cut{
 		Loser: 1, Hangs: true, Recover: 30 * time.Second, Short: true},
 	{Name: "hang of 25 s", Begin: power(supervisor.OpFreeze, 1), End: power(supervisor.OpThaw, 1), Lasts: 25 * time.Second,
 		Loser: 1, Hangs: true, Recover: 30 * time.Second},
-	{Name: "storage for 6 s", Begin: storage(1), End: heal, Lasts: 6 * time.Second, Loser: None, Short: true},
+	{Name: "storage for 6 s", Begin: storage(1), End: heal, Lasts: 6 * time.Second, Loser: None, Silent: []int{1},
+		Short: true},
 	{Name: "storage and link", Begin: all(storage(1), link(0, 1)), End: heal, Lasts: 20 * time.Second,
-		Loser: 1, Cut: true, Recover: 30 * time.Second},
-	{Name: "storage of both", Begin: all(storage(0), storage(1)), End: heal, Lasts: 10 * time.Second, Loser: None},
+		Loser: 1, Cut: true, Silent: []int{1}, Recover: 30 * time.Second},
+	{Name: "storage of both", Begin: all(storage(0), storage(1)), End: heal, Lasts: 10 * time.Second, Loser: None,
+		Silent: []int{0, 1}},
+	{Name: "fenced by an operator", Begin: fence(1), Loser: 1, Live: true, Silence: time.Second, Recover: 20 * time.Second},
+	{Name: "reboot", Begin: reboot(1), Loser: 1, Live: true, Reboots: true, Silence: time.Second,
+		Recover: time.Minute},
 	{Name: "link, one direction", Begin: link(0), End: heal, Lasts: 15 * time.Second,
 		Loser: 1, Live: true, Silence: time.Second, Recover: 15 * time.Second},
 	{Name: "link and one gateway", Begin: all(gateway(0), after(10*time.Second, link(0, 1))), End: heal,
-		Lasts: 25 * time.Second, Loser: 0, Live: true, Silence: time.Second, Recover: 30 * time.Second},
-	{Name: "one gateway", Begin: gateway(0), End: heal, Lasts: 20 * time.Second, Loser: None, Silence: time.Second},
-	{Name: "both gateways", Begin: all(gateway(0), gateway(1)), End: heal, Lasts: 15 * time.Second, Loser: None,
-		Silence: time.Second},
+		Lasts: 25 * time.Second, Loser: 0, Live: true, Silence: time.Second, Recover: 30 * time.Second, Reach: []int{1, 2}},
+	{Name: "one gateway", Begin: gateway(0), End: heal, Lasts: 20 * time.Second, Loser: None, Silence: time.Second,
+		Reach: []int{1, 2}},
+	{Name: "one gateway of both", Begin: all(gateway(0), gateway(1)), End: heal, Lasts: 15 * time.Second, Loser: None,
+		Silence: time.Second, Reach: []int{1, 1}},
 	{Name: "all between the nodes", Begin: network(0, 1), End: heal, Lasts: 30 * time.Second,
 		Loser: 1, Recover: 40 * time.Second},
 	{Name: "flapping link", Begin: flap(5, 1500*time.Millisecond, 2*time.Second), End: heal, Lasts: 20 * time.Second,
@@ -167,6 +178,22 @@ func flap(times int, down, up time.Duration) func(context.Context, *Matrix) erro
 func power(op supervisor.Op, node int) func(context.Context, *Matrix) error {
 	return func(ctx context.Context, m *Matrix) error {
 		_, err := supervisor.Ask(ctx, m.Cluster.Control, supervisor.Request{Op: op, Node: m.node(node)})
+		return err
+	}
+}
+
+// reboot reboots a node as an operator does.
+func reboot(at int) func(context.Context, *Matrix) error {
+	return func(ctx context.Context, m *Matrix) error {
+		_, _ = m.Cluster.Run(ctx, m.node(at), "systemctl", "reboot", "--no-wall") // ends with the node
+		return nil
+	}
+}
+
+// fence has an operator fence a node that is well.
+func fence(at int) func(context.Context, *Matrix) error {
+	return func(ctx context.Context, m *Matrix) error {
+		_, err := m.Cluster.Run(ctx, m.node(1-at), "stonith_admin", "--reboot="+m.node(at))
 		return err
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/lab/cluster"
+	"github.com/vmferry/vmferry/lab/guarded"
 	"github.com/vmferry/vmferry/lab/guest"
 	"github.com/vmferry/vmferry/lab/scenario"
 	"github.com/vmferry/vmferry/migrate/blackout"
@@ -133,6 +134,7 @@ func (m *Matrix) look(ctx context.Context) (b before, err error) {
 
 // during judges what was seen before the cut ended.
 func (m *Matrix) during(ctx context.Context, c Cut, was before, fail func(string, ...any)) {
+	m.judgeSlots(c, fail)
 	for i, g := range m.Guests {
 		if c.Killed && m.home(i) == c.Loser {
 			continue
@@ -147,6 +149,25 @@ func (m *Matrix) during(ctx context.Context, c Cut, was before, fail func(string
 		}
 		if now.Counter < was.status[i].Counter {
 			fail("the counter on the disk of guest %s went from %d to %d", g.Name, was.status[i].Counter, now.Counter)
+		}
+	}
+}
+
+// judgeSlots judges what the nodes write to the lease device before the cut ends: that the cut is one.
+func (m *Matrix) judgeSlots(c Cut, fail func(string, ...any)) {
+	for i := range m.Cluster.Nodes {
+		want := len(guarded.Gateways)
+		if c.Reach != nil {
+			want = c.Reach[i]
+		}
+		switch silent, now := m.slots.silence(i), m.slots.now(i); {
+		case slices.Contains(c.Silent, i):
+			if silent < 4*guarded.Times.Renew {
+				fail("%s has written to the lease device", m.node(i))
+			}
+		case i == c.Loser && (c.Dies || c.Hangs || c.Reboots): // it may be down
+		case now.Reached != want:
+			fail("%s reaches %d gateways, not %d", m.node(i), now.Reached, want)
 		}
 	}
 }
@@ -202,7 +223,7 @@ func (m *Matrix) judgeNodes(ctx context.Context, c Cut, was before, healed time.
 		return
 	}
 	for i := range m.Cluster.Nodes {
-		crashed := c.Dies && i == c.Loser
+		crashed := (c.Dies || c.Reboots) && i == c.Loser
 		boots, err := m.Boots(ctx, m.node(i))
 		switch {
 		case err != nil:

@@ -27,6 +27,7 @@ type Change struct {
 type slots struct {
 	mu      sync.Mutex
 	last    []lease.Slot
+	written []time.Time // when each was seen to be written last
 	changes []Change
 }
 
@@ -55,10 +56,13 @@ func (s *slots) take(name string, node int, now lease.Slot) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for len(s.last) <= node {
-		s.last = append(s.last, lease.Slot{})
+		s.last, s.written = append(s.last, lease.Slot{}), append(s.written, time.Time{})
 	}
 	was := s.last[node]
 	s.last[node] = now
+	if now.Newer(was) {
+		s.written[node] = time.Now()
+	}
 	if was.State != now.State || was.Generation != now.Generation {
 		s.changes = append(s.changes, Change{time.Now(), name, now.State.String(), now.Generation})
 	}
@@ -72,6 +76,16 @@ func (s *slots) now(node int) lease.Slot {
 		return lease.Slot{}
 	}
 	return s.last[node]
+}
+
+// silence is how long a node has written nothing.
+func (s *slots) silence(node int) time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if node >= len(s.written) {
+		return 0
+	}
+	return time.Since(s.written[node])
 }
 
 // since are the changes of the slots since an instant.

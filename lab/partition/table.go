@@ -20,6 +20,8 @@ func (c Cut) expected(m *Matrix) string {
 		return m.node(c.Loser) + " kills its guest, expires and loses its disks, the guest is started"
 	case c.Dies:
 		return m.node(c.Loser) + " expires, its guest is started"
+	case c.Reboots:
+		return "the guest leaves " + m.node(c.Loser) + " live, which boots again"
 	case c.Live:
 		return m.node(c.Loser) + " surrenders, its guest is migrated live"
 	}

@@ -36,7 +36,7 @@ func Open(path string, write bool) (*Device, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the lease device: %w", err)
 	}
-	if err := fits(f, path); err != nil {
+	if err := errors.Join(fits(f, path), onClusterFS(f, path)); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
 	block, err := unix.Mmap(-1, 0, lease.BlockSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)

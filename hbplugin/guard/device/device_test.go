@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/vmferry/vmferry/hbplugin/guard/lease"
 	"github.com/vmferry/vmferry/hbplugin/guard/timing"
 )
@@ -199,6 +201,15 @@ func TestLookWhereNoFileIsMade(t *testing.T) {
 	} {
 		if _, err := Look(path); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", path, err, want)
+		}
+	}
+}
+
+// A lease on a file system that waits for the fencing is refused.
+func TestNotOnAClusterFS(t *testing.T) {
+	for kind, refused := range map[int64]bool{gfs2: true, ocfs2: true, unix.EXT4_SUPER_MAGIC: false, unix.NFS_SUPER_MAGIC: false} {
+		if err := notOn(kind, "/srv/lease"); (err != nil) != refused {
+			t.Errorf("%#x: %v", kind, err)
 		}
 	}
 }

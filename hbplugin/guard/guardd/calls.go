@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/vmferry/vmferry/hbplugin/guard/lease"
@@ -25,10 +26,7 @@ func (d *Daemon) Fence(ctx context.Context, node string) (evidence string, err e
 	d.readMembers(ctx)
 	answer := make(chan protocol.Verdict, 1)
 	d.do(ctx, func(now time.Duration) {
-		if d.calls[id] != nil {
-			d.verdict(protocol.Verdict{Target: id, Evidence: "a later call for the same node took its place"}, now)
-		}
-		d.calls[id] = &fenceCall{begun: now, guests: d.Node.Measure().Guests, answer: answer}
+		d.calls[id] = append(d.calls[id], fenceCall{begun: now, guests: d.Node.Measure().Guests, answer: answer})
 		d.guard.Fence(id, now, now+time.Until(until)-step)
 	})
 	select {
@@ -38,8 +36,28 @@ func (d *Daemon) Fence(ctx context.Context, node string) (evidence string, err e
 		}
 		return v.Evidence, nil
 	case <-ctx.Done():
+		go d.leave(context.WithoutCancel(ctx), id, answer)
 		return "", fmt.Errorf("node %s is not fenced: %w", node, ctx.Err())
 	}
+}
+
+// leaveTime is far more than the loop takes to call a function.
+const leaveTime = time.Minute
+
+// leave ends a fence call whose caller has gone: a claim that nobody waits for must not make a node surrender.
+func (d *Daemon) leave(ctx context.Context, id int, answer chan protocol.Verdict) {
+	ctx, cancel := context.WithTimeout(ctx, leaveTime)
+	defer cancel()
+	d.do(ctx, func(time.Duration) {
+		waiting := slices.IndexFunc(d.calls[id], func(c fenceCall) bool { return c.answer == answer })
+		if waiting < 0 {
+			return
+		}
+		if d.calls[id] = slices.Delete(d.calls[id], waiting, waiting+1); len(d.calls[id]) == 0 {
+			delete(d.calls, id)
+			d.guard.Unfence(id)
+		}
+	})
 }
 
 // OpenLease takes the lease, in a new generation, and returns once guests may run. It waits for what it can wait for,

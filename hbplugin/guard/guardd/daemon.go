@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -61,7 +62,8 @@ type Node struct {
 	// Feed feeds the hardware watchdog; nil: there is none.
 	Feed func() error
 	// Leased takes until when guests may run without a further word of this guard, for the process that kills them when it
-	// is silent, and the generation that a guard after this one may resume; 0: none, as this node surrenders.
+	// is silent, 0 where none runs; and the generation that a guard after this one may resume; 0: none, as this node
+	// surrenders.
 	Leased func(until time.Duration, generation uint64)
 	// Record keeps an event. It may hang with its disk, which holds up nothing but later records; nil: none is kept.
 	Record func(e journal.Event) error
@@ -92,9 +94,9 @@ type Daemon struct {
 	Config
 	guard  *protocol.Guard
 	events chan func(now time.Duration)
-	orders protocol.Orders // the last ones; the loop's alone
-	calls  map[int]*fenceCall
-	course course // the loop's alone
+	orders protocol.Orders     // the last ones; the loop's alone
+	calls  map[int][]fenceCall // who waits for the verdict on a node; the loop's alone
+	course course              // the loop's alone
 
 	claims chan []lease.Claim
 	kill   chan killing // the latest alone
@@ -106,6 +108,7 @@ type Daemon struct {
 	records chan journal.Event
 	fed     time.Duration
 	phase   protocol.Phase // at the last step
+	over    chan struct{}  // closed when that is over; each phase has its own
 	foreign string         // why the device is not shared with another node, at the last step
 
 	revoking  map[protocol.Revocation]bool // under way; the loop's alone, as the next
@@ -125,11 +128,13 @@ type Daemon struct {
 type killing struct {
 	phase      protocol.Phase
 	generation uint64
+	over       chan struct{} // closed when the phase is over
 }
 
 type move struct {
 	to    string
 	until time.Duration
+	over  chan struct{}
 }
 
 // New is a guard that has not begun.
@@ -138,10 +143,11 @@ func New(c Config) *Daemon {
 		c.Now = hostproc.Uptime
 	}
 	d := &Daemon{
-		Config: c, events: make(chan func(time.Duration), 64), calls: map[int]*fenceCall{},
+		Config: c, events: make(chan func(time.Duration), 64), calls: map[int][]fenceCall{},
 		claims: make(chan []lease.Claim, 1), kill: make(chan killing, 1),
 		move: make(chan move, 1), revoke: make(chan protocol.Revocation, lease.MaxNodes), rejoin: make(chan struct{}, 1),
 		admit: make(chan uint64, 1), revoking: map[protocol.Revocation]bool{}, records: make(chan journal.Event, 64),
+		over: make(chan struct{}),
 	}
 	d.feed = make(chan time.Duration, 1)
 	d.links = d.newLinked()
@@ -275,12 +281,12 @@ func (d *Daemon) step(now time.Duration) {
 	d.report(now)
 	d.reportForeign(now)
 	d.lease(now)
-	latest(d.kill, killing{d.phase, d.guard.Generation()})
+	latest(d.kill, killing{d.phase, d.guard.Generation(), d.over})
 	if len(o.Claims) > 0 {
 		latest(d.claims, slices.Clone(o.Claims))
 	}
 	if o.MoveTo != 0 {
-		latest(d.move, move{d.name(o.MoveTo), o.Until})
+		latest(d.move, move{d.name(o.MoveTo), o.Until, d.over})
 	}
 	for _, r := range o.Revoke {
 		if !d.revoking[r] {
@@ -331,7 +337,7 @@ func (d *Daemon) end(now time.Duration) time.Duration {
 	return now - d.guard.Age(now) + d.Header.Times.SelfKill
 }
 
-// report logs a change of phase. A guard that is killed while it surrenders must not be resumed: the slot on the disk
+// report logs a change of phase, and ends what was done in the one before. A guard that is killed while it surrenders must not be resumed: the slot on the disk
 // may still say that the lease is held.
 func (d *Daemon) report(now time.Duration) {
 	phase, why := d.phaseAndWhy()
@@ -340,6 +346,8 @@ func (d *Daemon) report(now time.Duration) {
 	}
 	d.chronicle(d.phase, phase, why, now)
 	d.phase = phase
+	close(d.over)
+	d.over = make(chan struct{})
 	d.Log.WithField("phase", phase.String()).Warn(why)
 	switch phase {
 	case protocol.Held:
@@ -398,16 +406,26 @@ func (d *Daemon) do(ctx context.Context, f func(now time.Duration)) {
 	}
 }
 
-// ask is do, and waits until f was called. It reports whether it was.
+// ask is do, and waits until f was called. It reports whether it was: f is not called once ask has returned false, as its
+// caller reads then what f would write.
 func (d *Daemon) ask(ctx context.Context, f func(now time.Duration)) bool {
 	done := make(chan struct{})
-	d.do(ctx, func(now time.Duration) { f(now); close(done) })
+	var taken atomic.Bool // by the loop, or by the end of ctx
+	d.do(ctx, func(now time.Duration) {
+		if taken.CompareAndSwap(false, true) {
+			f(now)
+			close(done)
+		}
+	})
 	select {
 	case <-done:
-		return true
 	case <-ctx.Done():
-		return false
+		if taken.CompareAndSwap(false, true) {
+			return false
+		}
+		<-done // it is being called
 	}
+	return true
 }
 
 // every calls f again and again until ctx ends.

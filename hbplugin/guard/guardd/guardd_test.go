@@ -495,6 +495,113 @@ func TestAdmit(t *testing.T) {
 	})
 }
 
+// A look for guests without a lease does not end for a while. The lease is taken meanwhile: it kills no guest of that.
+func TestOldKillEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		a := w.start(1, func(c *Config) {
+			prove := c.Node.Prove
+			c.Node.Prove = func(ctx context.Context) error {
+				for ctx.Err() == nil {
+					_ = prove(ctx)
+					time.Sleep(10 * time.Millisecond)
+				}
+				return ctx.Err()
+			}
+		})
+		time.Sleep(2 * time.Second)
+		a.open(1)
+		time.Sleep(20 * time.Second)
+		if at := a.done(); at.killed != 0 || at.guests != 1 {
+			t.Errorf("a guest was killed under a good lease: %+v", at)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		if err := a.Surrender(ctx); err != nil {
+			t.Error(err)
+		}
+		if at := a.done(); at.until != 0 || at.guests != 0 {
+			t.Errorf("after the surrender: %+v", at)
+		}
+		a.end()
+		time.Sleep(time.Second)
+	})
+}
+
+// The cluster manager ends a fence agent that takes too long: nobody waits for the verdict, and the claim is withdrawn.
+func TestFenceCallerGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		a, b := w.start(1, nil), w.start(2, nil)
+		a.open(1)
+		b.open(3)
+		b.end()
+		w.cutLink(true)
+		claim := func() lease.Claim {
+			w.disk.mu.Lock()
+			defer w.disk.mu.Unlock()
+			return w.disk.claims[[2]int{1, 2}]
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		time.AfterFunc(3*time.Second, func() {
+			if !claim().Open() {
+				t.Errorf("no claim: %+v", claim())
+			}
+			cancel()
+		})
+		if _, err := a.Fence(ctx, "beta"); !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+		time.Sleep(time.Second)
+		if claim().Open() {
+			t.Errorf("the claim outlives the call: %+v", claim())
+		}
+		a.end()
+		time.Sleep(time.Second)
+	})
+}
+
+// A second call for a node does not end the first, whatever becomes of it.
+func TestTwoFenceCalls(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		a := w.start(1, func(c *Config) { c.Policy.TrustExpiry = true })
+		b := w.start(2, nil)
+		a.open(1)
+		b.open(3)
+		b.end()
+		w.cutLink(true)
+		first := make(chan error)
+		go func() { _, err := a.fence("beta"); first <- err }()
+		time.Sleep(time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := a.Fence(ctx, "beta"); err == nil {
+			t.Error("the second call is answered before the lease has expired")
+		}
+		if err := <-first; err != nil {
+			t.Errorf("the first call: %v", err)
+		}
+		a.end()
+		time.Sleep(time.Second)
+	})
+}
+
+// Nothing is done for a caller that has gone.
+func TestAskTooLate(t *testing.T) {
+	d := New(Config{ID: 1, Header: lease.Header{Nodes: []string{"alpha", "beta"}}})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for range cap(d.events) {
+		if d.ask(ctx, func(time.Duration) { t.Error("it is called though its caller has gone") }) {
+			t.Error("it was called, though nobody calls")
+		}
+	}
+	for len(d.events) > 0 {
+		(<-d.events)(0)
+	}
+}
+
 func TestFenceRefuses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -760,6 +867,8 @@ func TestNotSharedFromTheBeginning(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		own := newWorld(t).disk
+		own.slots[1] = lease.Slot{Instance: lease.Instance{1}} // each is a copy of one that both have used
+		w.disk.slots[2] = lease.Slot{Instance: lease.Instance{2}}
 		a := w.start(1, nil)
 		b := w.start(2, func(c *Config) { c.Open = func() (Blocks, error) { return view{own, 2}, nil } })
 		time.Sleep(2 * time.Second)

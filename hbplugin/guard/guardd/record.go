@@ -89,12 +89,15 @@ func (d *Daemon) emptied(now time.Duration) {
 func (d *Daemon) verdict(v protocol.Verdict, now time.Duration) {
 	v.Evidence = d.named(v.Evidence)
 	d.Log.WithFields(logrus.Fields{"node": d.name(v.Target), "fenced": v.Fenced}).Warn("fence call: " + v.Evidence)
-	c := d.calls[v.Target]
-	if c == nil {
+	calls := d.calls[v.Target]
+	if len(calls) == 0 {
 		return
 	}
 	delete(d.calls, v.Target)
-	c.answer <- v // has room for it
+	for _, c := range calls {
+		c.answer <- v // has room for it
+	}
+	c := calls[0]
 	e := journal.Event{Kind: journal.NotFenced, Target: d.name(v.Target), Guests: c.guests, Evidence: v.Evidence}
 	if v.Fenced {
 		e.Kind = journal.Fenced

@@ -58,9 +58,9 @@ func TestRecordOfASplit(t *testing.T) {
 		const returned = "the lease is held"
 		a.recorded(
 			[4]string{"return", "", "0", returned},
-			[4]string{"not fenced", "beta", "1", "this node does not hold its lease: claim 1 of node beta"},
-			[4]string{"kill", "beta", "0", "beats claim 1 of node alpha"}, // all were moved
-			[4]string{"surrender", "beta", "1", "beats claim 1 of node alpha"},
+			[4]string{"not fenced", "beta", "1", "this node does not hold its lease: claim 3600001 of node beta"},
+			[4]string{"kill", "beta", "0", "beats claim 3600001 of node alpha"}, // all were moved
+			[4]string{"surrender", "beta", "1", "beats claim 3600001 of node alpha"},
 			[4]string{"return", "", "0", returned})
 		b.recorded(
 			[4]string{"return", "", "0", returned},

@@ -93,39 +93,55 @@ const outEvery = time.Second
 // killer kills for as long as that is ordered.
 func (d *Daemon) killer(ctx context.Context) {
 	each(ctx, d.kill, func(k killing) {
+		during, cancel := until(ctx, k.over)
+		defer cancel()
 		switch {
 		case k.phase == protocol.Killing && k.generation == d.surrendered:
-			if d.proven(ctx, d.Node.Prove) {
-				d.emptiedIn(ctx, k.generation)
+			if d.proven(during, d.Node.Prove) {
+				d.emptiedIn(ctx, k)
 			}
 		case k.phase == protocol.Killing:
-			if d.proven(ctx, d.Node.Surrender) {
+			if d.proven(during, d.Node.Surrender) {
 				d.surrendered = k.generation
-				d.emptiedIn(ctx, k.generation)
+				d.emptiedIn(ctx, k)
 			}
 		case k.phase == protocol.Out:
-			d.proven(ctx, d.Node.Prove)
-			_ = wait.For(ctx, outEvery)
+			d.proven(during, d.Node.Prove)
+			_ = wait.For(during, outEvery)
 		}
 		_ = wait.For(ctx, step)
 	})
 }
 
-// emptiedIn has the guard know that no guest is left. A proof of an earlier generation is none.
-func (d *Daemon) emptiedIn(ctx context.Context, generation uint64) {
+// until is a context that ends when over is closed: what was begun in one phase must not touch the guests of the next.
+func until(ctx context.Context, over <-chan struct{}) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	go func() {
+		select {
+		case <-over:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, cancel
+}
+
+// emptiedIn has the guard know that no guest is left. A proof of an earlier phase is none.
+func (d *Daemon) emptiedIn(ctx context.Context, k killing) {
 	d.do(ctx, func(now time.Duration) {
-		if d.guard.Generation() == generation {
+		if k.over == d.over {
 			d.emptied(now)
+			d.Node.Leased(0, 0)
 		}
 	})
 }
 
 // proven reports whether all guests are proven gone. It bounds one try, so that each failure is reported.
-func (d *Daemon) proven(ctx context.Context, prove func(context.Context) error) bool {
-	ctx, cancel := context.WithTimeout(ctx, 10*d.Header.Times.Kill)
+func (d *Daemon) proven(during context.Context, prove func(context.Context) error) bool {
+	ctx, cancel := context.WithTimeout(during, 10*d.Header.Times.Kill)
 	defer cancel()
 	err := prove(ctx)
-	if err != nil {
+	if err != nil && during.Err() == nil {
 		d.Log.WithError(err).Error("kill the guests")
 	}
 	return err == nil
@@ -134,6 +150,11 @@ func (d *Daemon) proven(ctx context.Context, prove func(context.Context) error) 
 // mover moves the guests to the node whose claim has won.
 func (d *Daemon) mover(ctx context.Context) {
 	each(ctx, d.move, func(m move) {
+		select {
+		case <-m.over: // the guests that run now are of the next lease
+			return
+		default:
+		}
 		if left := m.until - d.Now(); left > 0 {
 			bounded, cancel := context.WithTimeout(ctx, left)
 			if err := d.Node.Move(bounded, m.to); err != nil {

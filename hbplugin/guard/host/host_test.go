@@ -63,11 +63,12 @@ type systemctl struct {
 	calls []string
 	hangs bool
 	fails string // the verb that fails
+	stuck string // the verb that does not end by itself
 }
 
 func (s *systemctl) run(ctx context.Context, name string, args ...string) (string, error) {
 	s.calls = append(s.calls, name+" "+strings.Join(args, " "))
-	if args[0] == "stop" && s.hangs {
+	if args[0] == "stop" && s.hangs || args[0] == s.stuck {
 		<-ctx.Done()
 		return "", ctx.Err()
 	}
@@ -122,6 +123,19 @@ func TestRejoinFails(t *testing.T) {
 	s := &systemctl{fails: "start"}
 	if err := Rejoin(t.Context(), Pacemaker, s.run, nil); err == nil || !strings.Contains(err.Error(), "start failed") {
 		t.Errorf("%v", err)
+	}
+}
+
+// A call of systemctl that hangs ends: the guard tries again.
+func TestRejoinIsStuck(t *testing.T) {
+	for _, verb := range []string{"kill", "reset-failed", "start"} {
+		synctest.Test(t, func(t *testing.T) {
+			begun, s := time.Now(), &systemctl{stuck: verb}
+			err := Rejoin(t.Context(), Pacemaker, s.run, nil)
+			if took := time.Since(begun); took != startTime || (err == nil) != (verb != "start") {
+				t.Errorf("%s: %v after %s", verb, err, took)
+			}
+		})
 	}
 }
 

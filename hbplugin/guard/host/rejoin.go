@@ -15,6 +15,9 @@ import (
 // by itself (Pacemaker 3.0.0).
 const stopTime = 1500 * time.Millisecond
 
+// startTime is far more than each other call of systemctl takes: one that hangs must not keep the node out for good.
+const startTime = 2 * time.Minute
+
 // Manager is a cluster manager's units, in the order in which they start.
 type Manager []string
 
@@ -29,17 +32,21 @@ var (
 // nodes are heard again: Heartbeat is started only then, as it would fence them for ever.
 func Rejoin(ctx context.Context, m Manager, run command.Runner, heard func() bool) error {
 	units := []string(m)
-	stop, cancel := context.WithTimeout(ctx, stopTime)
-	defer cancel()
-	_, _ = run(stop, "systemctl", append([]string{"stop"}, reversed(units)...)...)          // may end with its time
-	_, _ = run(ctx, "systemctl", append([]string{"kill", "--signal=SIGKILL"}, units...)...) // fails where nothing is left
+	systemctl := func(limit time.Duration, args ...string) error {
+		bounded, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("no end within %s", limit))
+		defer cancel()
+		_, err := run(bounded, "systemctl", args...)
+		return err
+	}
+	_ = systemctl(stopTime, append([]string{"stop"}, reversed(units)...)...)            // may end with its time
+	_ = systemctl(startTime, append([]string{"kill", "--signal=SIGKILL"}, units...)...) // fails where nothing is left
 	for slices.Equal(m, Heartbeat) && !heard() {
 		if err := wait.For(ctx, time.Second); err != nil {
 			return fmt.Errorf("heartbeat is not started again, as no other node is heard: %w", err)
 		}
 	}
-	_, resetErr := run(ctx, "systemctl", append([]string{"reset-failed"}, units...)...)
-	if _, err := run(ctx, "systemctl", append([]string{"start"}, units...)...); err != nil {
+	resetErr := systemctl(startTime, append([]string{"reset-failed"}, units...)...)
+	if err := systemctl(startTime, append([]string{"start"}, units...)...); err != nil {
 		return errors.Join(fmt.Errorf("start %v: %w", units, err), resetErr)
 	}
 	return nil

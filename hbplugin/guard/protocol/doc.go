@@ -20,6 +20,10 @@
 // Another node's lease is expired when a read that began after its count of [timing.Times.Expiry] had ended still
 // showed the old renewal. A timer alone is no evidence: reads may have failed.
 //
+// With three nodes and more the quorum decides: only a side with half of all nodes or more claims and fences, and its
+// claim beats what a node of the other side answers. A lease device that is not the one of another node proves nothing
+// of it (shared.go).
+//
 // Two nodes that want to fence each other write a claim each. A claim's values never change. A node surrenders to a
 // claim only when both claims name each other on disk, so that both nodes judge the same pair, and the order of
 // [lease.Claim.Beats] is strict: never do both surrender. A node that cannot read or write its slot surrenders by age.

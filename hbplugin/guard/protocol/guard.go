@@ -57,8 +57,12 @@ type Guard struct {
 	emptied bool          // in Killing: no guest is left, and no socket of one has data
 	claimer int           // in Moving: the node whose claim has won
 	until   time.Duration // in Moving: when the time for it is up
+	asked   time.Duration // in Out: when Open failed last for want of a proof; 0: it has not
 	opened  time.Duration // in Opening: when the first write ended; 0: it has not
+	began   time.Duration // when this guard began
+	skip    uint64        // generations that the guard before this one may have held without a trace on the disk
 	watched time.Duration // since when nobody else has written the own slot
+	foreign lease.Slot    // what somebody else, or an earlier boot, has written there, as last read
 	rejoin  bool          // the manager's daemons have to be restarted: they did not stop by themselves
 
 	peers []*peer
@@ -71,6 +75,7 @@ type peer struct {
 	seen    bool          // slot was read once
 	read    time.Duration // when the last good read began
 	changed time.Duration // when a renewal was last seen, on disk or over the link
+	shown   time.Duration // begin of the last good read that showed slot itself, not an older one that was written late
 	wrote   time.Duration // when a new slot was last read
 	acked   time.Duration // begin of the last own renewal that it acknowledged
 	member  bool
@@ -84,7 +89,8 @@ type peer struct {
 	call    *call
 	gone    uint64 // the generation in which its lease expired; it is acknowledged no more
 	revoked uint64 // the generation in which its access was revoked
-	inForce bool   // gone and revoked say something: generation 0 exists
+	proven  uint64 // the generation in which nothing of it can write any more, for one of the reasons of proof
+	inForce bool   // gone, revoked and proven say something: generation 0 exists
 }
 
 // call is a request to fence a node.
@@ -94,14 +100,26 @@ type call struct {
 	ordered  bool
 }
 
+// skipped is how many generations a guard leaves out that does not know what the one before it did: a write that hung can
+// have landed after the end of its generation, and over the slot of the next ones. What was found out of a generation, as
+// that its access is revoked, must never be taken for a later one.
+const skipped = 1000
+
 // New is the guard of the node that own is the slot of, as read from the device now. mine are its own claims, as read.
 // A slot that says that guests may run, of a guard that is no more, makes it kill them first; the cluster manager still
 // counts on them where the machine has not booted since.
 func New(own lease.Slot, instance lease.Instance, mine []lease.Claim, times timing.Times, policy Policy,
 	now time.Duration,
 ) *Guard {
-	g := &Guard{times: times, policy: policy, slot: own, written: own.Counter, watched: now, why: "the guard has just started"}
+	g := &Guard{times: times, policy: policy, slot: own, written: own.Counter, watched: now, foreign: own, began: now,
+		why: "the guard has just started"}
 	g.slot.Instance = instance
+	if own.Instance != (lease.Instance{}) {
+		g.skip = skipped
+	}
+	if own.Instance == instance { // there is one guard on a machine
+		g.watched -= times.Fresh()
+	}
 	if own.State != lease.Surrendered {
 		g.phase, g.why = Killing, "the guard of this node ended without a surrender"
 		g.rejoin = own.Instance == instance
@@ -163,13 +181,17 @@ func (g *Guard) peer(id int) *peer {
 func (g *Guard) Measured(h Here) { g.here = h }
 
 // Open asks for the lease again, in a new generation. It fails where guests could run twice: the guests here are not
-// proven gone, somebody else writes this node's slot, or a node that is no member may hold what it ran.
+// proven gone, somebody else writes this node's slot, or a node that is no member may hold what it ran. Of the last, the
+// steps that follow look for the proof that a fence call needs: a node that is alone after both had failed has no lease to
+// make one.
 func (g *Guard) Open(now time.Duration) error {
 	switch {
 	case g.phase == Opening || g.phase == Held:
 		return nil
 	case g.phase != Out:
 		return fmt.Errorf("this node surrenders: %s", g.why)
+	case g.rejoin:
+		return errors.New("the cluster manager is being restarted after the surrender")
 	case now-g.watched < g.times.Fresh():
 		return fmt.Errorf("the slot of node %d has to be watched for %s more", g.slot.Node, g.times.Fresh()-now+g.watched)
 	}
@@ -177,11 +199,13 @@ func (g *Guard) Open(now time.Duration) error {
 		return errors.New(why)
 	}
 	if p := g.unproven(0); p != nil {
+		g.asked = now
 		return fmt.Errorf("node %d is no member of the cluster, and nothing proves that it runs no guest", p.id)
 	}
-	g.slot.Generation++
+	g.slot.Generation += 1 + g.skip
+	g.skip = 0
 	g.slot.Counter, g.written = 0, 0
-	g.good, g.opened, g.rejoin = now, 0, false
+	g.good, g.opened, g.asked, g.rejoin = now, 0, 0, false
 	for _, p := range g.peers {
 		p.acked = 0
 	}
@@ -190,11 +214,11 @@ func (g *Guard) Open(now time.Duration) error {
 }
 
 // unproven is a node that may run guests that are to run here: it is no member of the cluster, and no read since then
-// showed that it has surrendered or that its lease has expired. nil where there is none.
+// showed that it has surrendered or that nothing of it can write any more. nil where there is none.
 func (g *Guard) unproven(since time.Duration) *peer {
 	for _, p := range g.peers {
-		gone := p.slot.State == lease.Surrendered || p.inForce && p.gone == p.slot.Generation
-		if !p.member && (!p.seen || p.read < since || !gone) {
+		gone := p.surrendered() || p.inForce && p.proven == p.slot.Generation
+		if !p.member && (!p.seen || p.read <= since || !gone) {
 			return p
 		}
 	}

@@ -16,6 +16,9 @@ func (g *Guard) Slot(s lease.Slot, begun, now time.Duration) {
 	if !p.seen || s.Newer(p.slot) {
 		p.slot, p.seen, p.changed, p.wrote = s, true, now, now
 	}
+	if s == p.slot {
+		p.shown = max(p.shown, begun)
+	}
 	p.told.read(p, begun)
 }
 
@@ -47,17 +50,33 @@ func (g *Guard) Revoked(id int, generation uint64) {
 	}
 }
 
-// Fence asks for the proof that a node runs no guest; Step answers. A second call for the same node takes the place of
-// the first.
+// Fence asks for the proof that a node runs no guest; Step answers. A second call for the same node joins the first: one
+// verdict answers both, at the later deadline, by what is read from now on.
 func (g *Guard) Fence(id int, now, deadline time.Duration) {
 	if p := g.peer(id); p != nil {
+		if p.call != nil {
+			deadline = max(deadline, p.call.deadline)
+		}
 		p.call = &call{begun: now, deadline: deadline, ordered: p.member}
 	}
 }
 
+// Unfence takes that nobody waits for the verdict on a node any more. The claim against it is withdrawn.
+func (g *Guard) Unfence(id int) {
+	if p := g.peer(id); p != nil {
+		p.call = nil
+	}
+}
+
+// surrendered reports whether p's slot, as last read, says so itself: what "vmferry guard init" has written is the word of
+// no guard, and guests may run on a node that has none.
+func (p *peer) surrendered() bool {
+	return p.slot.State == lease.Surrendered && p.slot.Instance != lease.Instance{}
+}
+
 // expired reports whether p's lease has expired: a read that began when its count had ended showed the old renewal.
 func (g *Guard) expired(p *peer) bool {
-	return p.seen && p.slot.State != lease.Surrendered && p.read-p.changed >= g.times.Expiry(p.slot.Watchdog)
+	return p.seen && !p.surrendered() && p.read-p.changed >= g.times.Expiry(p.slot.Watchdog)
 }
 
 // claimed reports whether p's claim against this node is in force: both are of the generations that are now, p holds

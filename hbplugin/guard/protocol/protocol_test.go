@@ -171,12 +171,13 @@ func TestUnresumedLeaseRestartsTheManager(t *testing.T) {
 		g := New(lease.Slot{Node: 1, Instance: machine(1), Generation: 2, State: lease.Held}, c.now,
 			[]lease.Claim{{From: 1, Target: 2}}, timing.Default, Policy{}, time.Hour)
 		g.Emptied()
-		s, ok := g.Renewal(time.Hour)
+		now := time.Hour + timing.Default.Fresh()
+		s, ok := g.Renewal(now)
 		if !ok {
 			t.Fatalf("%s: no surrender is written", c.name)
 		}
-		g.Renewed(s, time.Hour, time.Hour)
-		if o := g.Step(time.Hour); o.Rejoin != c.rejoin {
+		g.Renewed(s, now, now)
+		if o := g.Step(now); o.Rejoin != c.rejoin {
 			t.Errorf("%s: the manager is restarted: %v, want %v", c.name, o.Rejoin, c.rejoin)
 		}
 	}
@@ -233,6 +234,33 @@ func TestTwoMachinesOnOneID(t *testing.T) {
 	}
 }
 
+// A clone of a machine that holds its lease says nothing in that one's slot: neither at its start nor later.
+func TestACloneDoesNotSurrenderForItsOriginal(t *testing.T) {
+	for name, state := range map[string]lease.State{"the lease is held": lease.Held, "it is taken later": lease.Surrendered} {
+		original := lease.Slot{Node: 1, Instance: machine(8), Generation: 6, Counter: 40, State: state}
+		n := &node{T: t, now: time.Hour}
+		n.Guard = New(original, machine(1), []lease.Claim{{From: 1, Target: 2}}, timing.Default, Policy{}, n.now)
+		n.Member(2, true)
+		original.Generation, original.Counter, original.State = 7, 0, lease.Held
+		for end := n.now + 10*second; n.now < end; n.now += second / 2 {
+			original.Counter++
+			n.OwnSlot(original, n.now)
+			n.Step(n.now)
+			n.Emptied()
+			if s, ok := n.Renewal(n.now); ok {
+				t.Fatalf("%s: it writes %+v", name, s)
+			}
+			if err := n.Open(n.now); err == nil {
+				t.Errorf("%s: it takes the lease", name)
+			}
+		}
+		n.now += timing.Default.Fresh() // the original is gone
+		if s := n.renew(); s.State != lease.Surrendered || !s.Newer(original) {
+			t.Errorf("%s: then it writes %+v", name, s)
+		}
+	}
+}
+
 // A guard that finds its slot held starts with a surrender.
 func TestRestart(t *testing.T) {
 	n := &node{T: t, now: time.Hour}
@@ -240,6 +268,7 @@ func TestRestart(t *testing.T) {
 	n.Guard = New(own, machine(1), []lease.Claim{{From: 1, Target: 2}}, timing.Default, Policy{}, n.now)
 	n.is(Killing)
 	n.Emptied()
+	n.now += timing.Default.Fresh()
 	if s := n.renew(); s.State != lease.Surrendered || s.Generation != 6 || s.Counter != 41 {
 		t.Errorf("slot: %+v", s)
 	}
@@ -288,6 +317,101 @@ func TestOpenAtTheSameTime(t *testing.T) {
 	n.now += second / 10
 	n.sees(2, 2, lease.Held)
 	n.is(Killing)
+}
+
+// A guard is killed while its claim is on its way to the disk, and resumed: its next claim, with other values, has another
+// number. The other node may be bound to the first.
+func TestClaimsAfterARestart(t *testing.T) {
+	n := held(t, 1, Policy{}, 2)
+	n.Member(2, false)
+	n.Measured(Here{Guests: 5})
+	n.Fence(2, n.now, n.now+20*second)
+	first := n.Step(n.now).Claims[0]
+	disk := lease.Claim{From: 1, Target: 2}
+	n.now += second
+	own := n.renew()
+	n.Guard = New(own, machine(1), []lease.Claim{disk}, timing.Default, Policy{}, n.now)
+	if !n.Resume(own, n.now, n.now) {
+		t.Fatal("not resumed")
+	}
+	n.sees(2, 9, lease.Held)
+	n.Fence(2, n.now, n.now+20*second)
+	if c := n.Step(n.now).Claims[0]; !c.Open() || c.Split == first.Split {
+		t.Errorf("%+v after %+v", c, first)
+	}
+}
+
+// A write of generation 6 hung and landed over the slot of generation 7, after which the node was booted. It takes no
+// generation that was there: the others may have revoked it.
+func TestNoGenerationTwice(t *testing.T) {
+	n := &node{T: t, now: time.Hour}
+	own := lease.Slot{Node: 1, Instance: machine(8), Generation: 6, Counter: 40, State: lease.Held}
+	n.Guard = New(own, machine(1), []lease.Claim{{From: 1, Target: 2}}, timing.Default, Policy{}, n.now)
+	n.Member(2, true)
+	n.Emptied()
+	n.now += 5 * second
+	n.renew()
+	for _, want := range []uint64{7 + skipped, 8 + skipped} {
+		if err := n.Open(n.now); err != nil || n.Generation() != want {
+			t.Errorf("generation %d, want %d: %v", n.Generation(), want, err)
+		}
+		n.renew()
+		n.Close()
+		n.Emptied()
+		n.renew()
+	}
+}
+
+// Both nodes have failed, and one comes back alone. It takes its lease once the other is proven to be unable to write: as a
+// fence call would have it, which needs a lease.
+func TestOpenAlone(t *testing.T) {
+	for name, test := range map[string]struct {
+		policy   Policy
+		watchdog time.Duration
+		renews   bool
+		opens    bool
+		revokes  bool
+	}{
+		"nothing is a proof":     {},
+		"its access is revoked":  {policy: Policy{Revoke: true}, opens: true, revokes: true},
+		"its watchdog has fired": {watchdog: 5 * second, opens: true},
+		"expiry is trusted":      {policy: Policy{TrustExpiry: true}, opens: true},
+		"it renews its lease":    {policy: Policy{Revoke: true, TrustExpiry: true}, watchdog: 5 * second, renews: true},
+	} {
+		n := newNode(t, 1, test.policy, 2)
+		slot := lease.Slot{Node: 2, Instance: machine(2), Generation: 3, Counter: 9, State: lease.Held, Watchdog: test.watchdog}
+		revoked := false
+		for end := n.now + 15*second; n.now < end; n.now += second / 10 {
+			n.Slot(slot, n.now, n.now)
+			if test.renews {
+				slot.Counter++
+			}
+			if err := n.Open(n.now); err == nil {
+				n.renew()
+			}
+			for _, r := range n.Step(n.now).Revoke {
+				revoked = true
+				n.Revoked(r.Node, r.Generation)
+			}
+		}
+		if phase, why := n.Phase(); (phase == Held) != test.opens || revoked != test.revokes {
+			t.Errorf("%s: %v (%s), revoked %v", name, phase, why, revoked)
+		}
+		if acked := n.LinkRenewal(2, 3, 9, n.now); acked == test.opens {
+			t.Errorf("%s: the lease of node 2 is acknowledged: %v", name, acked)
+		}
+	}
+}
+
+// Nobody is revoked by a node that does not want its lease.
+func TestNobodyAsksToOpen(t *testing.T) {
+	n := newNode(t, 1, Policy{Revoke: true}, 2)
+	for end := n.now + 15*second; n.now < end; n.now += second / 10 {
+		n.sees(2, 9, lease.Held)
+		if o := n.Step(n.now); len(o.Revoke) > 0 {
+			t.Fatalf("%+v", o)
+		}
+	}
 }
 
 func TestFence(t *testing.T) {
@@ -343,7 +467,7 @@ func TestFence(t *testing.T) {
 		"it surrendered, and cannot be revoked": {
 			policy: Policy{Revoke: true},
 			play:   func(n *node) { n.pass(20 * second); n.sees(2, 9, lease.Surrendered) },
-			want:   "but its access to the disks is not revoked"},
+			want:   "but its access to the disks is not revoked", revoking: true},
 		"revoked, then renewed": {
 			policy: Policy{Revoke: true},
 			play: func(n *node) {
@@ -381,6 +505,7 @@ func TestFence(t *testing.T) {
 		n.Member(2, false)
 		n.now += second / 10
 		n.Fence(2, n.now, n.now+20*second)
+		n.now++
 		test.play(n)
 		o := n.Step(n.now)
 		var got Verdict
@@ -404,6 +529,47 @@ func TestAStaleSurrenderIsNoProof(t *testing.T) {
 	n.Fence(2, n.now, n.now+20*second)
 	if o := n.Step(n.now); len(o.Verdicts) != 0 {
 		t.Errorf("%+v", o.Verdicts)
+	}
+	n.sees(2, 9, lease.Surrendered) // at the call's tick of the clock: maybe before it
+	if o := n.Step(n.now); len(o.Verdicts) != 0 {
+		t.Errorf("read at the time of the call: %+v", o.Verdicts)
+	}
+}
+
+// A node on which no guard has ever run may run guests: what the initialized device says of it is no surrender.
+func TestANodeWithoutAGuard(t *testing.T) {
+	for name, test := range map[string]struct {
+		policy Policy
+		fenced bool
+		want   string
+	}{
+		"nothing is a proof":    {Policy{}, false, "no guard has run on node 2"},
+		"its access is revoked": {Policy{Revoke: true}, true, "its access to the disks is revoked"},
+		"expiry is trusted":     {Policy{TrustExpiry: true}, true, "trust-expiry is set"},
+	} {
+		n := newNode(t, 1, test.policy, 2)
+		n.Member(2, true)
+		n.now += 5 * second
+		if err := n.Open(n.now); err != nil {
+			t.Fatal(err)
+		}
+		n.renew()
+		n.is(Held)
+		n.Member(2, false)
+		n.Fence(2, n.now, n.now+20*second)
+		for end := n.now + 21*second; n.now < end && len(n.verdicts) == 0; n.now += second / 2 {
+			n.renew()
+			n.Slot(lease.Slot{Node: 2}, n.now, n.now)
+			o := n.Step(n.now)
+			for _, r := range o.Revoke {
+				n.Revoked(r.Node, r.Generation)
+			}
+			n.verdicts = o.Verdicts
+		}
+		if len(n.verdicts) != 1 || n.verdicts[0].Fenced != test.fenced ||
+			!strings.Contains(n.verdicts[0].Evidence, test.want) {
+			t.Errorf("%s: %+v", name, n.verdicts)
+		}
 	}
 }
 
@@ -535,6 +701,7 @@ func TestMoving(t *testing.T) {
 	}
 	b.Emptied()
 	s := b.renew()
+	a.now++
 	a.Slot(s, a.now, a.now)
 	if o := a.Step(a.now); len(o.Verdicts) != 1 || !o.Verdicts[0].Fenced {
 		t.Errorf("no verdict on the node that surrendered: %+v", o)

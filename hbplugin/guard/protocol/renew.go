@@ -7,11 +7,13 @@ import (
 )
 
 // Renewal is the slot to write next, where one is to be written. begun is the time before the call. The writer has one
-// write under way at a time.
+// write under way at a time. A node without a lease does not write while another machine writes the same slot: that one
+// may hold a lease, and must not be said to have surrendered.
 func (g *Guard) Renewal(begun time.Duration) (lease.Slot, bool) {
 	s := &g.slot
 	switch {
-	case g.phase == Killing && !g.emptied, g.leased() && g.Age(begun) >= g.times.SelfKill:
+	case g.phase == Killing && !g.emptied, g.leased() && g.Age(begun) >= g.times.SelfKill,
+		!g.leased() && begun-g.watched < g.times.Fresh():
 		return lease.Slot{}, false
 	case g.phase == Out || g.phase == Killing:
 		s.State = lease.Surrendered
@@ -76,14 +78,14 @@ func (g *Guard) LinkAck(from int, generation uint64, begun time.Duration) {
 
 // OwnSlot takes a good read of the own slot: two machines that run as one node see each other there.
 func (g *Guard) OwnSlot(s lease.Slot, now time.Duration) {
-	if s.Instance == g.slot.Instance {
+	if s.Instance == g.slot.Instance || s == g.foreign {
 		return
 	}
+	g.foreign, g.watched = s, now
 	switch {
-	case g.phase == Out && s.Newer(g.slot):
-		g.slot.Generation, g.slot.Counter, g.watched = s.Generation, s.Counter, now
-	case g.phase != Out && g.phase != Killing && s.Generation >= g.slot.Generation:
-		g.watched = now
+	case g.leased() && s.Generation >= g.slot.Generation:
 		g.enter(Killing, "another machine runs as this node: it writes the same slot")
+	case !g.leased() && s.Newer(g.slot):
+		g.slot.Generation, g.slot.Counter = s.Generation, s.Counter
 	}
 }

@@ -87,6 +87,11 @@ func TestNoLeaseOnADeviceThatIsNotShared(t *testing.T) {
 	n.renew()
 	n.is(Out)
 	n.now += 5 * second
+	if err := n.Open(n.now); err == nil || !strings.Contains(err.Error(), "is being restarted") {
+		t.Errorf("opened with what the manager said before: %v", err)
+	}
+	n.Rejoined()
+	n.Member(2, true)
 	n.sees(2, 1, lease.Held)
 	if err := n.Open(n.now); err == nil || !strings.Contains(err.Error(), "is not shared with node 2") {
 		t.Errorf("opened: %v", err)

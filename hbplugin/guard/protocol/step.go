@@ -51,6 +51,7 @@ func (g *Guard) Step(now time.Duration) Orders {
 		}
 		g.fence(p, now, &o)
 	}
+	g.proveFor(now, &o)
 	_, unshared := g.unshared()
 	o.Run = g.phase == Held && !unshared
 	o.Kill = g.phase == Killing || g.phase == Out
@@ -62,8 +63,14 @@ func (g *Guard) Step(now time.Duration) Orders {
 	return o
 }
 
-// Rejoined takes that the cluster manager's daemons were restarted.
-func (g *Guard) Rejoined() { g.rejoin = false }
+// Rejoined takes that the cluster manager's daemons were restarted. What they said before of the members is void: a node
+// that hung saw members that had long fenced it.
+func (g *Guard) Rejoined() {
+	g.rejoin = false
+	for _, p := range g.peers {
+		p.member = false
+	}
+}
 
 // age ends a lease that is too old, and a surrender that has moved all it could.
 func (g *Guard) age(now time.Duration) {
@@ -84,7 +91,7 @@ func (g *Guard) open() {
 	switch p := g.unproven(g.opened); {
 	case p == nil:
 		g.enter(Held, "the lease is held")
-	case p.read >= g.opened:
+	case p.read > g.opened:
 		g.enter(Killing, fmt.Sprintf("node %d has taken its lease too, and is no member of the cluster", p.id))
 	}
 }
@@ -119,8 +126,10 @@ func (g *Guard) claim(p *peer, now time.Duration) {
 // managers know who has the quorum, and only the side that has it asks for a fencing: an answer to its claim does not
 // win, whatever a node that has not noticed the split yet counts.
 func (g *Guard) freeze(p *peer, now time.Duration) lease.Claim {
+	// A claim of the guard before this one can still reach the disk: its number must not be used again.
+	number := max(p.mine.Split, uint64(g.began.Milliseconds())) + 1
 	c := lease.Claim{
-		From: g.slot.Node, Target: p.id, Split: p.mine.Split + 1,
+		From: g.slot.Node, Target: p.id, Split: number,
 		FromGeneration: g.slot.Generation, TargetGeneration: p.slot.Generation,
 		Ordered: p.call != nil && p.call.ordered,
 		Members: 1, Reached: g.here.Reached, Guests: g.here.Guests, First: g.slot.Node,
@@ -178,7 +187,7 @@ func (g *Guard) fence(p *peer, now time.Duration, o *Orders) {
 
 // judge is the answer to the fence call for p; evidence is empty where there is none yet.
 func (g *Guard) judge(p *peer, now time.Duration, o *Orders) (fenced bool, evidence string) {
-	current := p.seen && p.read >= p.call.begun
+	current := p.seen && p.read > p.call.begun // at the same tick of the clock it may have come before
 	generation := p.slot.Generation
 	switch {
 	case g.phase != Held:
@@ -187,31 +196,25 @@ func (g *Guard) judge(p *peer, now time.Duration, o *Orders) (fenced bool, evide
 		return false, g.notShared(p)
 	case !g.quorate(1 + len(g.side(p, now))):
 		return false, fmt.Sprintf("this node has no quorum: it sees %d of %d nodes", 1+len(g.side(p, now)), len(g.peers)+1)
-	case current && p.slot.State == lease.Surrendered:
+	case p.seen && p.shown > p.call.begun && p.surrendered():
 		surrendered := fmt.Sprintf("node %d has surrendered generation %d", p.id, generation)
-		switch {
-		case !g.policy.Revoke || generation == 0: // in generation 0 it never held a lease
+		if !g.policy.Revoke {
 			return true, surrendered
-		case p.inForce && p.revoked == generation:
-			return true, surrendered + ", and its access to the disks is revoked"
-		case now >= p.call.deadline:
+		}
+		if proof := g.proof(p, o); proof != "" {
+			return true, surrendered + proof
+		}
+		if now >= p.call.deadline {
 			return false, surrendered + ", but its access to the disks is not revoked: its last writes may not have ended"
 		}
-		p.gone, p.inForce = generation, true
-		o.Revoke = append(o.Revoke, Revocation{Node: p.id, Generation: generation})
 		return false, ""
 	case current && g.expired(p):
-		p.gone, p.inForce = generation, true
 		waited := fmt.Sprintf("no renewal of node %d's generation %d was seen for %s", p.id, generation, p.read-p.changed)
-		switch {
-		case g.policy.Revoke && p.revoked == generation:
-			return true, waited + ", and its access to the disks is revoked"
-		case g.policy.Revoke:
-			o.Revoke = append(o.Revoke, Revocation{Node: p.id, Generation: generation})
-		case p.slot.Watchdog > 0:
-			return true, fmt.Sprintf("%s, and its watchdog of %s has fired", waited, p.slot.Watchdog)
-		case g.policy.TrustExpiry:
-			return true, waited + ", and trust-expiry is set"
+		if generation == 0 {
+			waited = fmt.Sprintf("no guard has run on node %d since the lease device was initialized", p.id)
+		}
+		if proof := g.proof(p, o); proof != "" {
+			return true, waited + proof
 		}
 		if now >= p.call.deadline {
 			return false, waited + ", but nothing proves that a hung node cannot wake up and write"
@@ -225,4 +228,40 @@ func (g *Guard) judge(p *peer, now time.Duration, o *Orders) (fenced bool, evide
 		return false, fmt.Sprintf("node %d still renews its lease, and has not surrendered", p.id)
 	}
 	return false, ""
+}
+
+// proof is why nothing of a node whose lease has expired can write any more, empty where nothing proves that. It orders
+// the revocation that does.
+func (g *Guard) proof(p *peer, o *Orders) (why string) {
+	generation := p.slot.Generation
+	revoked := p.inForce && p.revoked == generation
+	switch {
+	case g.policy.Revoke && !revoked:
+		o.Revoke = append(o.Revoke, Revocation{Node: p.id, Generation: generation})
+	case g.policy.Revoke:
+		why = ", and its access to the disks is revoked"
+	case p.slot.Watchdog > 0:
+		why = fmt.Sprintf(", and its watchdog of %s has fired", p.slot.Watchdog)
+	case g.policy.TrustExpiry:
+		why = ", and trust-expiry is set"
+	default:
+		return ""
+	}
+	p.gone, p.inForce = generation, true
+	if why != "" {
+		p.proven = generation
+	}
+	return why
+}
+
+// proveFor looks for the proofs that Open lacked a moment ago.
+func (g *Guard) proveFor(now time.Duration, o *Orders) {
+	if g.phase != Out || g.asked == 0 || now-g.asked > g.times.Fresh() {
+		return
+	}
+	for _, p := range g.peers {
+		if !p.member && now-p.read <= g.times.Fresh() && g.expired(p) {
+			g.proof(p, o)
+		}
+	}
 }

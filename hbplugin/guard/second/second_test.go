@@ -108,3 +108,42 @@ func TestWatch(t *testing.T) {
 		<-done
 	})
 }
+
+// A kill that does not end, as a look for guests fails, is over when the guard has the lease again.
+func TestAKillEndsWithTheNextLease(t *testing.T) {
+	p, err := OpenPage(filepath.Join(t.TempDir(), "page"), Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	for name, released := range map[string]bool{"renewed": false, "released": true} {
+		synctest.Test(t, func(t *testing.T) {
+			begun := time.Now()
+			now := func() time.Duration { return time.Hour + time.Since(begun) }
+			log := logrus.New()
+			log.SetOutput(io.Discard)
+			ctx, cancel := context.WithCancel(t.Context())
+			var killing atomic.Bool
+			p.Leased(now()+time.Second, now(), 1)
+			go Watch(ctx, p, now, func(ctx context.Context) error {
+				killing.Store(true)
+				<-ctx.Done()
+				killing.Store(false)
+				return ctx.Err()
+			}, log)
+			time.Sleep(5 * time.Second)
+			if !killing.Load() {
+				t.Errorf("%s: nothing is killed", name)
+			}
+			if p.Leased(now()+time.Hour, now(), 2); released {
+				p.Released()
+			}
+			time.Sleep(2 * step)
+			if killing.Load() {
+				t.Errorf("%s: the kill goes on", name)
+			}
+			cancel()
+			time.Sleep(time.Second)
+		})
+	}
+}

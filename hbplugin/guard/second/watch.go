@@ -31,7 +31,13 @@ func Watch(ctx context.Context, p *Page, now func() time.Duration, prove func(co
 		if first {
 			log.Warn("the guard does not renew the lease: killing the guests")
 		}
-		if err := prove(ctx); err != nil {
+		during, cancel := whileOver(ctx, p, now)
+		err := prove(during)
+		renewed := during.Err() != nil
+		if cancel(); renewed {
+			continue
+		}
+		if err != nil {
 			log.WithError(err).Error("kill the guests")
 			continue
 		}
@@ -40,4 +46,18 @@ func Watch(ctx context.Context, p *Page, now func() time.Duration, prove func(co
 		}
 		over, next = until, now()+again
 	}
+}
+
+// whileOver is a context that ends when the guard has renewed the lease, or says that no guest is left: a kill that takes
+// its time must not go on under the next lease.
+func whileOver(ctx context.Context, p *Page, now func() time.Duration) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	go func() {
+		for wait.For(ctx, step) == nil {
+			if until := p.Until(); until == 0 || now() < until {
+				cancel()
+			}
+		}
+	}()
+	return ctx, cancel
 }

@@ -151,7 +151,7 @@ func process(o Observed, f *findings) {
 	}
 	if !p.RealTime {
 		f.warn("the guard has no real-time priority: a busy node may lose its lease",
-			"set CPUSchedulingPolicy=rr for vmferry-guard: systemctl edit vmferry-guard")
+			"type: journalctl -u vmferry-guard; a container or kernel.sched_rt_runtime_us may refuse it")
 	}
 	if !p.Locked {
 		f.warn("the guard's memory is not locked: it may wait for swap when it has to kill",

@@ -63,7 +63,7 @@ func TestCheck(t *testing.T) {
 		"a slot that cannot be read": {func(o *Observed) { o.Process.NotWell = "the slot of node beta cannot be read" },
 			"the slot of node beta cannot be read", "vmferry guard status", true},
 		"no real-time priority": {func(o *Observed) { o.Process.RealTime = false }, "no real-time priority",
-			"CPUSchedulingPolicy=rr", false},
+			"journalctl -u vmferry-guard", false},
 		"no locked memory": {func(o *Observed) { o.Process.Locked = false }, "memory is not locked", "LimitMEMLOCK", false},
 
 		"no manager": {func(o *Observed) { o.ManagerName, o.Pacemaker, o.Quorum = "", nil, nil }, "no cluster manager runs here",

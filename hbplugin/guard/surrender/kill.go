@@ -32,7 +32,7 @@ type Killer struct {
 // Watch looks at the guests again and again until ctx ends, so that Prove needs no look before it kills.
 func (k *Killer) Watch(ctx context.Context, every time.Duration) {
 	for wait.For(ctx, every) == nil {
-		_ = k.look(ctx)
+		_, _ = k.look(ctx)
 	}
 }
 
@@ -43,13 +43,15 @@ func (k *Killer) Known() int {
 	return len(k.known)
 }
 
-// look takes the list of guests, and their sockets.
-func (k *Killer) look(ctx context.Context) error {
+// look takes the list of guests, and their sockets. With an error some may be missing.
+func (k *Killer) look(ctx context.Context) ([]hostproc.Process, error) {
 	found, err := k.List(ctx)
 	k.mu.Lock()
-	k.known = found
+	if err == nil || len(found) > len(k.known) { // a look that fails ends no guest
+		k.known = found
+	}
 	k.mu.Unlock()
-	return errors.Join(err, k.remember(found))
+	return found, errors.Join(err, k.remember(found))
 }
 
 // remember takes the sockets that these processes have now.
@@ -95,19 +97,16 @@ func socketsOf(processes []hostproc.Process) ([]socket, error) {
 }
 
 // Prove kills every guest and returns nil when all are proven gone: no process is left, and no socket of one. It goes on
-// until then, or until ctx ends. It begins with the guests that are known, before it looks for more: a look can hang.
+// until then, or until ctx ends, and kills nothing after that. It begins with the guests that are known, before it looks for more: a look can hang. Only
+// its own looks are proof: one of Watch may have begun before a guest did, and end later.
 func (k *Killer) Prove(ctx context.Context) error {
 	k.mu.Lock()
 	known := k.known
 	k.mu.Unlock()
-	for {
+	for ctx.Err() == nil {
 		problem := k.killAll(ctx, known)
-		if err := k.look(ctx); err != nil {
-			problem = errors.Join(problem, err)
-		}
-		k.mu.Lock()
-		known = k.known
-		k.mu.Unlock()
+		found, err := k.look(ctx)
+		known, problem = found, errors.Join(problem, err)
 		if problem == nil && len(known) == 0 {
 			if problem = k.drain(); problem == nil {
 				return nil
@@ -117,6 +116,7 @@ func (k *Killer) Prove(ctx context.Context) error {
 			return errors.Join(err, problem, stillThere(known))
 		}
 	}
+	return ctx.Err()
 }
 
 func stillThere(known []hostproc.Process) error {

@@ -132,6 +132,49 @@ func TestNoProofWithoutAList(t *testing.T) {
 	}
 }
 
+// A look of Watch that began before a guest did says nothing of that guest, though it ends after a look of Prove.
+func TestALateLookIsNoProof(t *testing.T) {
+	type late struct{}
+	looks := 0
+	k := &Killer{
+		List: func(ctx context.Context) ([]hostproc.Process, error) {
+			if ctx.Value(late{}) != nil {
+				return nil, nil
+			}
+			if looks++; looks > 20 {
+				return nil, nil
+			}
+			return []hostproc.Process{{PID: os.Getpid()}}, nil
+		},
+		Kill: func(context.Context, hostproc.Process) error { return nil },
+	}
+	ctx, cancel := context.WithCancel(context.WithValue(t.Context(), late{}, true))
+	defer cancel()
+	go k.Watch(ctx, time.Microsecond)
+	if err := k.Prove(t.Context()); err != nil || looks <= 20 {
+		t.Errorf("%v: proven after %d looks, while the guest was there", err, looks)
+	}
+}
+
+// A look that fails ends no guest.
+func TestKnown(t *testing.T) {
+	p := new(programs)
+	p.start(t)
+	p.start(t)
+	k := &Killer{List: p.list, Kill: p.kill}
+	if _, err := k.look(t.Context()); err != nil || k.Known() != 2 {
+		t.Errorf("%d guests, %v", k.Known(), err)
+	}
+	k.List = func(context.Context) ([]hostproc.Process, error) { return nil, hostproc.ErrIncomplete }
+	if _, err := k.look(t.Context()); err == nil || k.Known() != 2 {
+		t.Errorf("after a look that failed: %d guests, %v", k.Known(), err)
+	}
+	k.List = func(context.Context) ([]hostproc.Process, error) { return nil, nil }
+	if _, err := k.look(t.Context()); err != nil || k.Known() != 0 {
+		t.Errorf("after all have ended: %d guests, %v", k.Known(), err)
+	}
+}
+
 // What cannot be killed is named.
 func TestNoProofOfWhatDoesNotEnd(t *testing.T) {
 	p := new(programs)
