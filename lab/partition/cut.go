@@ -23,6 +23,7 @@ type Cut struct {
 	Hangs   bool // the loser stops and continues later: the same, and what it wrote meanwhile must not arrive
 	Live    bool // the loser's guest is migrated live
 	Killed  bool // the loser's guest is killed; where it is started again is the cluster's affair
+	Both    bool // both nodes crash
 	Reboots bool // the loser boots again
 
 	Silent []int // the nodes that write nothing to the lease device at the end
@@ -42,6 +43,8 @@ var Cuts = []Cut{
 		Loser: 1, Live: true, Silence: time.Second, Recover: 15 * time.Second, Short: true},
 	{Name: "crash", Begin: power(supervisor.OpKill, 1), End: power(supervisor.OpOn, 1),
 		Loser: 1, Dies: true, Recover: 30 * time.Second, Short: true},
+	{Name: "crash of both", Begin: all(power(supervisor.OpKill, 0), power(supervisor.OpKill, 1)),
+		End: all(power(supervisor.OpOn, 0), power(supervisor.OpOn, 1)), Lasts: time.Second, Loser: None, Both: true},
 	{Name: "cluster daemons killed", Begin: kill(1, "KILL", "corosync", "pacemakerd"), Lasts: 15 * time.Second,
 		Loser: None, Silence: time.Second},
 	// Who knows how a guest is migrated is down too.

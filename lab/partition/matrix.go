@@ -75,8 +75,10 @@ func heal(ctx context.Context, m *Matrix) error {
 // bystander is a unit of systemd's that the cluster does not know.
 const bystander = "vmferry-lab-bystander.service"
 
-// outfit starts what a node needs for the matrix, where it is missing: after a crash all of it is.
+// outfit starts what a node needs for the matrix, where it is missing: after a crash all of it is. Both processes of the
+// guard must be there.
 const outfit = `
+pgrep --full -- '` + guardProcess + `' >/dev/null && pgrep --full -- '` + secondProcess + `' >/dev/null || exit 1
 iptables --wait --list CUT >/dev/null 2>&1 || {
   iptables --wait --new-chain CUT && iptables --wait --insert INPUT --jump CUT &&
   iptables --wait --insert OUTPUT --jump CUT; } || exit 1

@@ -134,6 +134,9 @@ func (m *Matrix) look(ctx context.Context) (b before, err error) {
 
 // during judges what was seen before the cut ended.
 func (m *Matrix) during(ctx context.Context, c Cut, was before, fail func(string, ...any)) {
+	if c.Both {
+		return
+	}
 	m.judgeSlots(c, fail)
 	for i, g := range m.Guests {
 		if c.Killed && m.home(i) == c.Loser {
@@ -223,7 +226,7 @@ func (m *Matrix) judgeNodes(ctx context.Context, c Cut, was before, healed time.
 		return
 	}
 	for i := range m.Cluster.Nodes {
-		crashed := (c.Dies || c.Reboots) && i == c.Loser
+		crashed := c.Both || (c.Dies || c.Reboots) && i == c.Loser
 		boots, err := m.Boots(ctx, m.node(i))
 		switch {
 		case err != nil:
@@ -233,7 +236,7 @@ func (m *Matrix) judgeNodes(ctx context.Context, c Cut, was before, healed time.
 		case !crashed && pids[i] != was.bystanders[i]:
 			fail("the bystander on %s was process %s and is %s", m.node(i), was.bystanders[i], pids[i])
 		}
-		if lost := m.slots.now(i).Generation != was.slots[i]; lost != (i == c.Loser) {
+		if lost := m.slots.now(i).Generation != was.slots[i]; lost != (c.Both || i == c.Loser) {
 			fail("the lease of %s was lost: %v", m.node(i), lost)
 		}
 	}

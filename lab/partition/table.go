@@ -10,6 +10,8 @@ import (
 // expected is in words what has to come of a cut.
 func (c Cut) expected(m *Matrix) string {
 	switch {
+	case c.Both:
+		return "both nodes take their leases again, the guests are started"
 	case c.Loser == None:
 		return "no guest is touched"
 	case c.Killed:
