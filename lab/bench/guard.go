@@ -67,6 +67,8 @@ func guardCrash(token time.Duration) func(context.Context, *Stage) ([]Result, er
 func guardSplit(result, name, about string) func(context.Context, *Stage) ([]Result, error) {
 	return func(ctx context.Context, s *Stage) ([]Result, error) {
 		p := guardPlan{token: time.Second, homes: []int{0, 1}, ours: partition.Named(name), peer: partition.Shot}
+		// A guest that is silent for long, or that is killed where it should be moved, is in the figure.
+		p.ours.Silence, p.ours.Live, p.ours.Recover = 0, false, time.Minute
 		ours, peer, err := s.guardSides(ctx, p)
 		if err != nil {
 			return nil, err
