@@ -217,7 +217,7 @@ func (s *Stage) setToken(ctx context.Context, token time.Duration) error {
 
 // awaitDevices waits until every node's fencer knows the peer's devices, or has forgotten them.
 func (s *Stage) awaitDevices(ctx context.Context, there bool) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, agentTime, errors.New("Pacemaker does not take it"))
+	ctx, cancel := context.WithTimeoutCause(ctx, agentTime, errors.New("the cluster manager does not take it"))
 	defer cancel()
 	return cluster.Await(ctx, "Pacemaker to change its fence device", func(ctx context.Context) (bool, error) {
 		for _, name := range s.Cluster.Nodes {
