@@ -29,6 +29,10 @@ type Result struct {
 	WokenS   float64   `json:"woken_s,omitempty"`    // how long the guest lived on a node that woke up
 	SilenceS []float64 `json:"silence_s"`            // the longest silence of each guest until the heal
 	Slots    []Change  `json:"slots,omitempty"`
+
+	// Of a guest that executed more than once.
+	Copies []scenario.Copy  `json:"copies,omitempty"`
+	Events []scenario.Event `json:"events,omitempty"`
 }
 
 // before is what is known of the nodes and guests before a cut.
@@ -185,6 +189,7 @@ func (m *Matrix) judge(ctx context.Context, c Cut, was before, healed time.Time,
 			m.judgeWoken(c, g, healed, r, fail)
 		} else if n := m.MaxExecutingBetween(g.Name, r.Begun, time.Now()); n > 1 {
 			fail("guest %s executed %d times at once", g.Name, n)
+			r.Copies, r.Events = m.Seen(g.Name)
 		}
 		if now, err := m.ask(ctx, g); err == nil && now.ForeignWrites > was.status[i].ForeignWrites {
 			fail("guest %s found %d writes on its disk that were not its own", g.Name, now.ForeignWrites)

@@ -49,6 +49,9 @@ func prepareNamespaces(cfg Config) error {
 	return makeBridge(cfg)
 }
 
+// bridgeMAC is the bridge's link-layer address, a locally administered one.
+var bridgeMAC = net.HardwareAddr{0x02, 0x76, 0x6d, 0x66, 0x00, 0xfe}
+
 func makeBridge(cfg Config) error {
 	lo, err := netlink.LinkByName("lo")
 	if err != nil {
@@ -57,7 +60,9 @@ func makeBridge(cfg Config) error {
 	if err := netlink.LinkSetUp(lo); err != nil {
 		return fmt.Errorf("set the loopback link up: %w", err)
 	}
-	link := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: bridge}}
+	// Without an address of its own the bridge has that of one of its ports, and another one when a node dies: what
+	// the nodes reach here is silent then until they resolve it again.
+	link := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: bridge, HardwareAddr: bridgeMAC}}
 	if err := netlink.LinkAdd(link); err != nil {
 		return fmt.Errorf("make the lab's bridge: %w", err)
 	}
