@@ -8,9 +8,9 @@ GO      ?= go
 BENCH   ?=
 N       ?= 0
 
-# What a lab run has: SHARE=2/6 is the second sixth of the kill matrix and of what else is dealt out, SHARE=all is all of
+# What a lab run has: SHARE=2/12 is the second twelfth of the kill matrix and of what else is dealt out, SHARE=all is all of
 # it. XEN=all has all parts on Xen. LAB is what go test -run gets: LAB=TestLab/kills is one part.
-SHARE   ?= 1/6
+SHARE   ?= 1/12
 XEN     ?= short
 LAB     ?= ^TestLab
 
@@ -143,7 +143,7 @@ bench: deps-lab deps-bench stage ## measure against the peers: build/bench/repor
 torture: deps-lab stage ## break the nodes of a guarded cluster at random: build/torture/report.json; FAULTS=1000, SEED=1
 	$(BIN)/vmferry-lab torture --faults $(or $(FAULTS),1000) --seed $(or $(SEED),1) --out build/torture
 
-test: deps-lab deps-xen deps-test stage lint unit sim fuzz-short lab-test ## lint, unit and script tests, short fuzzing, a lab run on QEMU and a short one on Xen (under 30 minutes); SHARE=2/6 for another share of it
+test: deps-lab deps-xen deps-test stage lint unit sim fuzz-short lab-test ## lint, unit and script tests, short fuzzing, a lab run on QEMU and a short one on Xen (under 30 minutes); SHARE=2/12 for another share of it
 
 test-all: deps-lab deps-xen deps-test stage lint unit sim fuzz-short ## all tests: make test with the whole kill matrix, all outages, all suites and all of Xen (under 80 minutes)
 	$(MAKE) --no-print-directory lab-test SHARE=all XEN=all
