@@ -183,6 +183,27 @@ func TestUnresumedLeaseRestartsTheManager(t *testing.T) {
 	}
 }
 
+// A node that is cut off from the device too restarts its manager as soon as its guests are gone: one that goes on counts
+// on them when the link heals before the storage does.
+func TestRejoinWithoutTheDevice(t *testing.T) {
+	n := held(t, 1, Policy{}, 2)
+	n.now += 4 * second
+	n.is(Killing)
+	if n.Step(n.now).Rejoin {
+		t.Error("the manager is restarted before the guests are gone")
+	}
+	n.Emptied()
+	if !n.Step(n.now).Rejoin {
+		t.Error("the manager goes on without the guests")
+	}
+	n.Rejoined()
+	n.renew()
+	n.is(Out)
+	if n.Step(n.now).Rejoin {
+		t.Error("the manager is restarted twice")
+	}
+}
+
 // A write whose begin is older than self-kill when it ends does not save the lease.
 func TestALateWrite(t *testing.T) {
 	n := held(t, 1, Policy{}, 2)

@@ -14,7 +14,7 @@ type Orders struct {
 	MoveTo   int           // move the guests to this node; 0: to none
 	Until    time.Duration // the time for MoveTo ends then
 	Watchdog bool          // feed the hardware watchdog
-	Rejoin   bool          // surrendered: restart the cluster manager's daemons
+	Rejoin   bool          // the guests are gone: restart the cluster manager's daemons, which count on them
 	Claims   []lease.Claim // to be written
 	Revoke   []Revocation
 	Verdicts []Verdict // of the fence calls that are decided
@@ -59,7 +59,9 @@ func (g *Guard) Step(now time.Duration) Orders {
 		o.MoveTo, o.Until = g.claimer, g.until
 	}
 	o.Watchdog = g.phase != Killing
-	o.Rejoin = g.phase == Out && g.rejoin
+	// Not only once that is on the device, which may be cut off for long: a manager that goes on would stop the other
+	// node's copies when it meets its own again.
+	o.Rejoin = g.rejoin && (g.phase == Out || g.phase == Killing && g.emptied)
 	return o
 }
 
