@@ -48,6 +48,29 @@ func Look(ctx context.Context, path string) (device.State, error) {
 	return InTime(ctx, path, func() (device.State, error) { return device.Look(path) })
 }
 
+// LookTwice is Look at a path that is to be written, and tells whether guards run on it: it calls waits with the time after
+// which one has renewed its slot, waits for so long, and looks again. It does neither where there is no guard to see, or a
+// lease is held anyway.
+func LookTwice(ctx context.Context, path string, waits func(time.Duration)) (device.State, error) {
+	first, err := Look(ctx, path)
+	if err != nil || first.Header == nil || len(first.Held) > 0 {
+		return first, err
+	}
+	fresh := first.Header.Times.Fresh()
+	waits(fresh)
+	if err := wait.For(ctx, fresh); err != nil {
+		return first, err
+	}
+	return LookAgain(ctx, path, first)
+}
+
+// LookAgain is Look, and tells which guards have written since an earlier look.
+func LookAgain(ctx context.Context, path string, earlier device.State) (device.State, error) {
+	found, err := Look(ctx, path)
+	found.Running = found.Changed(earlier)
+	return found, err
+}
+
 // InTime calls what may hang with the lease device at path, and leaves it behind after DeviceTime, or when ctx ends.
 func InTime[T any](ctx context.Context, path string, f func() (T, error)) (T, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, DeviceTime, fmt.Errorf("%s does not respond within %s: its storage hangs",
