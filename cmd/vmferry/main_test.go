@@ -128,7 +128,7 @@ func cmdSlot(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	d, err := device.Open(args[0], true)
 	ts.Check(err)
-	slot := lease.Slot{Node: number, Generation: 3, Reached: 2, Guests: 4}
+	slot := lease.Slot{Node: number, Instance: lease.Instance{byte(number)}, Generation: 3, Reached: 2, Guests: 4}
 	if args[2] == "held" {
 		slot.State = lease.Held
 	}

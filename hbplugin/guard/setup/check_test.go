@@ -66,6 +66,9 @@ func TestCheck(t *testing.T) {
 			"journalctl -u vmferry-guard", false},
 		"no locked memory": {func(o *Observed) { o.Process.Locked = false }, "memory is not locked", "LimitMEMLOCK", false},
 
+		"a node whose guard has never run": {func(o *Observed) { o.NeverRan = []string{"alpha", "beta"} },
+			"vmferry-guard has never run on node beta", "on beta type: systemctl enable --now vmferry-guard", true},
+
 		"no manager": {func(o *Observed) { o.ManagerName, o.Pacemaker, o.Quorum = "", nil, nil }, "no cluster manager runs here",
 			"systemctl start pacemaker", true},
 		"stonith off": {func(o *Observed) { o.Pacemaker.Off = true }, "stonith-enabled is false",

@@ -12,6 +12,7 @@ import (
 	"github.com/vmferry/vmferry/hbplugin/config"
 	"github.com/vmferry/vmferry/hbplugin/guard/control"
 	"github.com/vmferry/vmferry/hbplugin/guard/device"
+	"github.com/vmferry/vmferry/hbplugin/guard/lease"
 	"github.com/vmferry/vmferry/hbplugin/guard/settings"
 	"github.com/vmferry/vmferry/hbplugin/guard/timing"
 	"github.com/vmferry/vmferry/hbplugin/heartbeat"
@@ -121,6 +122,9 @@ func (s Sources) device(ctx context.Context, o *Observed) {
 	o.Header = found.Header
 	for _, slot := range found.Slots {
 		o.Watchdog = max(o.Watchdog, slot.Watchdog)
+		if slot.Instance == (lease.Instance{}) {
+			o.NeverRan = append(o.NeverRan, found.Header.Nodes[slot.Node-1])
+		}
 	}
 	if o.Node = cmp.Or(o.Settings.Node, s.Node); o.Node == "" {
 		if o.Node, err = inventory.NodeName(ctx, "", s.Managers); err != nil {

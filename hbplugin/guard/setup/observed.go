@@ -21,6 +21,7 @@ type Observed struct {
 	Settings settings.Settings
 	Header   *lease.Header // of the lease device; nil where it cannot be read
 	Watchdog time.Duration // the longest that a slot declares; 0: there is none
+	NeverRan []string      // nodes of Header whose guards have never run since it was written
 	Unusable []Finding     // why some of this is missing
 	Process  Process
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/vmferry/vmferry/hbplugin/guard/device"
 	"github.com/vmferry/vmferry/hbplugin/guard/lease"
+	"github.com/vmferry/vmferry/hbplugin/guard/settings"
 	"github.com/vmferry/vmferry/hbplugin/guard/timing"
 )
 
@@ -113,4 +114,21 @@ func leaseFile(t *testing.T, h lease.Header) string {
 		t.Fatal(err)
 	}
 	return path
+}
+
+// A node whose slot is as "vmferry guard init" wrote it has had no guard since.
+func TestNeverRan(t *testing.T) {
+	path := leaseFile(t, header)
+	d, err := device.Open(path, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(d.WriteSlot(lease.Slot{Node: 1, Instance: lease.Instance{1}}), d.Close()); err != nil {
+		t.Fatal(err)
+	}
+	o := Observed{Settings: settings.Settings{Device: path}}
+	Sources{Node: "alpha"}.device(t.Context(), &o)
+	if !slices.Equal(o.NeverRan, []string{"beta"}) || len(o.Unusable) != 0 {
+		t.Errorf("%q, %+v", o.NeverRan, o.Unusable)
+	}
 }
