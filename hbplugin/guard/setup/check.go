@@ -46,6 +46,7 @@ var rules = []struct {
 	{"pacemaker", pacemaker},
 	{"corosync", quorum},
 	{"heartbeat", heartbeatOf},
+	{"disks", cache},
 }
 
 // Check is what stands in the way of the guard's promises.

@@ -30,6 +30,7 @@ type Observed struct {
 	Pacemaker   *Pacemaker     // nil: it does not run here
 	Quorum      *ring.Quorum   // nil: Corosync does not run here
 	Heartbeat   *Heartbeat     // nil: it does not run here
+	Cached      []CachedDisk   // of the manager's guests
 }
 
 // Process is vmferry-guard on this node.
