@@ -40,10 +40,11 @@ const watchEvery = 200 * time.Millisecond
 // journalPath is the file of what the guard did.
 var journalPath = filepath.Join(notes.DefaultStateDir, journal.File)
 
-// killer ends the guests of the cluster on this node.
-func killer() *surrender.Killer {
+// killer ends the guests of the cluster on this node. It knows the sockets that an earlier guard has left, watches the
+// guests until ctx ends, and keeps their sockets in the file at path.
+func killer(ctx context.Context, path string, log logrus.FieldLogger) *surrender.Killer {
 	store := notes.Open(notes.DefaultRunDir, notes.DefaultStateDir)
-	return &surrender.Killer{
+	k := &surrender.Killer{
 		List: host.Guests(store, local.List),
 		Kill: func(ctx context.Context, p hostproc.Process) error { return hostproc.Host{}.Kill(ctx, p, 0) },
 		Daemons: func(ctx context.Context) ([]hostproc.Process, error) {
@@ -51,6 +52,12 @@ func killer() *surrender.Killer {
 		},
 		Now: hostproc.Uptime,
 	}
+	k.Recall(surrender.GuardSockets, surrender.SecondSockets)
+	go k.Watch(ctx, watchEvery)
+	go k.Keep(ctx, path, func(err error) {
+		log.WithError(err).Error("the next guard would not know the guests' sockets")
+	})
+	return k
 }
 
 // guard is the guard itself.
@@ -109,8 +116,7 @@ var programs = ordinary(command.Execute(os.Environ()))
 func (me *identity) node(ctx context.Context, page *second.Page, log logrus.FieldLogger) (guardd.Node,
 	func(context.Context) (int, error),
 ) {
-	k, pinger, run := killer(), reach.NewPinger(me.settings.Ping), programs
-	go k.Watch(ctx, watchEvery)
+	k, pinger, run := killer(ctx, surrender.GuardSockets, log), reach.NewPinger(me.settings.Ping), programs
 	go func() {
 		if err := pinger.Run(ctx); err != nil {
 			log.WithError(err).Error("the ping list is not measured")

@@ -17,6 +17,7 @@ import (
 	"github.com/vmferry/vmferry/hbplugin/guard/control"
 	"github.com/vmferry/vmferry/hbplugin/guard/journal"
 	"github.com/vmferry/vmferry/hbplugin/guard/second"
+	"github.com/vmferry/vmferry/hbplugin/guard/surrender"
 	"github.com/vmferry/vmferry/migrate/wait"
 	"github.com/vmferry/vmferry/resource/hostproc"
 )
@@ -31,8 +32,7 @@ func asSecond(ctx context.Context, _ options, log *logrus.Logger) error {
 	if err != nil {
 		return err
 	}
-	k := killer()
-	go k.Watch(ctx, watchEvery)
+	k := killer(ctx, surrender.SecondSockets, log)
 	second.Watch(ctx, page, hostproc.Uptime, func(ctx context.Context) error {
 		begun, guests := time.Now(), k.Known()
 		err := k.Surrender(ctx)

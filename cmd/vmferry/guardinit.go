@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/vmferry/vmferry/hbplugin/guard/device"
 	"github.com/vmferry/vmferry/hbplugin/guard/lease"
@@ -86,20 +87,20 @@ func (c *call) guardHeader(o *guardFlags, nodes string) (lease.Header, error) {
 
 // mayInit looks at the device, and asks the operator.
 func (c *call) mayInit(ctx context.Context, o *guardFlags, h lease.Header) error {
-	look := func(agreed bool) (device.State, error) {
-		found, err := setup.Look(ctx, o.device)
+	judge := func(found device.State, err error, agreed bool) error {
 		if err == nil {
 			err = setup.MayInit(o.device, found, h, agreed)
 		}
 		switch {
 		case ctx.Err() != nil:
-			err = errInterrupted
+			return errInterrupted
 		case err != nil:
-			err = fmt.Errorf("guard init: %w", err)
+			return fmt.Errorf("guard init: %w", err)
 		}
-		return found, err
+		return nil
 	}
-	found, err := look(o.yes)
+	found, err := c.lookTwice(ctx, o.device)
+	err = judge(found, err, o.yes)
 	if !errors.Is(err, setup.ErrConfirm) || c.answer == nil {
 		return err
 	}
@@ -112,6 +113,17 @@ func (c *call) mayInit(ctx context.Context, o *guardFlags, h lease.Header) error
 	case err != nil || strings.TrimSpace(answer) != "yes":
 		return errors.New("guard init: nothing was written: the answer was not yes")
 	}
-	_, err = look(true) // somebody may have used it meanwhile
-	return err
+	found, err = setup.LookAgain(ctx, o.device, found) // somebody may have used it meanwhile
+	return judge(found, err, true)
+}
+
+// lookTwice looks at what guards may use, and says on a terminal why that takes its time.
+func (c *call) lookTwice(ctx context.Context, path string) (device.State, error) {
+	m := c.meter()
+	defer m.end()
+	return setup.LookTwice(ctx, path, func(d time.Duration) {
+		if m.tty {
+			m.show(time.Now(), "", fmt.Sprintf("looking for %s whether a guard uses %s", d, path))
+		}
+	})
 }

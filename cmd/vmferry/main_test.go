@@ -26,6 +26,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/qmp"
 	"github.com/vmferry/vmferry/migrate/record"
+	"github.com/vmferry/vmferry/migrate/wait"
 	"github.com/vmferry/vmferry/resource/hostproc/hostproctest"
 )
 
@@ -41,6 +42,7 @@ func TestMain(m *testing.M) {
 		},
 		"vmferry-real": main,
 		"guard":        fakeGuard,
+		"renew":        fakeRenew,
 		"reflector": func() {
 			if err := reflector.Serve(context.Background(), reflector.Service{Listen: os.Args[1]},
 				logrus.New()); err != nil {
@@ -85,6 +87,22 @@ func directory(t *testing.T) string {
 	return dir
 }
 
+// fakeRenew renews the slot of node 2 as a guard without a lease does, until it is ended: renew DEVICE.
+func fakeRenew() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	d, err := device.Open(os.Args[1], true)
+	if err != nil {
+		panic(err)
+	}
+	for counter := uint64(1); wait.For(ctx, 50*time.Millisecond) == nil; counter++ {
+		if err := d.WriteSlot(lease.Slot{Node: 2, Instance: lease.Instance{2}, Counter: counter}); err != nil {
+			panic(err)
+		}
+		world(os.Getenv("NODE")).write("renew.begun", "")
+	}
+}
+
 // fakeGuard answers as the file guard.json says, until it is ended.
 func fakeGuard() {
 	w := world(os.Getenv("NODE"))
@@ -110,7 +128,7 @@ func cmdSlot(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	d, err := device.Open(args[0], true)
 	ts.Check(err)
-	slot := lease.Slot{Node: number, Generation: 3, Reached: 2, Guests: 4}
+	slot := lease.Slot{Node: number, Instance: lease.Instance{byte(number)}, Generation: 3, Reached: 2, Guests: 4}
 	if args[2] == "held" {
 		slot.State = lease.Held
 	}

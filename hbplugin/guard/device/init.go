@@ -24,6 +24,20 @@ type State struct {
 	Header  *lease.Header // it is a lease device already
 	Slots   []lease.Slot  // of the nodes of Header, those that can be read
 	Held    []string      // nodes of Header whose slots do not say "surrendered"
+	Running []string      // nodes whose slots have changed between two looks, where there were two
+}
+
+// Changed are the nodes that have written their slots since an earlier look: their guards run, with or without a lease.
+func (s State) Changed(earlier State) (nodes []string) {
+	if s.Header == nil {
+		return nil
+	}
+	for _, slot := range s.Slots {
+		if !slices.Contains(earlier.Slots, slot) {
+			nodes = append(nodes, s.Header.Nodes[slot.Node-1])
+		}
+	}
+	return nodes
 }
 
 // Foreign reports whether the path holds data of somebody else.

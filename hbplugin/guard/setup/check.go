@@ -41,10 +41,12 @@ var rules = []struct {
 	{"hang", hang},
 	{"split", split},
 	{"vmferry-guard", process},
+	{"vmferry-guard", others},
 	{"manager", manager},
 	{"pacemaker", pacemaker},
 	{"corosync", quorum},
 	{"heartbeat", heartbeatOf},
+	{"disks", cache},
 }
 
 // Check is what stands in the way of the guard's promises.
@@ -159,6 +161,16 @@ func process(o Observed, f *findings) {
 	}
 }
 
+// others: does every other node have a guard? This node's own is judged by what it says.
+func others(o Observed, f *findings) {
+	for _, n := range o.NeverRan {
+		if n != o.Node {
+			f.problem(fmt.Sprintf("vmferry-guard has never run on node %s: nobody kills the guests there when it has to give them up", n),
+				fmt.Sprintf("on %s type: systemctl enable --now vmferry-guard", n))
+		}
+	}
+}
+
 // manager: is there one to guard for?
 func manager(o Observed, f *findings) {
 	if o.ManagerName == "" {
@@ -197,11 +209,11 @@ func pacemaker(o Observed, f *findings) {
 		f.problem(fmt.Sprintf("guest %s is of another resource agent: the guard does not know it and cannot kill it, so it may "+
 			"run twice", r), "configure it with ocf:vmferry:Domain, see ocf_vmferry_Domain(7)")
 	}
-	others(f, p.Others, "Pacemaker")
+	unguarded(f, p.Others, "Pacemaker")
 }
 
-// others names the resources that the guard cannot kill.
-func others(f *findings, resources []string, manager string) {
+// unguarded names the resources that the guard cannot kill.
+func unguarded(f *findings, resources []string, manager string) {
 	if len(resources) > 0 {
 		f.warn(fmt.Sprintf("the guard cannot kill what is no guest: a surrender ends it by the stop of %s alone: %s", manager,
 			strings.Join(resources, ", ")), "")
@@ -253,5 +265,5 @@ func heartbeatOf(o Observed, f *findings) {
 		f.problem("ha.cf has no stonith_host of "+stonithPlugin+": Heartbeat does not ask the guard",
 			"write the line stonith_host * "+stonithPlugin+" into /etc/ha.d/ha.cf on every node, see vmferry-guard(8)")
 	}
-	others(f, h.Others, "Heartbeat")
+	unguarded(f, h.Others, "Heartbeat")
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/vmferry/vmferry/hbplugin/guard/timing"
 	"github.com/vmferry/vmferry/hbplugin/pacemaker/cib"
 	"github.com/vmferry/vmferry/hbplugin/ring"
+	"github.com/vmferry/vmferry/resource/domainxml"
 )
 
 // well is a node where nothing is wrong.
@@ -65,6 +66,13 @@ func TestCheck(t *testing.T) {
 		"no real-time priority": {func(o *Observed) { o.Process.RealTime = false }, "no real-time priority",
 			"journalctl -u vmferry-guard", false},
 		"no locked memory": {func(o *Observed) { o.Process.Locked = false }, "memory is not locked", "LimitMEMLOCK", false},
+
+		"a node whose guard has never run": {func(o *Observed) { o.NeverRan = []string{"alpha", "beta"} },
+			"vmferry-guard has never run on node beta", "on beta type: systemctl enable --now vmferry-guard", true},
+
+		"a disk with a cache": {func(o *Observed) {
+			o.Cached = []CachedDisk{{"web", "NFS", domainxml.CachedDisk{Target: "vda", Path: "/srv/a.img", Cache: "default"}}}
+		}, "guest web, disk vda (/srv/a.img, on NFS) has cache mode default: the kernel may write", "<driver cache='none'/>", false},
 
 		"no manager": {func(o *Observed) { o.ManagerName, o.Pacemaker, o.Quorum = "", nil, nil }, "no cluster manager runs here",
 			"systemctl start pacemaker", true},

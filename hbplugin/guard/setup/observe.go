@@ -12,6 +12,7 @@ import (
 	"github.com/vmferry/vmferry/hbplugin/config"
 	"github.com/vmferry/vmferry/hbplugin/guard/control"
 	"github.com/vmferry/vmferry/hbplugin/guard/device"
+	"github.com/vmferry/vmferry/hbplugin/guard/lease"
 	"github.com/vmferry/vmferry/hbplugin/guard/settings"
 	"github.com/vmferry/vmferry/hbplugin/guard/timing"
 	"github.com/vmferry/vmferry/hbplugin/heartbeat"
@@ -46,6 +47,29 @@ type Sources struct {
 // when ctx ends.
 func Look(ctx context.Context, path string) (device.State, error) {
 	return InTime(ctx, path, func() (device.State, error) { return device.Look(path) })
+}
+
+// LookTwice is Look at a path that is to be written, and tells whether guards run on it: it calls waits with the time after
+// which one has renewed its slot, waits for so long, and looks again. It does neither where there is no guard to see, or a
+// lease is held anyway.
+func LookTwice(ctx context.Context, path string, waits func(time.Duration)) (device.State, error) {
+	first, err := Look(ctx, path)
+	if err != nil || first.Header == nil || len(first.Held) > 0 {
+		return first, err
+	}
+	fresh := first.Header.Times.Fresh()
+	waits(fresh)
+	if err := wait.For(ctx, fresh); err != nil {
+		return first, err
+	}
+	return LookAgain(ctx, path, first)
+}
+
+// LookAgain is Look, and tells which guards have written since an earlier look.
+func LookAgain(ctx context.Context, path string, earlier device.State) (device.State, error) {
+	found, err := Look(ctx, path)
+	found.Running = found.Changed(earlier)
+	return found, err
 }
 
 // InTime calls what may hang with the lease device at path, and leaves it behind after DeviceTime, or when ctx ends.
@@ -98,6 +122,9 @@ func (s Sources) device(ctx context.Context, o *Observed) {
 	o.Header = found.Header
 	for _, slot := range found.Slots {
 		o.Watchdog = max(o.Watchdog, slot.Watchdog)
+		if slot.Instance == (lease.Instance{}) {
+			o.NeverRan = append(o.NeverRan, found.Header.Nodes[slot.Node-1])
+		}
 	}
 	if o.Node = cmp.Or(o.Settings.Node, s.Node); o.Node == "" {
 		if o.Node, err = inventory.NodeName(ctx, "", s.Managers); err != nil {
@@ -157,6 +184,7 @@ func (s Sources) manager(ctx context.Context, o *Observed) {
 			o.unusable(m.String(), fmt.Errorf("not all can be checked: %w", err), "type: systemctl status "+m.String())
 		}
 		o.ManagerName = m.String()
+		o.Cached = append(o.Cached, s.cachedDisks(ctx, m)...)
 	}
 }
 

@@ -21,6 +21,7 @@ type Observed struct {
 	Settings settings.Settings
 	Header   *lease.Header // of the lease device; nil where it cannot be read
 	Watchdog time.Duration // the longest that a slot declares; 0: there is none
+	NeverRan []string      // nodes of Header whose guards have never run since it was written
 	Unusable []Finding     // why some of this is missing
 	Process  Process
 
@@ -29,6 +30,7 @@ type Observed struct {
 	Pacemaker   *Pacemaker     // nil: it does not run here
 	Quorum      *ring.Quorum   // nil: Corosync does not run here
 	Heartbeat   *Heartbeat     // nil: it does not run here
+	Cached      []CachedDisk   // of the manager's guests
 }
 
 // Process is vmferry-guard on this node.

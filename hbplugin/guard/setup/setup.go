@@ -34,6 +34,9 @@ func MayInit(path string, found device.State, h lease.Header, agreed bool) error
 	case len(found.Held) > 0:
 		return fmt.Errorf("%s is in use by %s: stop the cluster manager and vmferry-guard there first; if that node is no "+
 			"more, type %s, and try again", path, strings.Join(found.Held, ", "), wipe)
+	case len(found.Running) > 0:
+		return fmt.Errorf("%s: vmferry-guard runs on node %s: type systemctl stop vmferry-guard there first", path,
+			strings.Join(found.Running, ", "))
 	case !agreed:
 		return fmt.Errorf("%w to %s: %s; to write it, add --yes", ErrConfirm, path, Holds(found))
 	}

@@ -27,6 +27,8 @@ type Killer struct {
 	mu      sync.Mutex
 	known   []hostproc.Process
 	sockets map[cookie]socket // of known, and of those that ended
+	version uint64            // one more with each change of sockets
+	changed chan<- struct{}   // where Keep waits for one; nil: it does not run
 }
 
 // Watch looks at the guests again and again until ctx ends, so that Prove needs no look before it kills.
@@ -56,20 +58,68 @@ func (k *Killer) look(ctx context.Context) ([]hostproc.Process, error) {
 
 // remember takes the sockets that these processes have now.
 func (k *Killer) remember(processes []hostproc.Process) error {
-	of, err := socketsOf(processes)
+	owner, err := owners(processes)
+	k.mu.Lock()
+	idle := len(owner) == 0 && len(k.sockets) == 0
+	k.mu.Unlock()
+	if idle {
+		return err
+	}
+	all, listErr := sockets()
+	if listErr != nil {
+		return errors.Join(err, listErr)
+	}
+	k.take(owned(all, owner), all)
+	return err
+}
+
+// longGone is in how many lists a socket has to be missing before it counts as closed: a list that is made while sockets
+// come and go can miss one.
+const longGone = 3
+
+// take adds sockets of guests to those that are known, and forgets those that the list of all, if there is one, shows to
+// be closed.
+func (k *Killer) take(of, all []socket) {
+	there := make(map[cookie]bool, len(all))
+	for _, s := range all {
+		there[s.id.Cookie] = true
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.sockets == nil {
 		k.sockets = map[cookie]socket{}
 	}
+	before := k.version
+	for name, s := range k.sockets {
+		if s.missed++; there[name] || all == nil {
+			s.missed = 0
+		}
+		if k.sockets[name] = s; s.missed >= longGone {
+			delete(k.sockets, name)
+			k.version++
+		}
+	}
 	for _, s := range of {
+		if _, known := k.sockets[s.id.Cookie]; !known {
+			k.version++
+		}
 		k.sockets[s.id.Cookie] = s
 	}
-	return err
+	if k.version != before {
+		k.wake()
+	}
 }
 
-// socketsOf are the TCP sockets of these processes.
-func socketsOf(processes []hostproc.Process) ([]socket, error) {
+// wake has Keep look. The caller has locked mu.
+func (k *Killer) wake() {
+	select {
+	case k.changed <- struct{}{}:
+	default: // nobody waits, or it is woken already
+	}
+}
+
+// owners are the processes of sockets, by the sockets' inodes.
+func owners(processes []hostproc.Process) (map[uint32]int, error) {
 	owner := map[uint32]int{}
 	var errs []error
 	for _, p := range processes {
@@ -82,18 +132,17 @@ func socketsOf(processes []hostproc.Process) ([]socket, error) {
 			owner[n] = p.PID
 		}
 	}
-	if len(owner) == 0 {
-		return nil, errors.Join(errs...)
-	}
-	all, err := sockets()
-	errs = append(errs, err)
-	var found []socket
+	return owner, errors.Join(errs...)
+}
+
+// owned are those of the sockets that have an owner.
+func owned(all []socket, owner map[uint32]int) (found []socket) {
 	for _, s := range all {
 		if s.process = owner[s.inode]; s.process != 0 {
 			found = append(found, s)
 		}
 	}
-	return found, errors.Join(errs...)
+	return found
 }
 
 // Prove kills every guest and returns nil when all are proven gone: no process is left, and no socket of one. It goes on
@@ -163,5 +212,7 @@ func (k *Killer) drain() error {
 		return errors.Join(append(errs, fmt.Errorf("%d TCP sockets of guests that ended are left", left))...)
 	}
 	k.sockets = map[cookie]socket{}
+	k.version++
+	k.wake()
 	return nil
 }

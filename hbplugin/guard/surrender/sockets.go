@@ -20,13 +20,14 @@ type socket struct {
 	queued  uint32 // bytes that are not acknowledged yet
 	inode   uint32 // 0 where no process has it any more
 	process int    // whose it was
+	missed  int    // lists in a row that did not have it
 }
 
 type cookie [2]uint32
 
-// sockets are all TCP sockets of this network namespace.
+// sockets are all TCP sockets of this network namespace. The list is nil only with an error.
 func sockets() ([]socket, error) {
-	var all []socket
+	all := []socket{}
 	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
 		found, err := netlink.SocketDiagTCP(family)
 		if errors.Is(err, netlink.ErrDumpInterrupted) { // the table changed meanwhile: once more

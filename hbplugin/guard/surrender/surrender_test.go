@@ -43,10 +43,7 @@ func TestDestroy(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer client.Close()
-		found, err := socketsOf([]hostproc.Process{{PID: os.Getpid()}})
-		if err != nil {
-			t.Fatal(err)
-		}
+		found := own(t)
 		port := uint16(client.LocalAddr().(*net.TCPAddr).Port)
 		i := slices.IndexFunc(found, func(s socket) bool { return s.id.SourcePort == port })
 		if i < 0 {
@@ -63,6 +60,20 @@ func TestDestroy(t *testing.T) {
 			t.Errorf("once more: %v", err)
 		}
 	}
+}
+
+// own are the sockets of this process.
+func own(t *testing.T) []socket {
+	t.Helper()
+	owner, err := owners([]hostproc.Process{{PID: os.Getpid()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := sockets()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return owned(all, owner)
 }
 
 // programs is a hypervisor whose guests are children of this test.

@@ -1,0 +1,73 @@
+package setup
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/vmferry/vmferry/hbplugin"
+	"github.com/vmferry/vmferry/hbplugin/inventory"
+	"github.com/vmferry/vmferry/hbplugin/managers"
+	"github.com/vmferry/vmferry/migrate/disks"
+	"github.com/vmferry/vmferry/resource/domainxml"
+	"github.com/vmferry/vmferry/resource/timely"
+)
+
+// CachedDisk is a disk of a guest whose last writes the kernel may still have when the guest's process has ended, on
+// storage that another node can have.
+type CachedDisk struct {
+	Guest string
+	On    string // what kind of storage that is
+	domainxml.CachedDisk
+}
+
+// cachedDisks are those of the guests that a manager has, by the files that their resources name. Of a file that cannot be
+// read on this node, or not in time, nothing is known; "vmferry check" names it.
+func (s Sources) cachedDisks(ctx context.Context, m inventory.Manager) []CachedDisk {
+	claims, err := managers.Ask(ctx, m.Claims)
+	if err != nil {
+		return nil // the manager does not answer, which is found elsewhere
+	}
+	return s.cachedDisksOf(ctx, claims)
+}
+
+func (s Sources) cachedDisksOf(ctx context.Context, claims []hbplugin.Claim) (all []CachedDisk) {
+	ctx, cancel := timely.Within(ctx, timely.StorageTime)
+	defer cancel()
+	for _, c := range claims {
+		file := s.Path(c.Environ.Params.File())
+		d, err := timely.Get(ctx, func() (domainxml.Domain, error) { return domainxml.Read(file) })
+		if err != nil {
+			continue
+		}
+		for _, disk := range domainxml.CachedDisks(d.Text) {
+			kind, err := timely.Get(ctx, func() (string, error) { return disks.SharedBy(disk.Path) })
+			if on := sharedOn(disk, kind, err); on != "" {
+				all = append(all, CachedDisk{Guest: d.Name, On: on, CachedDisk: disk})
+			}
+		}
+	}
+	return all
+}
+
+// sharedOn says on what of which another node can write the disk, and is empty for one that this node alone has. kind and
+// err are what SharedBy says of its file: that of a guest elsewhere may lie in a directory that is not there.
+func sharedOn(d domainxml.CachedDisk, kind string, err error) string {
+	switch {
+	case d.Block:
+		return "a block device"
+	case err == nil && kind != "":
+		return kind
+	case d.Shared:
+		return "a shareable disk"
+	}
+	return ""
+}
+
+// cache: is all that a guest has written on the disk when its process has ended?
+func cache(o Observed, f *findings) {
+	for _, d := range o.Cached {
+		f.warn(fmt.Sprintf("guest %s, disk %s (%s, on %s) has cache mode %s: the kernel may write to it when the guest has been "+
+			"killed and runs elsewhere", d.Guest, d.Target, d.Path, d.On, d.Cache),
+			"set <driver cache='none'/> for "+d.Target+" in the guest's file, and restart the guest")
+	}
+}
