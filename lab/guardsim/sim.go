@@ -213,7 +213,7 @@ func (d *disk) submit(n *node, offset int64, value any) *write {
 
 // read is what a node reads; ok is false where the read fails or the block is torn.
 func (d *disk) read(n *node, offset int64) (value any, ok bool) {
-	if n.diskCut || d.world.chance(0.01) {
+	if n.diskCut || n.readCut || d.world.chance(0.01) {
 		return nil, false
 	}
 	for _, w := range d.writes {

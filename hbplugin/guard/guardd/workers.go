@@ -58,8 +58,9 @@ func (d *Daemon) renewer(ctx context.Context) {
 func (d *Daemon) reader(ctx context.Context) {
 	device := d.opened(ctx)
 	every(ctx, d.Header.Times.Poll, func() {
+		looked := d.Now()
 		if own, err := device.Slot(d.ID); err == nil {
-			d.do(ctx, func(now time.Duration) { d.guard.OwnSlot(own, now) })
+			d.do(ctx, func(now time.Duration) { d.guard.OwnSlot(own, looked, now) })
 		}
 		for _, id := range d.others() {
 			begun := d.Now()

@@ -54,6 +54,7 @@ type Guard struct {
 	slot    lease.Slot    // as last handed out to be written
 	written uint64        // the counter of the newest slot of this generation that is known to be on the device
 	good    time.Duration // when the last good write of this generation began
+	looked  time.Duration // when the last good read of the own slot began
 	emptied bool          // in Killing: no guest is left, and no socket of one has data
 	claimer int           // in Moving: the node whose claim has won
 	until   time.Duration // in Moving: when the time for it is up
@@ -112,7 +113,7 @@ func New(own lease.Slot, instance lease.Instance, mine []lease.Claim, times timi
 	now time.Duration,
 ) *Guard {
 	g := &Guard{times: times, policy: policy, slot: own, written: own.Counter, watched: now, foreign: own, began: now,
-		why: "the guard has just started"}
+		looked: now, why: "the guard has just started"}
 	g.slot.Instance = instance
 	if own.Instance != (lease.Instance{}) {
 		g.skip = skipped
@@ -131,7 +132,7 @@ func New(own lease.Slot, instance lease.Instance, mine []lease.Claim, times timi
 }
 
 // Resume takes over the lease of a guard that ended without giving it back, on the same boot of the same machine: the
-// guests go on. previous is what it held when it ended, and good when its last good write began: a guard that had begun to
+// guests go on. previous is what it held when it ended, and good what the age of its lease counted from: a guard that had begun to
 // surrender has nothing to be resumed, whatever the disk says. It reports whether the lease was held and is not too old;
 // if not, the guests are killed. It is called before anything else.
 func (g *Guard) Resume(previous lease.Slot, good, now time.Duration) bool {
@@ -139,7 +140,7 @@ func (g *Guard) Resume(previous lease.Slot, good, now time.Duration) bool {
 		previous.Generation != g.slot.Generation || now-good >= g.times.SelfKill {
 		return false
 	}
-	g.good, g.opened = good, good
+	g.good, g.looked, g.opened = good, good, good
 	g.enter(Held, "the lease of the guard before this one is held")
 	g.rejoin = false
 	return true
@@ -152,7 +153,9 @@ func (g *Guard) Phase() (Phase, string) { return g.phase, g.why }
 func (g *Guard) Generation() uint64 { return g.slot.Generation }
 
 // Age is how old the lease is. It says nothing in Out and Killing.
-func (g *Guard) Age(now time.Duration) time.Duration { return now - max(g.good, g.acked()) }
+func (g *Guard) Age(now time.Duration) time.Duration {
+	return now - max(min(g.good, g.looked), g.acked())
+}
 
 // WriteAge is how long ago the last good write of this generation began.
 func (g *Guard) WriteAge(now time.Duration) time.Duration { return now - g.good }
@@ -194,6 +197,8 @@ func (g *Guard) Open(now time.Duration) error {
 		return errors.New("the cluster manager is being restarted after the surrender")
 	case now-g.watched < g.times.Fresh():
 		return fmt.Errorf("the slot of node %d has to be watched for %s more", g.slot.Node, g.times.Fresh()-now+g.watched)
+	case now-g.looked >= g.times.Fresh():
+		return fmt.Errorf("the slot of node %d cannot be read on the lease device", g.slot.Node)
 	}
 	if why, _ := g.unshared(); why != "" {
 		return errors.New(why)

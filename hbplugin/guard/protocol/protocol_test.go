@@ -65,7 +65,14 @@ func (n *node) renew() lease.Slot {
 		n.Fatalf("at %s: nothing is to be written", n.now-time.Hour)
 	}
 	n.Renewed(s, n.now, n.now)
+	n.OwnSlot(s, n.now, n.now)
 	return s
+}
+
+// Open is Guard.Open of a node that has just read its slot.
+func (n *node) Open(now time.Duration) error {
+	n.looked = max(n.looked, now)
+	return n.Guard.Open(now)
 }
 
 // sees is a good read of another node's slot.
@@ -197,6 +204,52 @@ func TestALateWrite(t *testing.T) {
 	}
 }
 
+// A node that can write its slot and cannot read it is as one that can do neither: it surrenders by age, takes no lease
+// again, and goes on while the other nodes acknowledge its renewals. A stall that is shorter than self-kill changes nothing.
+func TestReadsFailAlone(t *testing.T) {
+	write := func(n *node) {
+		if s, ok := n.Renewal(n.now); ok {
+			n.Renewed(s, n.now, n.now)
+		}
+	}
+	n := held(t, 1, Policy{}, 2)
+	for range 29 {
+		n.now += second / 10
+		write(n)
+		n.is(Held)
+	}
+	n.renew()
+	for range 20 {
+		n.now += second
+		write(n)
+		n.LinkAck(2, 1, n.now)
+		n.is(Held)
+	}
+	n.OwnSlot(n.Own(), n.now-2*second, n.now) // the read hung meanwhile
+	n.LinkAck(2, 1, n.now)
+	for range 29 {
+		n.now += second / 10
+		write(n)
+		n.is(Held)
+	}
+	n.now += second / 10
+	write(n)
+	n.is(Killing)
+	n.Emptied()
+	n.now += 5 * second
+	write(n)
+	n.is(Out)
+	n.Rejoined()
+	n.Member(2, true)
+	if err := n.Guard.Open(n.now); err == nil || !strings.Contains(err.Error(), "cannot be read") {
+		t.Errorf("opened without a read: %v", err)
+	}
+	n.OwnSlot(n.Own(), n.now, n.now)
+	if err := n.Guard.Open(n.now); err != nil {
+		t.Error(err)
+	}
+}
+
 // The storage is gone: the lease lives as long as every other node acknowledges it.
 func TestLinkRenewal(t *testing.T) {
 	n := held(t, 1, Policy{}, 2, 3)
@@ -216,15 +269,15 @@ func TestLinkRenewal(t *testing.T) {
 
 func TestTwoMachinesOnOneID(t *testing.T) {
 	n := held(t, 1, Policy{}, 2)
-	n.OwnSlot(lease.Slot{Node: 1, Instance: machine(9), Generation: 0, Counter: 99, State: lease.Held}, n.now)
+	n.OwnSlot(lease.Slot{Node: 1, Instance: machine(9), Generation: 0, Counter: 99, State: lease.Held}, n.now, n.now)
 	n.is(Held) // a late write of the last boot
-	n.OwnSlot(lease.Slot{Node: 1, Instance: machine(9), Generation: 1, Counter: 1, State: lease.Held}, n.now)
+	n.OwnSlot(lease.Slot{Node: 1, Instance: machine(9), Generation: 1, Counter: 1, State: lease.Held}, n.now, n.now)
 	n.is(Killing)
 
 	n = newNode(t, 1, Policy{}, 2)
 	n.Member(2, true)
 	n.now += 5 * second
-	n.OwnSlot(lease.Slot{Node: 1, Instance: machine(9), Generation: 4, Counter: 1, State: lease.Held}, n.now)
+	n.OwnSlot(lease.Slot{Node: 1, Instance: machine(9), Generation: 4, Counter: 1, State: lease.Held}, n.now, n.now)
 	if err := n.Open(n.now); err == nil {
 		t.Error("opened while another machine writes the slot")
 	}
@@ -244,7 +297,7 @@ func TestACloneDoesNotSurrenderForItsOriginal(t *testing.T) {
 		original.Generation, original.Counter, original.State = 7, 0, lease.Held
 		for end := n.now + 10*second; n.now < end; n.now += second / 2 {
 			original.Counter++
-			n.OwnSlot(original, n.now)
+			n.OwnSlot(original, n.now, n.now)
 			n.Step(n.now)
 			n.Emptied()
 			if s, ok := n.Renewal(n.now); ok {
