@@ -106,6 +106,10 @@ type call struct {
 // that its access is revoked, must never be taken for a later one.
 const skipped = 1000
 
+// unseen is how many renewals a guard leaves out that resumes a lease: a late write of an older renewal may have come over
+// the newest one, and the others take nothing for a renewal that is not newer than what they have seen.
+const unseen = 1 << 20
+
 // New is the guard of the node that own is the slot of, as read from the device now. mine are its own claims, as read.
 // A slot that says that guests may run, of a guard that is no more, makes it kill them first; the cluster manager still
 // counts on them where the machine has not booted since.
@@ -141,6 +145,7 @@ func (g *Guard) Resume(previous lease.Slot, good, now time.Duration) bool {
 		return false
 	}
 	g.good, g.looked, g.opened = good, good, good
+	g.slot.Counter += unseen
 	g.enter(Held, "the lease of the guard before this one is held")
 	g.rejoin = false
 	return true

@@ -350,11 +350,33 @@ func TestResume(t *testing.T) {
 			t.Errorf("%s: %v, resumed %v, want %v", name, phase, resumed, test.want)
 		}
 		if test.want == Held {
-			if s := n.renew(); s.Generation != 6 || s.Counter != 41 || s.State != lease.Held {
+			if s := n.renew(); s.Generation != 6 || s.Counter != 41+unseen || s.State != lease.Held {
 				t.Errorf("%s: slot %+v", name, s)
 			}
 			n.is(Held)
 		}
+	}
+}
+
+// A write of renewal 9 hung and landed over renewal 40, after which the guard is killed and resumed: the others, which have
+// seen renewal 40, see the next one.
+func TestResumeAfterALateWrite(t *testing.T) {
+	other := held(t, 2, Policy{TrustExpiry: true}, 1)
+	seen := lease.Slot{Node: 1, Instance: machine(1), Generation: 3, Counter: 40, State: lease.Held}
+	other.Slot(seen, other.now, other.now)
+	other.pass(4 * second)
+	late := seen
+	late.Counter = 9
+	n := &node{T: t, now: other.now}
+	n.Guard = New(late, machine(1), []lease.Claim{{From: 1, Target: 2}}, timing.Default, Policy{}, n.now)
+	if !n.Resume(late, n.now-second, n.now) {
+		t.Fatal("not resumed")
+	}
+	other.Slot(n.renew(), other.now, other.now)
+	other.pass(second)
+	other.Slot(n.Own(), other.now, other.now)
+	if v := other.Views(other.now)[0]; v.Expired || v.Renewed > second {
+		t.Errorf("the renewal of the resumed lease is not seen: %+v", v)
 	}
 }
 
