@@ -5,10 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
-	"strconv"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -167,26 +164,6 @@ func (d *Daemon) others() []int {
 
 func (d *Daemon) name(id int) string { return d.Header.Nodes[id-1] }
 
-// numbered is a node in the texts of package protocol, which knows numbers only.
-var numbered = regexp.MustCompile(`\bnode ([0-9]+)\b`)
-
-// named is a text of package protocol with the names of the nodes.
-func (d *Daemon) named(text string) string {
-	return numbered.ReplaceAllStringFunc(text, func(node string) string {
-		id, err := strconv.Atoi(strings.TrimPrefix(node, "node "))
-		if err != nil || id < 1 || id > len(d.Header.Nodes) {
-			return node
-		}
-		return "node " + d.name(id)
-	})
-}
-
-// phaseAndWhy is the phase, and why it is so.
-func (d *Daemon) phaseAndWhy() (protocol.Phase, string) {
-	phase, why := d.guard.Phase()
-	return phase, d.named(why)
-}
-
 // Run guards the node until ctx ends, and leaves the lease as it is: the next guard resumes it, and the second process
 // kills the guests where none does. ready is called before anything is done. It returns an error where the device
 // cannot be read at the start, within ctx, and the one of ready.
@@ -221,10 +198,11 @@ func (d *Daemon) begin(ctx context.Context) error {
 	if own.slot.Instance != d.Instance { // no start of that boot is under way
 		d.surrendered = own.slot.Generation
 	}
+	d.Policy.Names = d.Header.Nodes
 	d.guard = protocol.New(own.slot, d.Instance, own.claims, d.Header.Times, d.Policy, now)
 	if d.guard.Resume(d.Previous, d.Good, now) {
 		d.Log.Info("the lease of the guard before this one is resumed")
-		_, why := d.phaseAndWhy()
+		_, why := d.guard.Phase()
 		d.record(journal.Event{Kind: journal.Resumed, Generation: d.guard.Generation(), Evidence: why}, d.Good, now)
 	}
 	return nil
@@ -340,7 +318,7 @@ func (d *Daemon) end(now time.Duration) time.Duration {
 // report logs a change of phase, and ends what was done in the one before. A guard that is killed while it surrenders must not be resumed: the slot on the disk
 // may still say that the lease is held.
 func (d *Daemon) report(now time.Duration) {
-	phase, why := d.phaseAndWhy()
+	phase, why := d.guard.Phase()
 	if phase == d.phase {
 		return
 	}
@@ -371,7 +349,7 @@ func (d *Daemon) reportForeign(now time.Duration) {
 
 // mayRun says why guests may not run and be started here, or nil.
 func (d *Daemon) mayRun() error {
-	phase, why := d.phaseAndWhy()
+	phase, why := d.guard.Phase()
 	switch {
 	case phase == protocol.Held && !d.orders.Run:
 		return errors.New("guests that run go on here, but none is started: " + d.foreign)

@@ -3,6 +3,7 @@ package protocol
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/vmferry/vmferry/hbplugin/guard/lease"
@@ -31,6 +32,16 @@ func (p Phase) String() string {
 type Policy struct {
 	Revoke      bool // its access to the disks is revoked
 	TrustExpiry bool // the administrator has written that expiry alone is enough
+
+	Names []string // of all nodes, for messages; where there are none they say the numbers
+}
+
+// name is node id in a message.
+func (p Policy) name(id int) string {
+	if id < 1 || id > len(p.Names) {
+		return strconv.Itoa(id)
+	}
+	return p.Names[id-1]
 }
 
 // Here is what this node measures of itself; a claim freezes it.
@@ -176,6 +187,8 @@ func (g *Guard) acked() time.Duration {
 	return oldest
 }
 
+func (g *Guard) name(p *peer) string { return g.policy.name(p.id) }
+
 func (g *Guard) peer(id int) *peer {
 	for _, p := range g.peers {
 		if p.id == id {
@@ -201,16 +214,17 @@ func (g *Guard) Open(now time.Duration) error {
 	case g.rejoin:
 		return errors.New("the cluster manager is being restarted after the surrender")
 	case now-g.watched < g.times.Fresh():
-		return fmt.Errorf("the slot of node %d has to be watched for %s more", g.slot.Node, g.times.Fresh()-now+g.watched)
+		return fmt.Errorf("the slot of node %s has to be watched for %s more", g.policy.name(g.slot.Node),
+			g.times.Fresh()-now+g.watched)
 	case now-g.looked >= g.times.Fresh():
-		return fmt.Errorf("the slot of node %d cannot be read on the lease device", g.slot.Node)
+		return fmt.Errorf("the slot of node %s cannot be read on the lease device", g.policy.name(g.slot.Node))
 	}
 	if why, _ := g.unshared(); why != "" {
 		return errors.New(why)
 	}
 	if p := g.unproven(0); p != nil {
 		g.asked = now
-		return fmt.Errorf("node %d is no member of the cluster, and nothing proves that it runs no guest", p.id)
+		return fmt.Errorf("node %s is no member of the cluster, and nothing proves that it runs no guest", g.name(p))
 	}
 	g.slot.Generation += 1 + g.skip
 	g.skip = 0

@@ -798,3 +798,33 @@ func TestClose(t *testing.T) {
 		t.Error("the manager is restarted at an orderly end")
 	}
 }
+
+// What the guard says names the nodes; where it has no name it has a number.
+func TestNames(t *testing.T) {
+	policy := Policy{Names: []string{"alpha", "beta"}}
+	for id, want := range map[int]string{1: "alpha", 2: "beta", 3: "3", 0: "0"} {
+		if got := policy.name(id); got != want {
+			t.Errorf("node %d is %q, want %q", id, got, want)
+		}
+	}
+	a, b := pair(t, Here{Reached: 1}, Here{Guests: 2})
+	a.policy, b.policy = policy, policy
+	a.Member(2, false)
+	a.Fence(2, a.now, a.now+20*second)
+	for range 3 {
+		exchange(a, b)
+	}
+	if v := a.Views(a.now)[0]; !strings.Contains(v.Mine, "of node alpha (") {
+		t.Errorf("the claim of node alpha: %q", v.Mine)
+	}
+	exchange(a, b)
+	if _, why := b.Phase(); !strings.Contains(why, "of node alpha (1 nodes, 1 addresses reached, 0 guests) beats claim") ||
+		!strings.Contains(why, "of node beta") {
+		t.Errorf("the surrender of node beta: %q", why)
+	}
+	n := newNode(t, 1, policy, 2)
+	n.now += 5 * second
+	if err := n.Open(n.now); err == nil || !strings.Contains(err.Error(), "node beta is no member") {
+		t.Errorf("opened alone: %v", err)
+	}
+}

@@ -92,7 +92,7 @@ func (g *Guard) open() {
 	case p == nil:
 		g.enter(Held, "the lease is held")
 	case p.read > g.opened:
-		g.enter(Killing, fmt.Sprintf("node %d has taken its lease too, and is no member of the cluster", p.id))
+		g.enter(Killing, fmt.Sprintf("node %s has taken its lease too, and is no member of the cluster", g.name(p)))
 	}
 }
 
@@ -117,7 +117,7 @@ func (g *Guard) claim(p *peer, now time.Duration) {
 		p.mine.Answers = p.theirs.Split
 	}
 	if against && p.written == p.mine && p.mine.Bound(p.theirs) && p.theirs.Beats(p.mine) {
-		g.enter(Moving, fmt.Sprintf("%v beats %v", p.theirs, p.mine))
+		g.enter(Moving, g.text(p.theirs)+" beats "+g.text(p.mine))
 		g.claimer, g.until = p.id, now+g.times.Move
 	}
 }
@@ -197,7 +197,7 @@ func (g *Guard) judge(p *peer, now time.Duration, o *Orders) (fenced bool, evide
 	case !g.quorate(1 + len(g.side(p, now))):
 		return false, fmt.Sprintf("this node has no quorum: it sees %d of %d nodes", 1+len(g.side(p, now)), len(g.peers)+1)
 	case p.seen && p.shown > p.call.begun && p.surrendered():
-		surrendered := fmt.Sprintf("node %d has surrendered generation %d", p.id, generation)
+		surrendered := fmt.Sprintf("node %s has surrendered generation %d", g.name(p), generation)
 		if !g.policy.Revoke {
 			return true, surrendered
 		}
@@ -209,9 +209,9 @@ func (g *Guard) judge(p *peer, now time.Duration, o *Orders) (fenced bool, evide
 		}
 		return false, ""
 	case current && g.expired(p):
-		waited := fmt.Sprintf("no renewal of node %d's generation %d was seen for %s", p.id, generation, p.read-p.changed)
+		waited := fmt.Sprintf("no renewal of node %s's generation %d was seen for %s", g.name(p), generation, p.read-p.changed)
 		if generation == 0 {
-			waited = fmt.Sprintf("no guard has run on node %d since the lease device was initialized", p.id)
+			waited = fmt.Sprintf("no guard has run on node %s since the lease device was initialized", g.name(p))
 		}
 		if proof := g.proof(p, o); proof != "" {
 			return true, waited + proof
@@ -221,11 +221,11 @@ func (g *Guard) judge(p *peer, now time.Duration, o *Orders) (fenced bool, evide
 		}
 		return false, ""
 	case p.member && !p.call.ordered:
-		return false, fmt.Sprintf("node %d is a member of the cluster again", p.id)
+		return false, fmt.Sprintf("node %s is a member of the cluster again", g.name(p))
 	case now >= p.call.deadline && now-p.read > g.times.Fresh():
-		return false, fmt.Sprintf("the slot of node %d cannot be read", p.id)
+		return false, fmt.Sprintf("the slot of node %s cannot be read", g.name(p))
 	case now >= p.call.deadline:
-		return false, fmt.Sprintf("node %d still renews its lease, and has not surrendered", p.id)
+		return false, fmt.Sprintf("node %s still renews its lease, and has not surrendered", g.name(p))
 	}
 	return false, ""
 }
