@@ -288,7 +288,7 @@ func (n *node) act(now time.Duration) {
 			if n.access[r.Node] <= r.Generation {
 				n.access[r.Node] = 0
 			}
-			n.guard.Revoked(r.Node, r.Generation)
+			n.guard.Revoked(r.Node, r.Generation, now)
 		}
 	}
 	if o.Rejoin {

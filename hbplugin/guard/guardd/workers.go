@@ -176,10 +176,10 @@ func (d *Daemon) revoker(ctx context.Context) {
 			d.Log.WithError(err).WithField("node", d.name(r.Node)).Error("revoke the access to the disks")
 			_ = wait.For(ctx, d.Header.Times.Poll)
 		}
-		d.do(ctx, func(time.Duration) {
+		d.do(ctx, func(now time.Duration) {
 			delete(d.revoking, r)
 			if err == nil {
-				d.guard.Revoked(r.Node, r.Generation)
+				d.guard.Revoked(r.Node, r.Generation, now)
 			}
 		})
 	})

@@ -99,10 +99,11 @@ type peer struct {
 	written lease.Claim // the claim against it that is known to be on disk
 
 	call    *call
-	gone    uint64 // the generation in which its lease expired; it is acknowledged no more
-	revoked uint64 // the generation in which its access was revoked
-	proven  uint64 // the generation in which nothing of it can write any more, for one of the reasons of proof
-	inForce bool   // gone, revoked and proven say something: generation 0 exists
+	gone    uint64        // the generation in which its lease expired; it is acknowledged no more
+	revoked uint64        // the generation in which its access was revoked
+	closed  time.Duration // when that was proven
+	proven  uint64        // the generation in which nothing of it can write any more, for one of the reasons of proof
+	inForce bool          // gone, revoked and proven say something: generation 0 exists
 }
 
 // call is a request to fence a node.
@@ -221,6 +222,11 @@ func (g *Guard) Open(now time.Duration) error {
 	}
 	if why, _ := g.unshared(); why != "" {
 		return errors.New(why)
+	}
+	for _, p := range g.peers {
+		if g.claimed(p, now) {
+			return fmt.Errorf("node %s wants this node fenced: it may start what ran here", g.name(p))
+		}
 	}
 	if p := g.unproven(0); p != nil {
 		g.asked = now

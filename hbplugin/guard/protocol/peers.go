@@ -43,10 +43,10 @@ func (g *Guard) Member(id int, member bool) {
 	}
 }
 
-// Revoked takes the proof that a node's access to the disks is revoked, in that generation of its lease.
-func (g *Guard) Revoked(id int, generation uint64) {
+// Revoked takes the proof, now, that a node's access to the disks is revoked, in that generation of its lease.
+func (g *Guard) Revoked(id int, generation uint64, now time.Duration) {
 	if p := g.peer(id); p != nil && p.inForce {
-		p.revoked = generation
+		p.revoked, p.closed = generation, now
 	}
 }
 

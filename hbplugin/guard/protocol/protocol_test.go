@@ -466,7 +466,7 @@ func TestOpenAlone(t *testing.T) {
 			}
 			for _, r := range n.Step(n.now).Revoke {
 				revoked = true
-				n.Revoked(r.Node, r.Generation)
+				n.Revoked(r.Node, r.Generation, n.now)
 			}
 		}
 		if phase, why := n.Phase(); (phase == Held) != test.opens || revoked != test.revokes {
@@ -475,6 +475,24 @@ func TestOpenAlone(t *testing.T) {
 		if acked := n.LinkRenewal(2, 3, 9, n.now); acked == test.opens {
 			t.Errorf("%s: the lease of node 2 is acknowledged: %v", name, acked)
 		}
+	}
+}
+
+// A node that another one wants fenced takes no lease: the verdict on its last one may be on its way.
+func TestOpenAgainstAClaim(t *testing.T) {
+	n := newNode(t, 1, Policy{}, 2)
+	n.now += 5 * second
+	n.Member(2, true)
+	n.sees(2, 1, lease.Held)
+	claim := lease.Claim{From: 2, Target: 1, Split: 4, FromGeneration: 3, Quorate: true}
+	n.Claim(claim)
+	if err := n.Open(n.now); err == nil || !strings.Contains(err.Error(), "node 2 wants this node fenced") {
+		t.Errorf("opened: %v", err)
+	}
+	claim.Withdrawn = true
+	n.Claim(claim)
+	if err := n.Open(n.now); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -528,7 +546,9 @@ func TestFence(t *testing.T) {
 				n.pass(expiry + second)
 				n.sees(2, 1, lease.Held)
 				n.Step(n.now)
-				n.Revoked(2, 3)
+				n.Revoked(2, 3, n.now)
+				n.now++
+				n.sees(2, 1, lease.Held)
 			},
 			want: "and its access to the disks is revoked", fenced: true},
 		"it surrendered, to be revoked": {
@@ -537,8 +557,17 @@ func TestFence(t *testing.T) {
 			revoking: true},
 		"it surrendered, and is revoked": {
 			policy: Policy{Revoke: true},
-			play:   func(n *node) { n.sees(2, 9, lease.Surrendered); n.Step(n.now); n.Revoked(2, 3) },
+			play: func(n *node) {
+				n.sees(2, 9, lease.Surrendered)
+				n.Step(n.now)
+				n.Revoked(2, 3, n.now)
+				n.now++
+				n.sees(2, 9, lease.Surrendered)
+			},
 			want:   "node 2 has surrendered generation 3, and its access to the disks is revoked", fenced: true},
+		"it surrendered, and may have taken its lease again while it was revoked": {
+			policy: Policy{Revoke: true},
+			play:   func(n *node) { n.sees(2, 9, lease.Surrendered); n.Step(n.now); n.Revoked(2, 3, n.now) }},
 		"it surrendered, and cannot be revoked": {
 			policy: Policy{Revoke: true},
 			play:   func(n *node) { n.pass(20 * second); n.sees(2, 9, lease.Surrendered) },
@@ -549,7 +578,7 @@ func TestFence(t *testing.T) {
 				n.pass(expiry + second)
 				n.sees(2, 1, lease.Held)
 				n.Step(n.now)
-				n.Revoked(2, 3)
+				n.Revoked(2, 3, n.now)
 				n.sees(2, 2, lease.Held)
 			}},
 		"a watchdog that has fired": {
@@ -637,7 +666,7 @@ func TestANodeWithoutAGuard(t *testing.T) {
 			n.Slot(lease.Slot{Node: 2}, n.now, n.now)
 			o := n.Step(n.now)
 			for _, r := range o.Revoke {
-				n.Revoked(r.Node, r.Generation)
+				n.Revoked(r.Node, r.Generation, n.now)
 			}
 			n.verdicts = o.Verdicts
 		}

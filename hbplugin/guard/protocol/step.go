@@ -201,7 +201,7 @@ func (g *Guard) judge(p *peer, now time.Duration, o *Orders) (fenced bool, evide
 		if !g.policy.Revoke {
 			return true, surrendered
 		}
-		if proof := g.proof(p, o); proof != "" {
+		if proof := g.proof(p, p.shown, o); proof != "" {
 			return true, surrendered + proof
 		}
 		if now >= p.call.deadline {
@@ -213,7 +213,7 @@ func (g *Guard) judge(p *peer, now time.Duration, o *Orders) (fenced bool, evide
 		if generation == 0 {
 			waited = fmt.Sprintf("no guard has run on node %s since the lease device was initialized", g.name(p))
 		}
-		if proof := g.proof(p, o); proof != "" {
+		if proof := g.proof(p, p.read, o); proof != "" {
 			return true, waited + proof
 		}
 		if now >= p.call.deadline {
@@ -231,13 +231,15 @@ func (g *Guard) judge(p *peer, now time.Duration, o *Orders) (fenced bool, evide
 }
 
 // proof is why nothing of a node whose lease has expired can write any more, empty where nothing proves that. It orders
-// the revocation that does.
-func (g *Guard) proof(p *peer, o *Orders) (why string) {
+// the revocation that does. While a revocation goes on the node may take its lease again, in a generation that it does not
+// concern: looked, the begin of the read that counts, must be later.
+func (g *Guard) proof(p *peer, looked time.Duration, o *Orders) (why string) {
 	generation := p.slot.Generation
 	revoked := p.inForce && p.revoked == generation
 	switch {
 	case g.policy.Revoke && !revoked:
 		o.Revoke = append(o.Revoke, Revocation{Node: p.id, Generation: generation})
+	case g.policy.Revoke && looked <= p.closed:
 	case g.policy.Revoke:
 		why = ", and its access to the disks is revoked"
 	case p.slot.Watchdog > 0:
@@ -261,7 +263,7 @@ func (g *Guard) proveFor(now time.Duration, o *Orders) {
 	}
 	for _, p := range g.peers {
 		if !p.member && now-p.read <= g.times.Fresh() && g.expired(p) {
-			g.proof(p, o)
+			g.proof(p, p.read, o)
 		}
 	}
 }
