@@ -564,7 +564,7 @@ func TestFence(t *testing.T) {
 				n.now++
 				n.sees(2, 9, lease.Surrendered)
 			},
-			want:   "node 2 has surrendered generation 3, and its access to the disks is revoked", fenced: true},
+			want: "node 2 has surrendered generation 3, and its access to the disks is revoked", fenced: true},
 		"it surrendered, and may have taken its lease again while it was revoked": {
 			policy: Policy{Revoke: true},
 			play:   func(n *node) { n.sees(2, 9, lease.Surrendered); n.Step(n.now); n.Revoked(2, 3, n.now) }},
