@@ -22,6 +22,9 @@
 // Another node's lease is expired when a read that began after its count of [timing.Times.Expiry] had ended still
 // showed the old renewal. A timer alone is no evidence: reads may have failed.
 //
+// Expiry proves nothing of a node that hangs: its access has to be revoked, its watchdog to have fired, or the
+// administrator to say that the node is off, which is void as soon as it writes again (confirm.go).
+//
 // With three nodes and more the quorum decides: only a side with half of all nodes or more claims and fences, and its
 // claim beats what a node of the other side answers. A lease device that is not the one of another node proves nothing
 // of it (shared.go).

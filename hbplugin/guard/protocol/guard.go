@@ -3,6 +3,7 @@ package protocol
 import (
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"time"
 
@@ -103,7 +104,8 @@ type peer struct {
 	revoked uint64        // the generation in which its access was revoked
 	closed  time.Duration // when that was proven
 	proven  uint64        // the generation in which nothing of it can write any more, for one of the reasons of proof
-	inForce bool          // gone, revoked and proven say something: generation 0 exists
+	sworn   bool          // the administrator has seen it off, and it has written nothing since
+	inForce bool          // gone says something: generation 0 exists, as in which nothing is revoked or proven yet
 }
 
 // call is a request to fence a node.
@@ -121,6 +123,9 @@ const skipped = 1000
 // unseen is how many renewals a guard leaves out that resumes a lease: a late write of an older renewal may have come over
 // the newest one, and the others take nothing for a renewal that is not newer than what they have seen.
 const unseen = 1 << 20
+
+// none is no generation.
+const none = math.MaxUint64
 
 // New is the guard of the node that own is the slot of, as read from the device now. mine are its own claims, as read.
 // A slot that says that guests may run, of a guard that is no more, makes it kill them first; the cluster manager still
@@ -142,7 +147,7 @@ func New(own lease.Slot, instance lease.Instance, mine []lease.Claim, times timi
 		g.rejoin = own.Instance == instance
 	}
 	for _, c := range mine {
-		g.peers = append(g.peers, &peer{id: c.Target, changed: now, mine: c, written: c})
+		g.peers = append(g.peers, &peer{id: c.Target, changed: now, mine: c, written: c, revoked: none, proven: none})
 	}
 	return g
 }
@@ -230,7 +235,8 @@ func (g *Guard) Open(now time.Duration) error {
 	}
 	if p := g.unproven(0); p != nil {
 		g.asked = now
-		return fmt.Errorf("node %s is no member of the cluster, and nothing proves that it runs no guest", g.name(p))
+		return fmt.Errorf("node %s is no member of the cluster, and nothing proves that it runs no guest%s", g.name(p),
+			g.advice(p))
 	}
 	g.slot.Generation += 1 + g.skip
 	g.skip = 0
@@ -247,7 +253,7 @@ func (g *Guard) Open(now time.Duration) error {
 // showed that it has surrendered or that nothing of it can write any more. nil where there is none.
 func (g *Guard) unproven(since time.Duration) *peer {
 	for _, p := range g.peers {
-		gone := p.surrendered() || p.inForce && p.proven == p.slot.Generation
+		gone := p.surrendered() || p.sworn || p.proven == p.slot.Generation
 		if !p.member && (!p.seen || p.read <= since || !gone) {
 			return p
 		}

@@ -677,6 +677,28 @@ func TestANodeWithoutAGuard(t *testing.T) {
 	}
 }
 
+// What is to be revoked is ordered until it is proven, also of a node on which no guard has ever run.
+func TestANodeWithoutAGuardIsRevoked(t *testing.T) {
+	n := newNode(t, 1, Policy{Revoke: true}, 2)
+	n.Member(2, true)
+	n.now += 5 * second
+	if err := n.Open(n.now); err != nil {
+		t.Fatal(err)
+	}
+	n.renew()
+	n.is(Held)
+	n.Member(2, false)
+	n.Fence(2, n.now, n.now+20*second)
+	for range 80 {
+		n.now += second / 10
+		n.renew()
+		n.Slot(lease.Slot{Node: 2}, n.now, n.now)
+		if v := n.Step(n.now).Verdicts; len(v) > 0 {
+			t.Fatalf("fenced without a revocation: %+v", v)
+		}
+	}
+}
+
 // A lease that was taken as expired is acknowledged no more.
 func TestExpiredIsNotAcknowledged(t *testing.T) {
 	n := held(t, 1, Policy{Revoke: true}, 2)

@@ -59,7 +59,7 @@ func (g *Guard) LinkRenewal(from int, generation, written uint64, now time.Durat
 	if p == nil || p.inForce && generation <= p.gone {
 		return false
 	}
-	p.changed = now
+	p.changed, p.sworn = now, false
 	p.foreign = false
 	p.told.tell(renewal{generation, written}, p, now)
 	return true

@@ -205,7 +205,7 @@ func (g *Guard) judge(p *peer, now time.Duration, o *Orders) (fenced bool, evide
 			return true, surrendered + proof
 		}
 		if now >= p.call.deadline {
-			return false, surrendered + ", but its access to the disks is not revoked: its last writes may not have ended"
+			return false, surrendered + ", but its access to the disks is not revoked: its last writes may not have ended" + g.advice(p)
 		}
 		return false, ""
 	case current && g.expired(p):
@@ -217,7 +217,7 @@ func (g *Guard) judge(p *peer, now time.Duration, o *Orders) (fenced bool, evide
 			return true, waited + proof
 		}
 		if now >= p.call.deadline {
-			return false, waited + ", but nothing proves that a hung node cannot wake up and write"
+			return false, waited + ", but nothing proves that a hung node cannot wake up and write" + g.advice(p)
 		}
 		return false, ""
 	case p.member && !p.call.ordered:
@@ -235,8 +235,10 @@ func (g *Guard) judge(p *peer, now time.Duration, o *Orders) (fenced bool, evide
 // concern: looked, the begin of the read that counts, must be later.
 func (g *Guard) proof(p *peer, looked time.Duration, o *Orders) (why string) {
 	generation := p.slot.Generation
-	revoked := p.inForce && p.revoked == generation
+	revoked := p.revoked == generation
 	switch {
+	case p.sworn:
+		why = ", and the administrator has confirmed that it is off"
 	case g.policy.Revoke && !revoked:
 		o.Revoke = append(o.Revoke, Revocation{Node: p.id, Generation: generation})
 	case g.policy.Revoke && looked <= p.closed:
@@ -250,7 +252,7 @@ func (g *Guard) proof(p *peer, looked time.Duration, o *Orders) (why string) {
 		return ""
 	}
 	p.gone, p.inForce = generation, true
-	if why != "" {
+	if why != "" && !p.sworn {
 		p.proven = generation
 	}
 	return why
