@@ -67,6 +67,8 @@ func (d *Daemon) Answer(ctx context.Context, r control.Request) control.Reply {
 		err = d.OpenLease(ctx)
 	case control.Surrender:
 		err = d.Surrender(ctx)
+	case control.Confirm:
+		why, err = d.Confirm(ctx, r.Node, r.UID)
 	case control.MayRun:
 		err = d.MayRun(ctx, r.Node)
 	case control.Status:
