@@ -68,7 +68,7 @@ func (d *Daemon) OpenLease(ctx context.Context) error {
 	for {
 		asked := d.ask(ctx, func(now time.Duration) {
 			d.closed = false
-			if err := d.guard.Open(now); err != nil {
+			if err := d.openGuard(now); err != nil {
 				problem = err
 			} else {
 				problem = d.mayRun()

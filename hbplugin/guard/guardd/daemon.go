@@ -62,6 +62,9 @@ type Node struct {
 	// is silent, 0 where none runs; and the generation that a guard after this one may resume; 0: none, as this node
 	// surrenders.
 	Leased func(until time.Duration, generation uint64)
+	// SecondRuns reports whether the process that kills the guests when this one is silent runs; nil: it always does. It
+	// must not wait.
+	SecondRuns func() bool
 	// Record keeps an event. It may hang with its disk, which holds up nothing but later records; nil: none is kept.
 	Record func(e journal.Event) error
 }
@@ -106,6 +109,7 @@ type Daemon struct {
 	fed     time.Duration
 	phase   protocol.Phase // at the last step
 	over    chan struct{}  // closed when that is over; each phase has its own
+	alone   bool           // the second process does not run, at the last step
 	foreign string         // why the device is not shared with another node, at the last step
 
 	revoking  map[protocol.Revocation]bool // under way; the loop's alone, as the next
@@ -148,6 +152,7 @@ func New(c Config) *Daemon {
 	}
 	d.feed = make(chan time.Duration, 1)
 	d.links = d.newLinked()
+	d.alone = c.Node.SecondRuns != nil // it is started with the guard
 	return d
 }
 
@@ -258,6 +263,7 @@ func (d *Daemon) step(now time.Duration) {
 	o := d.orders
 	d.report(now)
 	d.reportForeign(now)
+	d.reportSecond()
 	d.lease(now)
 	latest(d.kill, killing{d.phase, d.guard.Generation(), d.over})
 	if len(o.Claims) > 0 {
@@ -285,8 +291,37 @@ func (d *Daemon) step(now time.Duration) {
 // openItself takes the lease where nobody asks for it.
 func (d *Daemon) openItself(now time.Duration) {
 	if d.OpenItself && d.opens() {
-		_ = d.guard.Open(now) // tried again at the next step
+		_ = d.openGuard(now) // tried again at the next step
 	}
+}
+
+// errNoSecond is why a lease is not taken: if the guard dies too, nobody kills the guests when the lease is too old.
+var errNoSecond = errors.New("the guard's second process does not run: see journalctl --unit vmferry-guard")
+
+// secondRuns reports whether the second process runs.
+func (d *Daemon) secondRuns() bool { return d.Node.SecondRuns == nil || d.Node.SecondRuns() }
+
+// openGuard takes the lease. One that is held is kept without the second process, which is started again at once.
+func (d *Daemon) openGuard(now time.Duration) error {
+	if phase, _ := d.guard.Phase(); phase == protocol.Out && !d.secondRuns() {
+		return errNoSecond
+	}
+	return d.guard.Open(now)
+}
+
+// reportSecond logs when the second process ends and when it is back.
+func (d *Daemon) reportSecond() {
+	alone := !d.secondRuns()
+	switch {
+	case alone == d.alone:
+	case alone && d.phase == protocol.Held:
+		d.Log.Error("the guard's second process does not run: the lease is kept, but if the guard dies too, nobody kills the guests")
+	case alone:
+		d.Log.Error(errNoSecond.Error() + ": no lease is taken")
+	default:
+		d.Log.Info("the guard's second process runs")
+	}
+	d.alone = alone
 }
 
 // opens reports whether a guard that nobody asks takes the lease now, as far as [protocol.Guard.Open] lets it: it has

@@ -35,6 +35,9 @@ func (d *Daemon) status(now time.Duration) (control.StatusReport, error) {
 	if phase != protocol.Held {
 		problem = fmt.Errorf("this node does not hold its lease: %s", why)
 	}
+	if r.NoSecond = !d.secondRuns(); r.NoSecond {
+		problem = cmp.Or(problem, errNoSecond)
+	}
 	for _, v := range d.guard.Views(now) {
 		n := control.NodeReport{Name: d.name(v.Node), State: v.Slot.State.String(), Generation: v.Slot.Generation,
 			Member: v.Member, Reached: v.Slot.Reached, Guests: v.Slot.Guests, SeenMS: v.Renewed.Milliseconds(), Expired: v.Expired,
