@@ -144,7 +144,8 @@ func (me *identity) node(ctx context.Context, page *second.Page, log logrus.Fiel
 			}
 			return here
 		},
-		Record: func(e journal.Event) error { return journal.Append(journalPath, e) },
+		SecondRuns: func() bool { return page.Runs(second.Second) },
+		Record:     func(e journal.Event) error { return journal.Append(journalPath, e) },
 		Leased: func(until time.Duration, generation uint64) {
 			if until == 0 {
 				page.Released()

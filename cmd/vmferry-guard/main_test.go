@@ -19,7 +19,6 @@ import (
 
 	"github.com/vmferry/vmferry/hbplugin/config"
 	"github.com/vmferry/vmferry/hbplugin/guard/host"
-	"github.com/vmferry/vmferry/hbplugin/guard/lease"
 	"github.com/vmferry/vmferry/hbplugin/guard/timing"
 )
 
@@ -239,7 +238,6 @@ func TestManualHasTheTimes(t *testing.T) {
 		fmt.Sprintf(".It Ic revoke Ta %g s Ta", times.Revoke.Seconds()),
 		fmt.Sprintf(".It Ic drift Ta %g Ta", times.Drift),
 		fmt.Sprintf("in whole seconds: %g seconds by default", times.Watchdog().Seconds()),
-		fmt.Sprintf("count=%d\n", lease.Size/lease.BlockSize),
 	} {
 		if !strings.Contains(string(manual), want) {
 			t.Errorf("the manual lacks %q", want)

@@ -31,6 +31,7 @@ type guardVerb struct {
 
 var guardVerbs = []guardVerb{
 	{"init", []func(*guardFlags, *flag.FlagSet){deviceFlags, timeFlags}, []string{"[NODE,NODE...]"}, guardInit},
+	{"confirm", []func(*guardFlags, *flag.FlagSet){yesFlag}, []string{"NODE"}, guardConfirm},
 	{"status", nil, nil, guardStatus},
 	{"check", nil, nil, guardCheck},
 	{"times", []func(*guardFlags, *flag.FlagSet){timeFlags, managerFlags}, nil, guardTimes},
@@ -40,8 +41,10 @@ var guardVerbs = []guardVerb{
 func deviceFlags(o *guardFlags, f *flag.FlagSet) {
 	f.StringVar(&o.device, "device", "", "")
 	f.StringVar(&o.cluster, "cluster", "", "")
-	f.BoolVar(&o.yes, "yes", false, "")
+	yesFlag(o, f)
 }
+
+func yesFlag(o *guardFlags, f *flag.FlagSet) { f.BoolVar(&o.yes, "yes", false, "") }
 
 // durations are the times of a lease device that have a flag.
 func durations(t *timing.Times) map[string]*time.Duration {
@@ -73,7 +76,7 @@ func guardNode(ctx context.Context, c *call, args []string) error {
 		_, _, err := c.begin([]string{"--help"})
 		return err
 	}
-	const which = "type vmferry guard init, status, check, times or log"
+	const which = "type vmferry guard init, confirm, status, check, times or log"
 	if len(args) == 0 {
 		return misuse("guard: no command is named: %s", which)
 	}

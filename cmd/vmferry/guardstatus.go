@@ -81,7 +81,11 @@ func (r guardReport) table(w io.Writer) error {
 	if r.AgeMS > 0 {
 		fmt.Fprintf(w, ", renewed %d ms ago", r.AgeMS)
 	}
-	fmt.Fprintf(w, "\n%s\n\n", r.Why)
+	fmt.Fprintf(w, "\n%s\n", r.Why)
+	if r.NoSecond {
+		fmt.Fprintln(w, "the guard's second process does not run: no lease is taken")
+	}
+	fmt.Fprintln(w)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "NODE\tLEASE\tGENERATION\tMEMBER\tREACHES\tGUESTS\tWATCHDOG\tRENEWED")
 	for _, n := range r.Nodes {

@@ -28,5 +28,5 @@ _vmferry_guests() {
 
 # Completes $1 to what follows guard.
 _vmferry_guard() {
-	((COMP_CWORD == 2)) && mapfile -t COMPREPLY < <(compgen -W "init status check times log" -- "$1")
+	((COMP_CWORD == 2)) && mapfile -t COMPREPLY < <(compgen -W "init confirm status check times log" -- "$1")
 }

@@ -73,6 +73,7 @@ const usage = `usage: vmferry check
        vmferry undrain [NODE]
        vmferry report [--since WHEN] [--html FILE]
        vmferry guard init --device PATH [--cluster NAME] [times] [--yes] [NODE,NODE...]
+       vmferry guard confirm [--yes] NODE
        vmferry guard status
        vmferry guard check
        vmferry guard times [times] [--token D] [--deadtime D] [--watchdog D]
@@ -138,6 +139,8 @@ guard times:
   --token D          with Pacemaker and this token (default: as Corosync says, else 3s)
   --deadtime D       with Heartbeat and this deadtime
   --watchdog D       with a hardware watchdog that fires after this time
+guard confirm:
+  --yes              do not ask whether you have seen that NODE is off
 guard log:
   -n N               the last N events (default 20)
 

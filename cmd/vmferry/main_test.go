@@ -113,8 +113,11 @@ func fakeGuard() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	w.write("guard.listens", "")
-	control.Serve(ctx, l, func(context.Context, control.Request) control.Reply {
+	control.Serve(ctx, l, func(_ context.Context, asked control.Request) control.Reply {
 		var r control.Reply
+		if asked.Verb != control.Status {
+			w.write("guard.asked", string(asked.Verb)+" "+asked.Node+"\n")
+		}
 		if err := json.Unmarshal([]byte(w.text("guard.json")), &r); err != nil {
 			panic(err)
 		}

@@ -33,7 +33,7 @@ func (w *world) draw(f *fault, n *node) {
 	link := func(both, cut bool) func() {
 		return func() { w.part(n, with, both, cut) }
 	}
-	kinds := 10
+	kinds := 11
 	if w.NoHang {
 		kinds--
 	}
@@ -61,6 +61,10 @@ func (w *world) draw(f *fault, n *node) {
 	case 8:
 		f.what, f.begin, f.end = "flapping link", w.flap(n, with), func() { w.flapping = nil; link(true, false)() }
 	case 9:
+		f.what = "reads fail"
+		hangs := w.chance(0.5)
+		f.begin, f.end = func() { n.readCut, n.hangs = true, hangs }, func() { n.readCut = false }
+	case 10:
 		f.what = "hang"
 		f.begin, f.end = func() { n.hung = true }, func() { n.hung = false }
 	}

@@ -1,6 +1,7 @@
 package guardsim
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -16,6 +17,8 @@ type node struct {
 	up      bool
 	hung    bool
 	diskCut bool
+	readCut bool // reads fail alone, or hang
+	hangs   bool // they hang: the reads of the first look end when the fault does
 	reached int
 	boots   byte
 	yielded bool    // it surrendered to a claim, and has not taken its lease again
@@ -26,6 +29,7 @@ type node struct {
 	claims  map[int]*pending
 	renew   time.Duration // when the next renewal is due, true time, as all below
 	poll    time.Duration
+	hanging time.Duration // when the look that hangs began, by the node's clock; 0: none does
 	gone    time.Duration // when the guests that are being killed are gone; 0: none is
 	revoke  time.Duration // when the revocation under way ends; 0: none is
 	restart time.Duration // when systemd starts the guard again
@@ -60,6 +64,7 @@ func (n *node) clock() time.Duration {
 
 func (n *node) crash() {
 	n.up, n.yielded, n.guard, n.copies, n.orders = false, false, nil, [guests]bool{}, protocol.Orders{}
+	n.hanging = 0
 	n.manager.starts, n.gone, n.revoke, n.renewal, n.claims = [guests]time.Duration{}, 0, 0, nil, map[int]*pending{}
 }
 
@@ -80,6 +85,7 @@ func (n *node) killGuard() {
 		n.resumes, n.good = n.phase() == protocol.Held, now-n.guard.Age(now)
 		n.deadline = n.good + n.Times.SelfKill + n.between(0, n.Times.Kill-3*tick)
 		n.guard, n.restart, n.orders = nil, n.now+n.between(tick, 2*time.Second), protocol.Orders{}
+		n.hanging = 0
 		n.renewal, n.claims = nil, map[int]*pending{} // they land all the same, and nobody is told
 	}
 }
@@ -220,12 +226,18 @@ func (n *node) look(now time.Duration) {
 		return
 	}
 	n.poll = n.now + n.Times.Poll
+	if n.readCut && n.hangs {
+		n.hanging = cmp.Or(n.hanging, now)
+		return
+	}
+	begun := cmp.Or(n.hanging, now)
+	n.hanging = 0
 	if own, ok := n.disk.slot(n, n.id); ok {
-		n.guard.OwnSlot(own, now)
+		n.guard.OwnSlot(own, begun, now)
 	}
 	for _, other := range n.rest {
 		if slot, ok := n.disk.slot(n, other.id); ok {
-			n.guard.Slot(slot, now, now)
+			n.guard.Slot(slot, begun, now)
 		}
 		if claim, ok := n.disk.claim(n, other.id, n.id); ok {
 			n.guard.Claim(claim)
@@ -276,7 +288,7 @@ func (n *node) act(now time.Duration) {
 			if n.access[r.Node] <= r.Generation {
 				n.access[r.Node] = 0
 			}
-			n.guard.Revoked(r.Node, r.Generation)
+			n.guard.Revoked(r.Node, r.Generation, now)
 		}
 	}
 	if o.Rejoin {

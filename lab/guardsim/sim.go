@@ -15,6 +15,7 @@ const (
 	tick   = 50 * time.Millisecond
 	healed = 25 * time.Second // no fault lasts longer
 	end    = 60 * time.Second // every guest runs again by then
+	calm   = 10 * time.Second // a schedule is over when all has been well for so long
 	guests = 3
 	most   = 5 // nodes
 )
@@ -61,6 +62,9 @@ type world struct {
 	ignores  bool          // the managers fence without a quorum too
 	oneWay   bool          // a node can be a member that does not see the other as one
 	result   Result
+
+	order   []int         // of the nodes in a tick
+	settled time.Duration // since when all is well
 }
 
 // Run plays one schedule.
@@ -75,16 +79,16 @@ func Run(o Options) Result {
 	w.slow = [...]float64{0.01, 0.1}[w.rand.IntN(2)]
 	w.detect = [...]time.Duration{100 * time.Millisecond, time.Second}[w.rand.IntN(2)]
 	for id := 1; id <= o.Nodes; id++ {
-		w.nodes = append(w.nodes, newNode(w, id))
+		w.nodes, w.order = append(w.nodes, newNode(w, id)), append(w.order, 0)
 	}
 	for _, n := range w.nodes {
 		n.rest = slices.DeleteFunc(slices.Clone(w.nodes), func(o *node) bool { return o == n })
 	}
 	w.schedule()
-	for w.now = 0; w.now < end && len(w.result.Broken) == 0; w.now += tick {
+	for w.now = 0; w.now < end && len(w.result.Broken) == 0 && !w.over(); w.now += tick {
 		w.strike()
 		w.disk.land()
-		for _, i := range w.rand.Perm(o.Nodes) {
+		for _, i := range w.permuted() {
 			w.nodes[i].live()
 			w.check()
 		}
@@ -96,6 +100,39 @@ func Run(o Options) Result {
 		w.finish()
 	}
 	return w.result
+}
+
+// permuted are the nodes in a random order.
+func (w *world) permuted() []int {
+	for i := range w.order {
+		w.order[i] = i
+	}
+	w.rand.Shuffle(len(w.order), func(i, j int) { w.order[i], w.order[j] = w.order[j], w.order[i] })
+	return w.order
+}
+
+// over reports whether the last fault has ended, every guest runs once and every node has held its lease for so long that
+// nothing more happens: most schedules end long before the time that is allowed.
+func (w *world) over() bool {
+	well := !slices.ContainsFunc(w.faults, func(f fault) bool { return !f.ended }) &&
+		!slices.ContainsFunc(w.nodes, func(n *node) bool { return !n.orders.Run })
+	for guest := range guests {
+		well = well && w.running(guest) == 1
+	}
+	if !well {
+		w.settled = w.now
+	}
+	return w.now-w.settled >= calm
+}
+
+// running is on how many nodes a guest runs and can write.
+func (w *world) running(guest int) (count int) {
+	for _, n := range w.nodes {
+		if n.copies[guest] && w.access[n.id] != 0 {
+			count++
+		}
+	}
+	return count
 }
 
 func (w *world) log(format string, a ...any) {
@@ -119,14 +156,15 @@ func (w *world) chance(p float64) bool { return w.rand.Float64() < p }
 // check looks whether two copies of a guest could write now.
 func (w *world) check() {
 	for guest := range guests {
-		var writers []int
+		writers, first := 0, 0
 		for _, n := range w.nodes {
-			if n.copies[guest] && !n.hung && n.up && w.access[n.id] != 0 {
-				writers = append(writers, n.id)
+			if !n.copies[guest] || n.hung || !n.up || w.access[n.id] == 0 {
+				continue
 			}
-		}
-		if len(writers) > 1 {
-			w.broken("guest %d can write on nodes %v", guest, writers)
+			if writers++; writers > 1 {
+				w.broken("guest %d can write on nodes %d and %d", guest, first, n.id)
+			}
+			first = n.id
 		}
 	}
 }
@@ -148,11 +186,8 @@ func (w *world) checkAlarms() {
 // finish looks whether every guest runs, once, after all faults are over.
 func (w *world) finish() {
 	for guest := range guests {
-		running := slices.DeleteFunc(slices.Clone(w.nodes), func(n *node) bool {
-			return !n.copies[guest] || w.access[n.id] == 0
-		})
-		if len(running) != 1 {
-			w.broken("guest %d runs on %d nodes %s after the last fault", guest, len(running), end-healed)
+		if running := w.running(guest); running != 1 {
+			w.broken("guest %d runs on %d nodes %s after the last fault", guest, running, end-healed)
 		}
 	}
 }
@@ -213,7 +248,7 @@ func (d *disk) submit(n *node, offset int64, value any) *write {
 
 // read is what a node reads; ok is false where the read fails or the block is torn.
 func (d *disk) read(n *node, offset int64) (value any, ok bool) {
-	if n.diskCut || d.world.chance(0.01) {
+	if n.diskCut || n.readCut || d.world.chance(0.01) {
 		return nil, false
 	}
 	for _, w := range d.writes {

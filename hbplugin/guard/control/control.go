@@ -31,6 +31,7 @@ const (
 	Surrender Verb = "surrender" // give it back, and kill what still runs
 	MayRun    Verb = "may-run"   // whether guests may run and be started on Node; "": on this one
 	Status    Verb = "status"
+	Confirm   Verb = "confirm" // take the administrator's word that Node is off
 )
 
 // Request is one question to the guard.
@@ -38,6 +39,7 @@ type Request struct {
 	Verb      Verb   `json:"verb"`
 	Node      string `json:"node,omitempty"`
 	TimeoutMS int64  `json:"timeout_ms"` // what the caller waits at most
+	UID       uint32 `json:"-"`          // of the caller, as the kernel says
 }
 
 // Reply is the answer.
@@ -120,7 +122,8 @@ func Serve(ctx context.Context, l *net.UnixListener, answer func(context.Context
 }
 
 func converse(ctx context.Context, conn *net.UnixConn, answer func(context.Context, Request) Reply) {
-	if _, err := wire.Caller(conn); err != nil {
+	caller, err := wire.Credentials(conn)
+	if err != nil {
 		return
 	}
 	_ = conn.SetReadDeadline(time.Now().Add(talkTime))
@@ -129,6 +132,7 @@ func converse(ctx context.Context, conn *net.UnixConn, answer func(context.Conte
 		return
 	}
 	_ = conn.SetReadDeadline(time.Time{})
+	r.UID = caller.Uid
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(r.TimeoutMS)*time.Millisecond)
 	defer cancel()
 	go func() {

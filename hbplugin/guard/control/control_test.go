@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -36,7 +37,7 @@ func TestCall(t *testing.T) {
 	socket := serve(t, func(ctx context.Context, r Request) Reply {
 		until, ok := ctx.Deadline()
 		left := time.Until(until)
-		return Reply{OK: ok && left > 5*time.Second && left <= 10*time.Second, Why: string(r.Verb) + " " + r.Node,
+		return Reply{OK: ok && left > 5*time.Second && left <= 10*time.Second && int(r.UID) == os.Geteuid(), Why: string(r.Verb) + " " + r.Node,
 			Status: []byte(`{"a":1}`)}
 	})
 	reply, err := call(t, socket, Request{Verb: Fence, Node: "beta"})

@@ -10,6 +10,8 @@ type StatusReport struct {
 	AgeMS   int64        `json:"lease_age_ms"` // 0 without a lease
 	Nodes   []NodeReport `json:"nodes"`
 
+	NoSecond bool `json:"no_second,omitempty"` // the process that kills the guests when the guard is silent does not run
+
 	Prepared
 }
 

@@ -68,8 +68,8 @@ func (d *Daemon) OpenLease(ctx context.Context) error {
 	for {
 		asked := d.ask(ctx, func(now time.Duration) {
 			d.closed = false
-			if err := d.guard.Open(now); err != nil {
-				problem = errors.New(d.named(err.Error()))
+			if err := d.openGuard(now); err != nil {
+				problem = err
 			} else {
 				problem = d.mayRun()
 			}
@@ -100,7 +100,7 @@ func (d *Daemon) MayRun(ctx context.Context, node string) error {
 func (d *Daemon) close() (protocol.Phase, string) {
 	d.closed = true
 	d.guard.Close()
-	return d.phaseAndWhy()
+	return d.guard.Phase()
 }
 
 // mayRunAt says why guests may not be moved to a node, or nil.

@@ -5,10 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
-	"strconv"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -65,6 +62,9 @@ type Node struct {
 	// is silent, 0 where none runs; and the generation that a guard after this one may resume; 0: none, as this node
 	// surrenders.
 	Leased func(until time.Duration, generation uint64)
+	// SecondRuns reports whether the process that kills the guests when this one is silent runs; nil: it always does. It
+	// must not wait.
+	SecondRuns func() bool
 	// Record keeps an event. It may hang with its disk, which holds up nothing but later records; nil: none is kept.
 	Record func(e journal.Event) error
 }
@@ -109,6 +109,7 @@ type Daemon struct {
 	fed     time.Duration
 	phase   protocol.Phase // at the last step
 	over    chan struct{}  // closed when that is over; each phase has its own
+	alone   bool           // the second process does not run, at the last step
 	foreign string         // why the device is not shared with another node, at the last step
 
 	revoking  map[protocol.Revocation]bool // under way; the loop's alone, as the next
@@ -151,6 +152,7 @@ func New(c Config) *Daemon {
 	}
 	d.feed = make(chan time.Duration, 1)
 	d.links = d.newLinked()
+	d.alone = c.Node.SecondRuns != nil // it is started with the guard
 	return d
 }
 
@@ -166,26 +168,6 @@ func (d *Daemon) others() []int {
 }
 
 func (d *Daemon) name(id int) string { return d.Header.Nodes[id-1] }
-
-// numbered is a node in the texts of package protocol, which knows numbers only.
-var numbered = regexp.MustCompile(`\bnode ([0-9]+)\b`)
-
-// named is a text of package protocol with the names of the nodes.
-func (d *Daemon) named(text string) string {
-	return numbered.ReplaceAllStringFunc(text, func(node string) string {
-		id, err := strconv.Atoi(strings.TrimPrefix(node, "node "))
-		if err != nil || id < 1 || id > len(d.Header.Nodes) {
-			return node
-		}
-		return "node " + d.name(id)
-	})
-}
-
-// phaseAndWhy is the phase, and why it is so.
-func (d *Daemon) phaseAndWhy() (protocol.Phase, string) {
-	phase, why := d.guard.Phase()
-	return phase, d.named(why)
-}
 
 // Run guards the node until ctx ends, and leaves the lease as it is: the next guard resumes it, and the second process
 // kills the guests where none does. ready is called before anything is done. It returns an error where the device
@@ -221,10 +203,11 @@ func (d *Daemon) begin(ctx context.Context) error {
 	if own.slot.Instance != d.Instance { // no start of that boot is under way
 		d.surrendered = own.slot.Generation
 	}
+	d.Policy.Names = d.Header.Nodes
 	d.guard = protocol.New(own.slot, d.Instance, own.claims, d.Header.Times, d.Policy, now)
 	if d.guard.Resume(d.Previous, d.Good, now) {
 		d.Log.Info("the lease of the guard before this one is resumed")
-		_, why := d.phaseAndWhy()
+		_, why := d.guard.Phase()
 		d.record(journal.Event{Kind: journal.Resumed, Generation: d.guard.Generation(), Evidence: why}, d.Good, now)
 	}
 	return nil
@@ -280,6 +263,7 @@ func (d *Daemon) step(now time.Duration) {
 	o := d.orders
 	d.report(now)
 	d.reportForeign(now)
+	d.reportSecond()
 	d.lease(now)
 	latest(d.kill, killing{d.phase, d.guard.Generation(), d.over})
 	if len(o.Claims) > 0 {
@@ -307,8 +291,37 @@ func (d *Daemon) step(now time.Duration) {
 // openItself takes the lease where nobody asks for it.
 func (d *Daemon) openItself(now time.Duration) {
 	if d.OpenItself && d.opens() {
-		_ = d.guard.Open(now) // tried again at the next step
+		_ = d.openGuard(now) // tried again at the next step
 	}
+}
+
+// errNoSecond is why a lease is not taken: if the guard dies too, nobody kills the guests when the lease is too old.
+var errNoSecond = errors.New("the guard's second process does not run: see journalctl --unit vmferry-guard")
+
+// secondRuns reports whether the second process runs.
+func (d *Daemon) secondRuns() bool { return d.Node.SecondRuns == nil || d.Node.SecondRuns() }
+
+// openGuard takes the lease. One that is held is kept without the second process, which is started again at once.
+func (d *Daemon) openGuard(now time.Duration) error {
+	if phase, _ := d.guard.Phase(); phase == protocol.Out && !d.secondRuns() {
+		return errNoSecond
+	}
+	return d.guard.Open(now)
+}
+
+// reportSecond logs when the second process ends and when it is back.
+func (d *Daemon) reportSecond() {
+	alone := !d.secondRuns()
+	switch {
+	case alone == d.alone:
+	case alone && d.phase == protocol.Held:
+		d.Log.Error("the guard's second process does not run: the lease is kept, but if the guard dies too, nobody kills the guests")
+	case alone:
+		d.Log.Error(errNoSecond.Error() + ": no lease is taken")
+	default:
+		d.Log.Info("the guard's second process runs")
+	}
+	d.alone = alone
 }
 
 // opens reports whether a guard that nobody asks takes the lease now, as far as [protocol.Guard.Open] lets it: it has
@@ -340,7 +353,7 @@ func (d *Daemon) end(now time.Duration) time.Duration {
 // report logs a change of phase, and ends what was done in the one before. A guard that is killed while it surrenders must not be resumed: the slot on the disk
 // may still say that the lease is held.
 func (d *Daemon) report(now time.Duration) {
-	phase, why := d.phaseAndWhy()
+	phase, why := d.guard.Phase()
 	if phase == d.phase {
 		return
 	}
@@ -371,7 +384,7 @@ func (d *Daemon) reportForeign(now time.Duration) {
 
 // mayRun says why guests may not run and be started here, or nil.
 func (d *Daemon) mayRun() error {
-	phase, why := d.phaseAndWhy()
+	phase, why := d.guard.Phase()
 	switch {
 	case phase == protocol.Held && !d.orders.Run:
 		return errors.New("guests that run go on here, but none is started: " + d.foreign)

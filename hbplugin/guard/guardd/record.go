@@ -87,7 +87,6 @@ func (d *Daemon) emptied(now time.Duration) {
 
 // verdict answers a fence call.
 func (d *Daemon) verdict(v protocol.Verdict, now time.Duration) {
-	v.Evidence = d.named(v.Evidence)
 	d.Log.WithFields(logrus.Fields{"node": d.name(v.Target), "fenced": v.Fenced}).Warn("fence call: " + v.Evidence)
 	calls := d.calls[v.Target]
 	if len(calls) == 0 {

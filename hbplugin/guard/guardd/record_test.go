@@ -163,18 +163,3 @@ func TestRecordFails(t *testing.T) {
 		})
 	}
 }
-
-func TestNamed(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		a := newWorld(t).start(1, nil)
-		for text, want := range map[string]string{
-			"claim 2 of node 2 beats claim 1 of node 1": "claim 2 of node beta beats claim 1 of node alpha",
-			"node 12, node 3, node 0, nodes 2, node x":  "node 12, node 3, node 0, nodes 2, node x",
-		} {
-			if got := a.named(text); got != want {
-				t.Errorf("%q becomes %q, want %q", text, got, want)
-			}
-		}
-		a.end()
-	})
-}

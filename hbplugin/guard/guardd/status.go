@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/hbplugin/guard/control"
-	"github.com/vmferry/vmferry/hbplugin/guard/lease"
 	"github.com/vmferry/vmferry/hbplugin/guard/protocol"
 )
 
@@ -22,7 +21,7 @@ func (d *Daemon) Status(ctx context.Context) (report control.StatusReport, err e
 }
 
 func (d *Daemon) status(now time.Duration) (control.StatusReport, error) {
-	phase, why := d.phaseAndWhy()
+	phase, why := d.guard.Phase()
 	r := control.StatusReport{Schema: 1, Cluster: d.Header.Cluster, Node: d.name(d.ID), Phase: phase.String(), Why: why,
 		Prepared: d.Prepared}
 	own := d.guard.Own()
@@ -36,14 +35,17 @@ func (d *Daemon) status(now time.Duration) (control.StatusReport, error) {
 	if phase != protocol.Held {
 		problem = fmt.Errorf("this node does not hold its lease: %s", why)
 	}
+	if r.NoSecond = !d.secondRuns(); r.NoSecond {
+		problem = cmp.Or(problem, errNoSecond)
+	}
 	for _, v := range d.guard.Views(now) {
 		n := control.NodeReport{Name: d.name(v.Node), State: v.Slot.State.String(), Generation: v.Slot.Generation,
 			Member: v.Member, Reached: v.Slot.Reached, Guests: v.Slot.Guests, SeenMS: v.Renewed.Milliseconds(), Expired: v.Expired,
 			WatchdogMS: v.Slot.Watchdog.Milliseconds()}
 		if v.Foreign != "" {
-			n.NotShared, problem = true, cmp.Or(problem, errors.New(d.named(v.Foreign)))
+			n.NotShared, problem = true, cmp.Or(problem, errors.New(v.Foreign))
 		}
-		n.Claim, n.Claimed = d.named(claimText(v.Mine)), d.named(claimText(v.Theirs))
+		n.Claim, n.Claimed = v.Mine, v.Theirs
 		if !v.Seen {
 			n.State = "unknown"
 			problem = cmp.Or(problem, fmt.Errorf("the slot of node %s cannot be read", n.Name))
@@ -52,13 +54,6 @@ func (d *Daemon) status(now time.Duration) (control.StatusReport, error) {
 	}
 	slices.SortFunc(r.Nodes, func(a, b control.NodeReport) int { return cmp.Compare(a.Name, b.Name) })
 	return r, problem
-}
-
-func claimText(c lease.Claim) string {
-	if !c.Open() {
-		return ""
-	}
-	return c.String()
 }
 
 // Answer serves the control socket.
@@ -75,6 +70,8 @@ func (d *Daemon) Answer(ctx context.Context, r control.Request) control.Reply {
 		err = d.OpenLease(ctx)
 	case control.Surrender:
 		err = d.Surrender(ctx)
+	case control.Confirm:
+		why, err = d.Confirm(ctx, r.Node, r.UID)
 	case control.MayRun:
 		err = d.MayRun(ctx, r.Node)
 	case control.Status:

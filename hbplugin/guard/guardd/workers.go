@@ -58,8 +58,9 @@ func (d *Daemon) renewer(ctx context.Context) {
 func (d *Daemon) reader(ctx context.Context) {
 	device := d.opened(ctx)
 	every(ctx, d.Header.Times.Poll, func() {
+		looked := d.Now()
 		if own, err := device.Slot(d.ID); err == nil {
-			d.do(ctx, func(now time.Duration) { d.guard.OwnSlot(own, now) })
+			d.do(ctx, func(now time.Duration) { d.guard.OwnSlot(own, looked, now) })
 		}
 		for _, id := range d.others() {
 			begun := d.Now()
@@ -175,10 +176,10 @@ func (d *Daemon) revoker(ctx context.Context) {
 			d.Log.WithError(err).WithField("node", d.name(r.Node)).Error("revoke the access to the disks")
 			_ = wait.For(ctx, d.Header.Times.Poll)
 		}
-		d.do(ctx, func(time.Duration) {
+		d.do(ctx, func(now time.Duration) {
 			delete(d.revoking, r)
 			if err == nil {
-				d.guard.Revoked(r.Node, r.Generation)
+				d.guard.Revoked(r.Node, r.Generation, now)
 			}
 		})
 	})

@@ -36,6 +36,7 @@ const (
 	Killed      Kind = "kill"       // the guests of this node were killed, and are proven gone
 	Surrendered Kind = "surrender"  // that is on the lease device; the guests were moved or killed
 	Resumed     Kind = "resume"     // a guard took over the lease of the one before it; the guests go on
+	Confirmed   Kind = "confirm"    // the administrator has said that a node is off
 	Returned    Kind = "return"     // the lease was taken in a new generation
 )
 
@@ -45,8 +46,8 @@ type Event struct {
 	Time       time.Time `json:"time"` // its end
 	Node       string    `json:"node"` // this one
 	Kind       Kind      `json:"event"`
-	Target     string    `json:"target,omitempty"` // the node that was to be fenced, or that the guests were moved to
-	Generation uint64    `json:"generation"`       // of the lease of the node that was to be fenced, else of this node
+	Target     string    `json:"target,omitempty"` // the node that was to be fenced, that is off, or that the guests were moved to
+	Generation uint64    `json:"generation"`       // of the lease of the node that was to be fenced or is off, else of this node
 	Guests     int       `json:"guests"`           // on this node when it began; of a kill those that were left
 	Evidence   string    `json:"evidence"`
 	DurationMS int64     `json:"duration_ms"` // from the fence call, the decision or the begin of the kill to Time

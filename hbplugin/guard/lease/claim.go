@@ -51,12 +51,6 @@ func (c Claim) Bound(o Claim) bool {
 	return c.Open() && o.Open() && c.From == o.Target && c.Target == o.From && c.Answers == o.Split && o.Answers == c.Split
 }
 
-// String is for messages.
-func (c Claim) String() string {
-	return fmt.Sprintf("claim %d of node %d (%d nodes, %d addresses reached, %d guests)",
-		c.Split, c.From, c.Members, c.Reached, c.Guests)
-}
-
 // Encode writes c over block, which has BlockSize bytes.
 func (c Claim) Encode(block []byte) {
 	e := begin(block, claimKind)

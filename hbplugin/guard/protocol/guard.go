@@ -3,6 +3,8 @@ package protocol
 import (
 	"errors"
 	"fmt"
+	"math"
+	"strconv"
 	"time"
 
 	"github.com/vmferry/vmferry/hbplugin/guard/lease"
@@ -31,6 +33,16 @@ func (p Phase) String() string {
 type Policy struct {
 	Revoke      bool // its access to the disks is revoked
 	TrustExpiry bool // the administrator has written that expiry alone is enough
+
+	Names []string // of all nodes, for messages; where there are none they say the numbers
+}
+
+// name is node id in a message.
+func (p Policy) name(id int) string {
+	if id < 1 || id > len(p.Names) {
+		return strconv.Itoa(id)
+	}
+	return p.Names[id-1]
 }
 
 // Here is what this node measures of itself; a claim freezes it.
@@ -54,6 +66,7 @@ type Guard struct {
 	slot    lease.Slot    // as last handed out to be written
 	written uint64        // the counter of the newest slot of this generation that is known to be on the device
 	good    time.Duration // when the last good write of this generation began
+	looked  time.Duration // when the last good read of the own slot began
 	emptied bool          // in Killing: no guest is left, and no socket of one has data
 	claimer int           // in Moving: the node whose claim has won
 	until   time.Duration // in Moving: when the time for it is up
@@ -87,10 +100,12 @@ type peer struct {
 	written lease.Claim // the claim against it that is known to be on disk
 
 	call    *call
-	gone    uint64 // the generation in which its lease expired; it is acknowledged no more
-	revoked uint64 // the generation in which its access was revoked
-	proven  uint64 // the generation in which nothing of it can write any more, for one of the reasons of proof
-	inForce bool   // gone, revoked and proven say something: generation 0 exists
+	gone    uint64        // the generation in which its lease expired; it is acknowledged no more
+	revoked uint64        // the generation in which its access was revoked
+	closed  time.Duration // when that was proven
+	proven  uint64        // the generation in which nothing of it can write any more, for one of the reasons of proof
+	sworn   bool          // the administrator has seen it off, and it has written nothing since
+	inForce bool          // gone says something: generation 0 exists, as in which nothing is revoked or proven yet
 }
 
 // call is a request to fence a node.
@@ -105,6 +120,13 @@ type call struct {
 // that its access is revoked, must never be taken for a later one.
 const skipped = 1000
 
+// unseen is how many renewals a guard leaves out that resumes a lease: a late write of an older renewal may have come over
+// the newest one, and the others take nothing for a renewal that is not newer than what they have seen.
+const unseen = 1 << 20
+
+// none is no generation.
+const none = math.MaxUint64
+
 // New is the guard of the node that own is the slot of, as read from the device now. mine are its own claims, as read.
 // A slot that says that guests may run, of a guard that is no more, makes it kill them first; the cluster manager still
 // counts on them where the machine has not booted since.
@@ -112,7 +134,7 @@ func New(own lease.Slot, instance lease.Instance, mine []lease.Claim, times timi
 	now time.Duration,
 ) *Guard {
 	g := &Guard{times: times, policy: policy, slot: own, written: own.Counter, watched: now, foreign: own, began: now,
-		why: "the guard has just started"}
+		looked: now, why: "the guard has just started"}
 	g.slot.Instance = instance
 	if own.Instance != (lease.Instance{}) {
 		g.skip = skipped
@@ -125,13 +147,13 @@ func New(own lease.Slot, instance lease.Instance, mine []lease.Claim, times timi
 		g.rejoin = own.Instance == instance
 	}
 	for _, c := range mine {
-		g.peers = append(g.peers, &peer{id: c.Target, changed: now, mine: c, written: c})
+		g.peers = append(g.peers, &peer{id: c.Target, changed: now, mine: c, written: c, revoked: none, proven: none})
 	}
 	return g
 }
 
 // Resume takes over the lease of a guard that ended without giving it back, on the same boot of the same machine: the
-// guests go on. previous is what it held when it ended, and good when its last good write began: a guard that had begun to
+// guests go on. previous is what it held when it ended, and good what the age of its lease counted from: a guard that had begun to
 // surrender has nothing to be resumed, whatever the disk says. It reports whether the lease was held and is not too old;
 // if not, the guests are killed. It is called before anything else.
 func (g *Guard) Resume(previous lease.Slot, good, now time.Duration) bool {
@@ -139,7 +161,8 @@ func (g *Guard) Resume(previous lease.Slot, good, now time.Duration) bool {
 		previous.Generation != g.slot.Generation || now-good >= g.times.SelfKill {
 		return false
 	}
-	g.good, g.opened = good, good
+	g.good, g.looked, g.opened = good, good, good
+	g.slot.Counter += unseen
 	g.enter(Held, "the lease of the guard before this one is held")
 	g.rejoin = false
 	return true
@@ -152,7 +175,9 @@ func (g *Guard) Phase() (Phase, string) { return g.phase, g.why }
 func (g *Guard) Generation() uint64 { return g.slot.Generation }
 
 // Age is how old the lease is. It says nothing in Out and Killing.
-func (g *Guard) Age(now time.Duration) time.Duration { return now - max(g.good, g.acked()) }
+func (g *Guard) Age(now time.Duration) time.Duration {
+	return now - max(min(g.good, g.looked), g.acked())
+}
 
 // WriteAge is how long ago the last good write of this generation began.
 func (g *Guard) WriteAge(now time.Duration) time.Duration { return now - g.good }
@@ -167,6 +192,8 @@ func (g *Guard) acked() time.Duration {
 	}
 	return oldest
 }
+
+func (g *Guard) name(p *peer) string { return g.policy.name(p.id) }
 
 func (g *Guard) peer(id int) *peer {
 	for _, p := range g.peers {
@@ -193,14 +220,23 @@ func (g *Guard) Open(now time.Duration) error {
 	case g.rejoin:
 		return errors.New("the cluster manager is being restarted after the surrender")
 	case now-g.watched < g.times.Fresh():
-		return fmt.Errorf("the slot of node %d has to be watched for %s more", g.slot.Node, g.times.Fresh()-now+g.watched)
+		return fmt.Errorf("the slot of node %s has to be watched for %s more", g.policy.name(g.slot.Node),
+			g.times.Fresh()-now+g.watched)
+	case now-g.looked >= g.times.Fresh():
+		return fmt.Errorf("the slot of node %s cannot be read on the lease device", g.policy.name(g.slot.Node))
 	}
 	if why, _ := g.unshared(); why != "" {
 		return errors.New(why)
 	}
+	for _, p := range g.peers {
+		if g.claimed(p, now) {
+			return fmt.Errorf("node %s wants this node fenced: it may start what ran here", g.name(p))
+		}
+	}
 	if p := g.unproven(0); p != nil {
 		g.asked = now
-		return fmt.Errorf("node %d is no member of the cluster, and nothing proves that it runs no guest", p.id)
+		return fmt.Errorf("node %s is no member of the cluster, and nothing proves that it runs no guest%s", g.name(p),
+			g.advice(p))
 	}
 	g.slot.Generation += 1 + g.skip
 	g.skip = 0
@@ -217,7 +253,7 @@ func (g *Guard) Open(now time.Duration) error {
 // showed that it has surrendered or that nothing of it can write any more. nil where there is none.
 func (g *Guard) unproven(since time.Duration) *peer {
 	for _, p := range g.peers {
-		gone := p.surrendered() || p.inForce && p.proven == p.slot.Generation
+		gone := p.surrendered() || p.sworn || p.proven == p.slot.Generation
 		if !p.member && (!p.seen || p.read <= since || !gone) {
 			return p
 		}

@@ -14,7 +14,7 @@ func (g *Guard) Slot(s lease.Slot, begun, now time.Duration) {
 	}
 	p.read = max(p.read, begun)
 	if !p.seen || s.Newer(p.slot) {
-		p.slot, p.seen, p.changed, p.wrote = s, true, now, now
+		p.slot, p.seen, p.changed, p.wrote, p.sworn = s, true, now, now, false
 	}
 	if s == p.slot {
 		p.shown = max(p.shown, begun)
@@ -40,13 +40,14 @@ func (g *Guard) ClaimWritten(c lease.Claim) {
 func (g *Guard) Member(id int, member bool) {
 	if p := g.peer(id); p != nil {
 		p.member = member
+		p.sworn = p.sworn && !member
 	}
 }
 
-// Revoked takes the proof that a node's access to the disks is revoked, in that generation of its lease.
-func (g *Guard) Revoked(id int, generation uint64) {
+// Revoked takes the proof, now, that a node's access to the disks is revoked, in that generation of its lease.
+func (g *Guard) Revoked(id int, generation uint64, now time.Duration) {
 	if p := g.peer(id); p != nil && p.inForce {
-		p.revoked = generation
+		p.revoked, p.closed = generation, now
 	}
 }
 
@@ -75,9 +76,10 @@ func (p *peer) surrendered() bool {
 }
 
 // expired reports whether p's lease has expired: a read that began when its count had ended showed the old renewal.
-func (g *Guard) expired(p *peer) bool {
-	return p.seen && !p.surrendered() && p.read-p.changed >= g.times.Expiry(p.slot.Watchdog)
-}
+func (g *Guard) expired(p *peer) bool { return p.seen && !p.surrendered() && g.silent(p) }
+
+// silent reports whether a read that began when the count of p's lease had ended showed nothing new of p.
+func (g *Guard) silent(p *peer) bool { return p.read-p.changed >= g.times.Expiry(p.slot.Watchdog) }
 
 // claimed reports whether p's claim against this node is in force: both are of the generations that are now, p holds
 // its lease, and p is alive.

@@ -65,7 +65,14 @@ func (n *node) renew() lease.Slot {
 		n.Fatalf("at %s: nothing is to be written", n.now-time.Hour)
 	}
 	n.Renewed(s, n.now, n.now)
+	n.OwnSlot(s, n.now, n.now)
 	return s
+}
+
+// Open is Guard.Open of a node that has just read its slot.
+func (n *node) Open(now time.Duration) error {
+	n.looked = max(n.looked, now)
+	return n.Guard.Open(now)
 }
 
 // sees is a good read of another node's slot.
@@ -218,6 +225,52 @@ func TestALateWrite(t *testing.T) {
 	}
 }
 
+// A node that can write its slot and cannot read it is as one that can do neither: it surrenders by age, takes no lease
+// again, and goes on while the other nodes acknowledge its renewals. A stall that is shorter than self-kill changes nothing.
+func TestReadsFailAlone(t *testing.T) {
+	write := func(n *node) {
+		if s, ok := n.Renewal(n.now); ok {
+			n.Renewed(s, n.now, n.now)
+		}
+	}
+	n := held(t, 1, Policy{}, 2)
+	for range 29 {
+		n.now += second / 10
+		write(n)
+		n.is(Held)
+	}
+	n.renew()
+	for range 20 {
+		n.now += second
+		write(n)
+		n.LinkAck(2, 1, n.now)
+		n.is(Held)
+	}
+	n.OwnSlot(n.Own(), n.now-2*second, n.now) // the read hung meanwhile
+	n.LinkAck(2, 1, n.now)
+	for range 29 {
+		n.now += second / 10
+		write(n)
+		n.is(Held)
+	}
+	n.now += second / 10
+	write(n)
+	n.is(Killing)
+	n.Emptied()
+	n.now += 5 * second
+	write(n)
+	n.is(Out)
+	n.Rejoined()
+	n.Member(2, true)
+	if err := n.Guard.Open(n.now); err == nil || !strings.Contains(err.Error(), "cannot be read") {
+		t.Errorf("opened without a read: %v", err)
+	}
+	n.OwnSlot(n.Own(), n.now, n.now)
+	if err := n.Guard.Open(n.now); err != nil {
+		t.Error(err)
+	}
+}
+
 // The storage is gone: the lease lives as long as every other node acknowledges it.
 func TestLinkRenewal(t *testing.T) {
 	n := held(t, 1, Policy{}, 2, 3)
@@ -237,15 +290,15 @@ func TestLinkRenewal(t *testing.T) {
 
 func TestTwoMachinesOnOneID(t *testing.T) {
 	n := held(t, 1, Policy{}, 2)
-	n.OwnSlot(lease.Slot{Node: 1, Instance: machine(9), Generation: 0, Counter: 99, State: lease.Held}, n.now)
+	n.OwnSlot(lease.Slot{Node: 1, Instance: machine(9), Generation: 0, Counter: 99, State: lease.Held}, n.now, n.now)
 	n.is(Held) // a late write of the last boot
-	n.OwnSlot(lease.Slot{Node: 1, Instance: machine(9), Generation: 1, Counter: 1, State: lease.Held}, n.now)
+	n.OwnSlot(lease.Slot{Node: 1, Instance: machine(9), Generation: 1, Counter: 1, State: lease.Held}, n.now, n.now)
 	n.is(Killing)
 
 	n = newNode(t, 1, Policy{}, 2)
 	n.Member(2, true)
 	n.now += 5 * second
-	n.OwnSlot(lease.Slot{Node: 1, Instance: machine(9), Generation: 4, Counter: 1, State: lease.Held}, n.now)
+	n.OwnSlot(lease.Slot{Node: 1, Instance: machine(9), Generation: 4, Counter: 1, State: lease.Held}, n.now, n.now)
 	if err := n.Open(n.now); err == nil {
 		t.Error("opened while another machine writes the slot")
 	}
@@ -265,7 +318,7 @@ func TestACloneDoesNotSurrenderForItsOriginal(t *testing.T) {
 		original.Generation, original.Counter, original.State = 7, 0, lease.Held
 		for end := n.now + 10*second; n.now < end; n.now += second / 2 {
 			original.Counter++
-			n.OwnSlot(original, n.now)
+			n.OwnSlot(original, n.now, n.now)
 			n.Step(n.now)
 			n.Emptied()
 			if s, ok := n.Renewal(n.now); ok {
@@ -318,11 +371,33 @@ func TestResume(t *testing.T) {
 			t.Errorf("%s: %v, resumed %v, want %v", name, phase, resumed, test.want)
 		}
 		if test.want == Held {
-			if s := n.renew(); s.Generation != 6 || s.Counter != 41 || s.State != lease.Held {
+			if s := n.renew(); s.Generation != 6 || s.Counter != 41+unseen || s.State != lease.Held {
 				t.Errorf("%s: slot %+v", name, s)
 			}
 			n.is(Held)
 		}
+	}
+}
+
+// A write of renewal 9 hung and landed over renewal 40, after which the guard is killed and resumed: the others, which have
+// seen renewal 40, see the next one.
+func TestResumeAfterALateWrite(t *testing.T) {
+	other := held(t, 2, Policy{TrustExpiry: true}, 1)
+	seen := lease.Slot{Node: 1, Instance: machine(1), Generation: 3, Counter: 40, State: lease.Held}
+	other.Slot(seen, other.now, other.now)
+	other.pass(4 * second)
+	late := seen
+	late.Counter = 9
+	n := &node{T: t, now: other.now}
+	n.Guard = New(late, machine(1), []lease.Claim{{From: 1, Target: 2}}, timing.Default, Policy{}, n.now)
+	if !n.Resume(late, n.now-second, n.now) {
+		t.Fatal("not resumed")
+	}
+	other.Slot(n.renew(), other.now, other.now)
+	other.pass(second)
+	other.Slot(n.Own(), other.now, other.now)
+	if v := other.Views(other.now)[0]; v.Expired || v.Renewed > second {
+		t.Errorf("the renewal of the resumed lease is not seen: %+v", v)
 	}
 }
 
@@ -412,7 +487,7 @@ func TestOpenAlone(t *testing.T) {
 			}
 			for _, r := range n.Step(n.now).Revoke {
 				revoked = true
-				n.Revoked(r.Node, r.Generation)
+				n.Revoked(r.Node, r.Generation, n.now)
 			}
 		}
 		if phase, why := n.Phase(); (phase == Held) != test.opens || revoked != test.revokes {
@@ -421,6 +496,24 @@ func TestOpenAlone(t *testing.T) {
 		if acked := n.LinkRenewal(2, 3, 9, n.now); acked == test.opens {
 			t.Errorf("%s: the lease of node 2 is acknowledged: %v", name, acked)
 		}
+	}
+}
+
+// A node that another one wants fenced takes no lease: the verdict on its last one may be on its way.
+func TestOpenAgainstAClaim(t *testing.T) {
+	n := newNode(t, 1, Policy{}, 2)
+	n.now += 5 * second
+	n.Member(2, true)
+	n.sees(2, 1, lease.Held)
+	claim := lease.Claim{From: 2, Target: 1, Split: 4, FromGeneration: 3, Quorate: true}
+	n.Claim(claim)
+	if err := n.Open(n.now); err == nil || !strings.Contains(err.Error(), "node 2 wants this node fenced") {
+		t.Errorf("opened: %v", err)
+	}
+	claim.Withdrawn = true
+	n.Claim(claim)
+	if err := n.Open(n.now); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -474,7 +567,9 @@ func TestFence(t *testing.T) {
 				n.pass(expiry + second)
 				n.sees(2, 1, lease.Held)
 				n.Step(n.now)
-				n.Revoked(2, 3)
+				n.Revoked(2, 3, n.now)
+				n.now++
+				n.sees(2, 1, lease.Held)
 			},
 			want: "and its access to the disks is revoked", fenced: true},
 		"it surrendered, to be revoked": {
@@ -483,8 +578,17 @@ func TestFence(t *testing.T) {
 			revoking: true},
 		"it surrendered, and is revoked": {
 			policy: Policy{Revoke: true},
-			play:   func(n *node) { n.sees(2, 9, lease.Surrendered); n.Step(n.now); n.Revoked(2, 3) },
-			want:   "node 2 has surrendered generation 3, and its access to the disks is revoked", fenced: true},
+			play: func(n *node) {
+				n.sees(2, 9, lease.Surrendered)
+				n.Step(n.now)
+				n.Revoked(2, 3, n.now)
+				n.now++
+				n.sees(2, 9, lease.Surrendered)
+			},
+			want: "node 2 has surrendered generation 3, and its access to the disks is revoked", fenced: true},
+		"it surrendered, and may have taken its lease again while it was revoked": {
+			policy: Policy{Revoke: true},
+			play:   func(n *node) { n.sees(2, 9, lease.Surrendered); n.Step(n.now); n.Revoked(2, 3, n.now) }},
 		"it surrendered, and cannot be revoked": {
 			policy: Policy{Revoke: true},
 			play:   func(n *node) { n.pass(20 * second); n.sees(2, 9, lease.Surrendered) },
@@ -495,7 +599,7 @@ func TestFence(t *testing.T) {
 				n.pass(expiry + second)
 				n.sees(2, 1, lease.Held)
 				n.Step(n.now)
-				n.Revoked(2, 3)
+				n.Revoked(2, 3, n.now)
 				n.sees(2, 2, lease.Held)
 			}},
 		"a watchdog that has fired": {
@@ -583,13 +687,35 @@ func TestANodeWithoutAGuard(t *testing.T) {
 			n.Slot(lease.Slot{Node: 2}, n.now, n.now)
 			o := n.Step(n.now)
 			for _, r := range o.Revoke {
-				n.Revoked(r.Node, r.Generation)
+				n.Revoked(r.Node, r.Generation, n.now)
 			}
 			n.verdicts = o.Verdicts
 		}
 		if len(n.verdicts) != 1 || n.verdicts[0].Fenced != test.fenced ||
 			!strings.Contains(n.verdicts[0].Evidence, test.want) {
 			t.Errorf("%s: %+v", name, n.verdicts)
+		}
+	}
+}
+
+// What is to be revoked is ordered until it is proven, also of a node on which no guard has ever run.
+func TestANodeWithoutAGuardIsRevoked(t *testing.T) {
+	n := newNode(t, 1, Policy{Revoke: true}, 2)
+	n.Member(2, true)
+	n.now += 5 * second
+	if err := n.Open(n.now); err != nil {
+		t.Fatal(err)
+	}
+	n.renew()
+	n.is(Held)
+	n.Member(2, false)
+	n.Fence(2, n.now, n.now+20*second)
+	for range 80 {
+		n.now += second / 10
+		n.renew()
+		n.Slot(lease.Slot{Node: 2}, n.now, n.now)
+		if v := n.Step(n.now).Verdicts; len(v) > 0 {
+			t.Fatalf("fenced without a revocation: %+v", v)
 		}
 	}
 }
@@ -742,5 +868,35 @@ func TestClose(t *testing.T) {
 	n.is(Out)
 	if n.Step(n.now).Rejoin {
 		t.Error("the manager is restarted at an orderly end")
+	}
+}
+
+// What the guard says names the nodes; where it has no name it has a number.
+func TestNames(t *testing.T) {
+	policy := Policy{Names: []string{"alpha", "beta"}}
+	for id, want := range map[int]string{1: "alpha", 2: "beta", 3: "3", 0: "0"} {
+		if got := policy.name(id); got != want {
+			t.Errorf("node %d is %q, want %q", id, got, want)
+		}
+	}
+	a, b := pair(t, Here{Reached: 1}, Here{Guests: 2})
+	a.policy, b.policy = policy, policy
+	a.Member(2, false)
+	a.Fence(2, a.now, a.now+20*second)
+	for range 3 {
+		exchange(a, b)
+	}
+	if v := a.Views(a.now)[0]; !strings.Contains(v.Mine, "of node alpha (") {
+		t.Errorf("the claim of node alpha: %q", v.Mine)
+	}
+	exchange(a, b)
+	if _, why := b.Phase(); !strings.Contains(why, "of node alpha (1 nodes, 1 addresses reached, 0 guests) beats claim") ||
+		!strings.Contains(why, "of node beta") {
+		t.Errorf("the surrender of node beta: %q", why)
+	}
+	n := newNode(t, 1, policy, 2)
+	n.now += 5 * second
+	if err := n.Open(n.now); err == nil || !strings.Contains(err.Error(), "node beta is no member") {
+		t.Errorf("opened alone: %v", err)
 	}
 }

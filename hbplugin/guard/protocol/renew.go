@@ -59,7 +59,7 @@ func (g *Guard) LinkRenewal(from int, generation, written uint64, now time.Durat
 	if p == nil || p.inForce && generation <= p.gone {
 		return false
 	}
-	p.changed = now
+	p.changed, p.sworn = now, false
 	p.foreign = false
 	p.told.tell(renewal{generation, written}, p, now)
 	return true
@@ -76,8 +76,10 @@ func (g *Guard) LinkAck(from int, generation uint64, begun time.Duration) {
 	}
 }
 
-// OwnSlot takes a good read of the own slot: two machines that run as one node see each other there.
-func (g *Guard) OwnSlot(s lease.Slot, now time.Duration) {
+// OwnSlot takes a good read of the own slot, which began at begun and ended now. The age of the lease counts from it, and
+// two machines that run as one node see each other there.
+func (g *Guard) OwnSlot(s lease.Slot, begun, now time.Duration) {
+	g.looked = max(g.looked, begun)
 	if s.Instance == g.slot.Instance || s == g.foreign {
 		return
 	}

@@ -65,10 +65,10 @@ func (g *Guard) LinkForeign(from int) {
 func (g *Guard) notShared(p *peer) string {
 	switch {
 	case p.told.missed >= notTheSame:
-		return fmt.Sprintf("the lease device is not shared with node %d: it has written renewal %d of generation %d, "+
-			"which is not on the device here", p.id, p.told.first.counter, p.told.first.generation)
+		return fmt.Sprintf("the lease device is not shared with node %s: it has written renewal %d of generation %d, "+
+			"which is not on the device here", g.name(p), p.told.first.counter, p.told.first.generation)
 	case p.foreign:
-		return fmt.Sprintf("the lease device is not shared with node %d: its guard uses another one", p.id)
+		return fmt.Sprintf("the lease device is not shared with node %s: its guard uses another one", g.name(p))
 	}
 	return ""
 }

@@ -94,7 +94,7 @@ func (g *Guard) open() {
 	case p == nil:
 		g.enter(Held, "the lease is held")
 	case p.read > g.opened:
-		g.enter(Killing, fmt.Sprintf("node %d has taken its lease too, and is no member of the cluster", p.id))
+		g.enter(Killing, fmt.Sprintf("node %s has taken its lease too, and is no member of the cluster", g.name(p)))
 	}
 }
 
@@ -119,7 +119,7 @@ func (g *Guard) claim(p *peer, now time.Duration) {
 		p.mine.Answers = p.theirs.Split
 	}
 	if against && p.written == p.mine && p.mine.Bound(p.theirs) && p.theirs.Beats(p.mine) {
-		g.enter(Moving, fmt.Sprintf("%v beats %v", p.theirs, p.mine))
+		g.enter(Moving, g.text(p.theirs)+" beats "+g.text(p.mine))
 		g.claimer, g.until = p.id, now+g.times.Move
 	}
 }
@@ -199,47 +199,51 @@ func (g *Guard) judge(p *peer, now time.Duration, o *Orders) (fenced bool, evide
 	case !g.quorate(1 + len(g.side(p, now))):
 		return false, fmt.Sprintf("this node has no quorum: it sees %d of %d nodes", 1+len(g.side(p, now)), len(g.peers)+1)
 	case p.seen && p.shown > p.call.begun && p.surrendered():
-		surrendered := fmt.Sprintf("node %d has surrendered generation %d", p.id, generation)
+		surrendered := fmt.Sprintf("node %s has surrendered generation %d", g.name(p), generation)
 		if !g.policy.Revoke {
 			return true, surrendered
 		}
-		if proof := g.proof(p, o); proof != "" {
+		if proof := g.proof(p, p.shown, o); proof != "" {
 			return true, surrendered + proof
 		}
 		if now >= p.call.deadline {
-			return false, surrendered + ", but its access to the disks is not revoked: its last writes may not have ended"
+			return false, surrendered + ", but its access to the disks is not revoked: its last writes may not have ended" + g.advice(p)
 		}
 		return false, ""
 	case current && g.expired(p):
-		waited := fmt.Sprintf("no renewal of node %d's generation %d was seen for %s", p.id, generation, p.read-p.changed)
+		waited := fmt.Sprintf("no renewal of node %s's generation %d was seen for %s", g.name(p), generation, p.read-p.changed)
 		if generation == 0 {
-			waited = fmt.Sprintf("no guard has run on node %d since the lease device was initialized", p.id)
+			waited = fmt.Sprintf("no guard has run on node %s since the lease device was initialized", g.name(p))
 		}
-		if proof := g.proof(p, o); proof != "" {
+		if proof := g.proof(p, p.read, o); proof != "" {
 			return true, waited + proof
 		}
 		if now >= p.call.deadline {
-			return false, waited + ", but nothing proves that a hung node cannot wake up and write"
+			return false, waited + ", but nothing proves that a hung node cannot wake up and write" + g.advice(p)
 		}
 		return false, ""
 	case p.member && !p.call.ordered:
-		return false, fmt.Sprintf("node %d is a member of the cluster again", p.id)
+		return false, fmt.Sprintf("node %s is a member of the cluster again", g.name(p))
 	case now >= p.call.deadline && now-p.read > g.times.Fresh():
-		return false, fmt.Sprintf("the slot of node %d cannot be read", p.id)
+		return false, fmt.Sprintf("the slot of node %s cannot be read", g.name(p))
 	case now >= p.call.deadline:
-		return false, fmt.Sprintf("node %d still renews its lease, and has not surrendered", p.id)
+		return false, fmt.Sprintf("node %s still renews its lease, and has not surrendered", g.name(p))
 	}
 	return false, ""
 }
 
 // proof is why nothing of a node whose lease has expired can write any more, empty where nothing proves that. It orders
-// the revocation that does.
-func (g *Guard) proof(p *peer, o *Orders) (why string) {
+// the revocation that does. While a revocation goes on the node may take its lease again, in a generation that it does not
+// concern: looked, the begin of the read that counts, must be later.
+func (g *Guard) proof(p *peer, looked time.Duration, o *Orders) (why string) {
 	generation := p.slot.Generation
-	revoked := p.inForce && p.revoked == generation
+	revoked := p.revoked == generation
 	switch {
+	case p.sworn:
+		why = ", and the administrator has confirmed that it is off"
 	case g.policy.Revoke && !revoked:
 		o.Revoke = append(o.Revoke, Revocation{Node: p.id, Generation: generation})
+	case g.policy.Revoke && looked <= p.closed:
 	case g.policy.Revoke:
 		why = ", and its access to the disks is revoked"
 	case p.slot.Watchdog > 0:
@@ -250,7 +254,7 @@ func (g *Guard) proof(p *peer, o *Orders) (why string) {
 		return ""
 	}
 	p.gone, p.inForce = generation, true
-	if why != "" {
+	if why != "" && !p.sworn {
 		p.proven = generation
 	}
 	return why
@@ -263,7 +267,7 @@ func (g *Guard) proveFor(now time.Duration, o *Orders) {
 	}
 	for _, p := range g.peers {
 		if !p.member && now-p.read <= g.times.Fresh() && g.expired(p) {
-			g.proof(p, o)
+			g.proof(p, p.read, o)
 		}
 	}
 }

@@ -54,8 +54,20 @@ func OpenPage(path string, role Role) (*Page, error) {
 	return p, nil
 }
 
+// lock is the lock of the role.
+func (r Role) lock() unix.Flock_t {
+	return unix.Flock_t{Type: unix.F_WRLCK, Start: 1<<20 + int64(r), Len: 1}
+}
+
+// Runs reports whether another process has the role. An error of the system is a no.
+func (p *Page) Runs(role Role) bool {
+	lock := role.lock()
+	err := unix.FcntlFlock(p.file.Fd(), unix.F_OFD_GETLK, &lock)
+	return err == nil && lock.Type != unix.F_UNLCK
+}
+
 func (p *Page) open(role Role) error {
-	lock := unix.Flock_t{Type: unix.F_WRLCK, Start: 1<<20 + int64(role), Len: 1}
+	lock := role.lock()
 	err := unix.FcntlFlock(p.file.Fd(), unix.F_OFD_SETLK, &lock)
 	if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EACCES) {
 		return ErrBusy

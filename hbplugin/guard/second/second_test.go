@@ -13,6 +13,31 @@ import (
 	"github.com/sirupsen/logrus"
 )
 
+// A process asks whether another one has a role, and takes none by that.
+func TestRuns(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "page")
+	guard, err := OpenPage(path, Guard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer guard.Close()
+	for range 2 {
+		if guard.Runs(Second) {
+			t.Error("a second that was not started runs")
+		}
+		second, err := OpenPage(path, Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !guard.Runs(Second) || !second.Runs(Guard) {
+			t.Error("the second or the guard does not run")
+		}
+		if err := second.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func TestPage(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "page")
 	guard, err := OpenPage(path, Guard)

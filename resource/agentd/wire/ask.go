@@ -123,11 +123,19 @@ func Peer(fd int) (*unix.Ucred, error) {
 
 // Caller is the process at the other end of c, which must be Trusted.
 func Caller(c syscall.Conn) (pid int, err error) {
-	raw, err := c.SyscallConn()
+	cred, err := Credentials(c)
 	if err != nil {
 		return 0, err
 	}
-	var cred *unix.Ucred
+	return int(cred.Pid), nil
+}
+
+// Credentials are those of the process at the other end of c, which must be Trusted.
+func Credentials(c syscall.Conn) (cred *unix.Ucred, err error) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
 	var problem error
 	err = raw.Control(func(fd uintptr) {
 		if problem = Trusted(int(fd)); problem == nil {
@@ -135,9 +143,9 @@ func Caller(c syscall.Conn) (pid int, err error) {
 		}
 	})
 	if err = errors.Join(err, problem); err != nil {
-		return 0, err
+		return nil, err
 	}
-	return int(cred.Pid), nil
+	return cred, nil
 }
 
 // Trusted is an error unless the process at the other end is root's or runs as the same
