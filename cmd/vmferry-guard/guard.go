@@ -125,7 +125,7 @@ func (me *identity) node(ctx context.Context, page *second.Page, log logrus.Fiel
 	var answered atomic.Int64 // when the cluster manager last did
 	n := guardd.Node{
 		Prove: k.Prove, Surrender: k.Surrender,
-		Move: runMove,
+		Move: runMove, Announce: runAnnounce,
 		Members: func(ctx context.Context) ([]string, error) {
 			names, err := me.members(ctx)
 			if err == nil {

@@ -36,13 +36,14 @@ Hold this node's lease, and end its guests where the lease is lost.
   --config FILE   read FILE (default ` + settings.Path + `)
   --second        be the second process, which kills the guests where the guard is silent; the guard starts it
   --move NODE     migrate the guests of this node to NODE, without the cluster manager; the guard starts it
+  --announce      announce the guests of this node to the network; the guard starts it
   --version       print the version and exit
 `
 
 // options are what the command line says.
 type options struct {
-	config, move    string
-	second, version bool
+	config, move              string
+	second, announce, version bool
 }
 
 func (o *options) flags() *flag.FlagSet {
@@ -50,6 +51,7 @@ func (o *options) flags() *flag.FlagSet {
 	flags.SetOutput(io.Discard)
 	flags.StringVar(&o.config, "config", settings.Path, "")
 	flags.StringVar(&o.move, "move", "", "")
+	flags.BoolVar(&o.announce, "announce", false, "")
 	flags.BoolVar(&o.second, "second", false, "")
 	flags.BoolVar(&o.version, "version", false, "")
 	return flags
@@ -104,6 +106,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		work = asSecond
 	case o.move != "":
 		work = asMover
+	case o.announce:
+		work = asAnnouncer
 	}
 	err = work(ctx, o, log)
 	journal.flush()

@@ -43,6 +43,8 @@ type Node struct {
 	Surrender func(ctx context.Context) error
 	// Move moves the guests to another node, as many as it can until ctx ends.
 	Move func(ctx context.Context, to string) error
+	// Announce announces the guests to the network once more; nil: nobody does.
+	Announce func(ctx context.Context) error
 	// Revoke ends the access of a node to the disks and returns nil with the proof; nil: there is no such driver.
 	Revoke func(ctx context.Context, node string, generation uint64) error
 	// Admit opens this node's own access to the disks, for a generation, before a guest may run; nil: it is never closed.
@@ -120,6 +122,9 @@ type Daemon struct {
 	admit    chan uint64
 	admitted uint64 // the generation for which the access is open; the loop's alone
 
+	announce   chan struct{}
+	surrenders map[int]bool // the other nodes that have surrendered, at the last step
+
 	feed     chan time.Duration // when it was ordered; the latest alone
 	answered bool               // the cluster manager has listed its members; the loop's alone, as the next
 	closed   bool               // the lease was given back for good
@@ -150,7 +155,7 @@ func New(c Config) *Daemon {
 		admit: make(chan uint64, 1), revoking: map[protocol.Revocation]bool{}, records: make(chan journal.Event, 64),
 		over: make(chan struct{}),
 	}
-	d.feed = make(chan time.Duration, 1)
+	d.feed, d.announce, d.surrenders = make(chan time.Duration, 1), make(chan struct{}, 1), map[int]bool{}
 	d.links = d.newLinked()
 	d.alone = c.Node.SecondRuns != nil // it is started with the guard
 	return d
@@ -181,7 +186,7 @@ func (d *Daemon) Run(ctx context.Context, ready func() error) error {
 	}
 	d.guard.Measured(d.Node.Measure()) // before the first renewal
 	for _, worker := range []func(context.Context){d.renewer, d.reader, d.claimer, d.killer, d.mover, d.revoker, d.rejoiner,
-		d.admitter, d.members, d.recorder, d.healther} {
+		d.admitter, d.members, d.recorder, d.healther, d.announcer} {
 		go worker(ctx)
 	}
 	go d.feeder(ctx)
@@ -282,9 +287,22 @@ func (d *Daemon) step(now time.Duration) {
 		d.rejoining = true
 		d.rejoin <- struct{}{}
 	}
+	d.announceAgain(now)
 	d.openItself(now)
 	for _, v := range o.Verdicts {
 		d.verdict(v, now)
+	}
+}
+
+// announceAgain has the guests announced when another node is seen to have surrendered: a copy that woke up there has sent
+// frames before it was killed, and the switches have learned its place.
+func (d *Daemon) announceAgain(now time.Duration) {
+	for _, v := range d.guard.Views(now) {
+		surrendered := v.Seen && v.Slot.State == lease.Surrendered
+		if surrendered && !d.surrenders[v.Node] && d.phase == protocol.Held {
+			latest(d.announce, struct{}{})
+		}
+		d.surrenders[v.Node] = surrendered
 	}
 }
 

@@ -943,3 +943,34 @@ func TestHealth(t *testing.T) {
 		b.end()
 	})
 }
+
+// A node that has woken up sends frames before its guests are killed: who runs them now announces them once more, when
+// the surrender is seen.
+func TestAnnouncesAfterASurrender(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		var announced [2]atomic.Int64
+		counts := func(i int) func(*Config) {
+			return func(c *Config) {
+				c.Node.Announce = func(context.Context) error { announced[i].Add(1); return nil }
+			}
+		}
+		a, b := w.start(1, counts(0)), w.start(2, counts(1))
+		a.open(1)
+		b.open(3)
+		time.Sleep(2 * time.Second)
+		if n := announced[1].Load(); n != 0 {
+			t.Errorf("announced %d times though nobody has surrendered", n)
+		}
+		w.cutLink(true)
+		if _, err := b.fence("alpha"); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(5 * time.Second)
+		if lost, won := announced[0].Load(), announced[1].Load(); lost != 0 || won != 1 {
+			t.Errorf("announced %d times by who surrendered, and %d times by the other", lost, won)
+		}
+		a.end()
+		b.end()
+	})
+}

@@ -262,3 +262,15 @@ func (d *Daemon) readMembers(ctx context.Context) {
 		}
 	})
 }
+
+// announcer announces the guests to the network when that is ordered.
+func (d *Daemon) announcer(ctx context.Context) {
+	each(ctx, d.announce, func(struct{}) {
+		if d.Node.Announce == nil {
+			return
+		}
+		if err := d.Node.Announce(ctx); err != nil {
+			d.Log.WithError(err).Warn("announce the guests after the surrender of another node")
+		}
+	})
+}
