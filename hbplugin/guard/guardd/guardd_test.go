@@ -3,6 +3,7 @@ package guardd
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"strings"
@@ -360,6 +361,48 @@ func TestSplit(t *testing.T) {
 		a.end()
 		b.end()
 	})
+}
+
+// Guests that cannot be moved are killed at once, and that is recorded. A migration that failed is tried again instead.
+func TestSplitWithoutMoves(t *testing.T) {
+	for name, test := range map[string]struct {
+		err   error
+		least time.Duration
+		most  time.Duration
+		why   string
+	}{
+		"the winner is out of reach": {fmt.Errorf("%w: guest \"a\": i/o timeout\nguest \"b\"", ErrStuck), 0, 2 * time.Second,
+			`no guest can be moved live: guest "a": i/o timeout`},
+		"some cannot be moved":   {nil, 0, 2 * time.Second, "all guests that can be moved live were moved"},
+		"a migration has failed": {errors.New("it is paused"), timing.Default.Move, timing.Default.Move + 2*time.Second, ""},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t)
+			cannot := func(c *Config) {
+				c.Node.Move = func(context.Context, string) error { time.Sleep(200 * time.Millisecond); return test.err }
+			}
+			a, b := w.start(1, cannot), w.start(2, nil)
+			a.open(1)
+			b.open(3)
+			time.Sleep(2 * time.Second)
+			w.cutLink(true)
+			begun := w.now()
+			if _, err := b.fence("alpha"); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+			took := a.done().killed - begun
+			if a.done().killed == 0 || took < test.least || took > test.most {
+				t.Errorf("%s: killed after %s, want %s to %s", name, took, test.least, test.most)
+			}
+			for _, e := range a.done().events {
+				if e.Kind == journal.Killed && !strings.HasSuffix(e.Evidence, test.why) {
+					t.Errorf("%s: the record says %q, want %q", name, e.Evidence, test.why)
+				}
+			}
+			a.end()
+			b.end()
+		})
+	}
 }
 
 // The storage of one node hangs. The link renews its lease; when that is cut as well its guests are killed in time.
