@@ -11,6 +11,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/hbplugin/config"
 	"github.com/vmferry/vmferry/hbplugin/guard/evacuate"
 	"github.com/vmferry/vmferry/hbplugin/guard/guardd"
@@ -79,10 +80,23 @@ func asMover(ctx context.Context, o options, log *logrus.Logger) error {
 		return err
 	}
 	with := evacuate.Means{Run: command.Execute(os.Environ()), Reach: evacuate.Reach, Move: move}
-	var errs []error
-	for _, m := range inventory.Managers(ctx, managers.Configured(general)) {
-		claims, err := managers.Ask(ctx, m.Claims)
-		errs = append(errs, err, evacuate.All(ctx, claims, noted, o.move, with))
+	return errorOfMoves(evacuate.All(ctx, claimed(ctx, managers.Configured(general), log), noted, o.move, with))
+}
+
+// askTime is how long the cluster managers have to say what they run: after that the notes of the agent decide. The
+// guests have seconds.
+const askTime = time.Second
+
+// claimed are the guests that the cluster managers of this node are configured to run, as far as they say so in time.
+func claimed(ctx context.Context, all []hbplugin.Cluster, log logrus.FieldLogger) (claims []hbplugin.Claim) {
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	for _, m := range inventory.Managers(ctx, all) {
+		more, err := managers.Ask(ctx, m.Claims)
+		if err != nil {
+			log.WithError(err).Warn("the cluster manager does not answer: the guests are moved by what the agent has noted")
+		}
+		claims = append(claims, more...)
 	}
-	return errorOfMoves(errors.Join(errs...))
+	return claims
 }

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -49,7 +51,7 @@ func Reach(ctx context.Context, address string) error {
 // All migrates every guest of the cluster that runs here and may be migrated live, until ctx ends. The error names those
 // that were not: they are killed. A target whose libvirt does not accept a connection gets none.
 func All(ctx context.Context, claims []hbplugin.Claim, noted []notes.Guest, node string, with Means) error {
-	guests := verdict.Guests(claims, noted)
+	guests := guests(claims, noted)
 	with.Reach = once(with.Reach)
 	errs := make([]error, len(guests))
 	slots := make(chan struct{}, atOnce)
@@ -67,6 +69,21 @@ func All(ctx context.Context, claims []hbplugin.Claim, noted []notes.Guest, node
 	}
 	all.Wait()
 	return errors.Join(errs...)
+}
+
+// guests are those that are noted here, with the parameters that the cluster manager has for each, else with those that
+// the agent has noted. The agent of an earlier version has noted none.
+func guests(claims []hbplugin.Claim, noted []notes.Guest) []verdict.Guest {
+	for _, n := range noted {
+		is := func(c hbplugin.Claim) bool { return c.Resource == n.Resource }
+		if len(n.Params) == 0 || slices.ContainsFunc(claims, is) {
+			continue
+		}
+		params := maps.Clone(n.Params)
+		params["hypervisor"] = n.URI // also where the agent's environment has named it
+		claims = append(slices.Clip(claims), hbplugin.Claim{Resource: n.Resource, Environ: hbplugin.EnvironOf(n.Resource, params)})
+	}
+	return verdict.Guests(claims, noted)
 }
 
 // once has each address tried once, by the first who asks for it; the others wait for that answer.

@@ -127,3 +127,33 @@ func TestReach(t *testing.T) {
 		t.Error("a closed port was reached")
 	}
 }
+
+// Without a cluster manager a guest is moved by the parameters that the agent has noted; with one, by the manager's.
+func TestGuests(t *testing.T) {
+	claims, noted := cluster("web", "mail", "old")
+	for i, n := range noted[:2] {
+		noted[i].Params = map[string]string{"config": "/etc/" + n.Guest + ".xml", "migration_transport": "tcp"}
+	}
+	for name, test := range map[string]struct {
+		claims []hbplugin.Claim
+		want   string
+	}{
+		"a manager":           {claims, "web: mail: old:"},
+		"no manager":          {nil, "web:tcp mail:tcp"},
+		"a manager knows one": {claims[:1], "web: mail:tcp"},
+	} {
+		var got []string
+		for _, g := range guests(test.claims, noted) {
+			got = append(got, g.Name+":"+g.Params.Transport)
+			if g.Params.Hypervisor != "qemu:///system" || g.Params.Config != "/etc/"+g.Name+".xml" {
+				t.Errorf("%s: %+v", name, g.Params)
+			}
+		}
+		if all := strings.Join(got, " "); all != test.want {
+			t.Errorf("%s: %q, want %q", name, all, test.want)
+		}
+	}
+	if claims[1].Resource != "mail" {
+		t.Error("the claims of the caller are changed")
+	}
+}
