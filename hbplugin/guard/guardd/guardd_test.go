@@ -28,6 +28,7 @@ type disk struct {
 	slots  map[int]lease.Slot
 	claims map[[2]int]lease.Claim
 	hangs  map[int]chan struct{} // the nodes whose writes and reads wait, and until when
+	blind  int                   // the node whose reads fail
 }
 
 // view is the disk as one node sees it.
@@ -49,6 +50,9 @@ func (v view) Slot(node int) (lease.Slot, error) {
 	v.wait()
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	if v.blind == v.node {
+		return lease.Slot{}, errors.New("read error")
+	}
 	s := v.slots[node]
 	s.Node = node
 	return s, nil
@@ -933,13 +937,15 @@ func TestNotSharedFromTheBeginning(t *testing.T) {
 	})
 }
 
-// A gateway is lost, then the storage, with the link up: the node is red, and nobody is killed.
+// A gateway is lost, then all reads of the device, then the storage, with the link up: the node is red, the other is not,
+// though it reaches less when the reads fail, and nobody is killed.
 func TestHealth(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		var reached atomic.Int64
+		var reached, there atomic.Int64
 		var colors []string
 		reached.Store(2)
+		there.Store(2)
 		a := w.start(1, func(c *Config) {
 			c.Node.Measure = func() protocol.Here { return protocol.Here{Reached: int(reached.Load()), Guests: 1} }
 			c.Node.Health = func(_ context.Context, color health.Color) error {
@@ -952,7 +958,13 @@ func TestHealth(t *testing.T) {
 			}
 		})
 		b := w.start(2, func(c *Config) {
-			c.Node.Measure = func() protocol.Here { return protocol.Here{Reached: 2, Guests: 1} }
+			c.Node.Measure = func() protocol.Here { return protocol.Here{Reached: int(there.Load()), Guests: 1} }
+			c.Node.Health = func(_ context.Context, color health.Color) error {
+				if color != health.Green {
+					t.Errorf("the other node is %s", color)
+				}
+				return nil
+			}
 		})
 		a.open(1)
 		b.open(1)
@@ -972,12 +984,26 @@ func TestHealth(t *testing.T) {
 		reached.Store(2)
 		time.Sleep(2 * time.Minute)
 		want("it is back", "green", "red", "yellow", "green")
+		blind := func(node int) {
+			w.disk.mu.Lock()
+			defer w.disk.mu.Unlock()
+			w.disk.blind = node
+		}
+		blind(1)
+		time.Sleep(4 * time.Second)
+		there.Store(1)
+		time.Sleep(16 * time.Second)
+		want("the reads fail", "green", "red", "yellow", "green", "red")
+		blind(0)
+		there.Store(2)
+		time.Sleep(2 * time.Minute)
+		want("they succeed again", "green", "red", "yellow", "green", "red", "yellow", "green")
 		hang := make(chan struct{})
 		w.disk.mu.Lock()
 		w.disk.hangs[1] = hang
 		w.disk.mu.Unlock()
 		time.Sleep(20 * time.Second)
-		want("the storage hangs", "green", "red", "yellow", "green", "red")
+		want("the storage hangs", "green", "red", "yellow", "green", "red", "yellow", "green", "red")
 		if a.done().killed != 0 || !a.mayRun() {
 			t.Error("guests were killed")
 		}
