@@ -99,7 +99,7 @@ func (a *run) equip() {
 	a.guestNotes = &guestNotes{
 		store: a.notes, id: a.Instance, guest: who, peer: a.Target,
 		step: a.step, log: a.Log, ends: a.began.Add(a.budget.end),
-		entry: notes.Guest{Resource: a.Instance, URI: p.Hypervisor, Priority: p.DrainPriority},
+		entry: notes.Guest{Resource: a.Instance, URI: p.Hypervisor, Priority: p.DrainPriority, Params: a.Set},
 	}
 	a.saver, a.routes, a.cluster = newSaver(a), newRoutes(a), newCluster(a)
 	a.images = images{config: &a.config, guest: who, mode: p.Disks, log: a.Log}

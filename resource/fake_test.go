@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"testing"
 	"time"
@@ -212,7 +213,7 @@ func (w *world) notes() notes.Store { return notes.Open(w.agent.RunDir, w.agent.
 
 // noted has an earlier call seen the guest here.
 func (w *world) noted() {
-	g := notes.Guest{Guest: "vm1", UUID: guestUUID, Resource: "res1", URI: "qemu:///system"}
+	g := notes.Guest{Guest: "vm1", UUID: guestUUID, Resource: "res1", URI: "qemu:///system", Params: w.agent.Set}
 	if err := w.notes().Guests.Save("res1", g); err != nil {
 		w.t.Fatal(err)
 	}
@@ -231,5 +232,7 @@ func (w *world) held() bool {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return slices.Contains(guests, notes.Guest{Guest: "vm1", UUID: guestUUID, Resource: "res1", URI: "qemu:///system", Priority: w.agent.Params.DrainPriority})
+	want := notes.Guest{Guest: "vm1", UUID: guestUUID, Resource: "res1", URI: "qemu:///system", Priority: w.agent.Params.DrainPriority,
+		Params: w.agent.Set}
+	return slices.ContainsFunc(guests, func(g notes.Guest) bool { return reflect.DeepEqual(g, want) })
 }

@@ -24,6 +24,7 @@ const (
 	exitOK     = 0
 	exitError  = 1
 	exitUsage  = 2
+	exitStuck  = 3 // of --move: another try would move no guest
 	exitConfig = 78
 	exitNone   = 127 // a program could not be run
 )
@@ -113,8 +114,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	journal.flush()
 	if err != nil {
 		fmt.Fprintf(stderr, "vmferry-guard: %v\n", err)
-		if errors.As(err, new(misconfigured)) {
+		switch {
+		case errors.As(err, new(misconfigured)):
 			return exitConfig
+		case errors.As(err, new(stuck)):
+			return exitStuck
 		}
 		return exitError
 	}

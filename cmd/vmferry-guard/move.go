@@ -5,12 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
+	"strings"
 	"time"
 
 	"github.com/sirupsen/logrus"
 
+	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/hbplugin/config"
 	"github.com/vmferry/vmferry/hbplugin/guard/evacuate"
+	"github.com/vmferry/vmferry/hbplugin/guard/guardd"
 	"github.com/vmferry/vmferry/hbplugin/inventory"
 	"github.com/vmferry/vmferry/hbplugin/managers"
 	"github.com/vmferry/vmferry/migrate"
@@ -29,10 +33,30 @@ import (
 func runMove(ctx context.Context, to string) error {
 	grace := command.How{Grace: time.Second, Merge: true, Max: 4096}
 	out, _, err := grace.Run(ctx, self, ordinaryFlag, self, "--move", to)
-	if err != nil {
-		return fmt.Errorf("%w: %s", err, out)
+	return moveError(string(out), err)
+}
+
+// moveError is the error of that process, which wrote out.
+func moveError(out string, err error) error {
+	var exit *exec.ExitError
+	switch _, said, _ := strings.Cut(out, "vmferry-guard: "); {
+	case err == nil:
+		return nil
+	case errors.As(err, &exit) && exit.ExitCode() == exitStuck:
+		return fmt.Errorf("%w: %s", guardd.ErrStuck, strings.TrimSpace(said))
 	}
-	return nil
+	return fmt.Errorf("%w: %s", err, out)
+}
+
+// stuck is the error of guests of which another try would move none.
+type stuck struct{ error }
+
+// errorOfMoves is what the moves have come to.
+func errorOfMoves(err error) error {
+	if err == nil || errors.Is(err, evacuate.ErrFailed) {
+		return err
+	}
+	return stuck{err}
 }
 
 // asMover is that process.
@@ -55,10 +79,24 @@ func asMover(ctx context.Context, o options, log *logrus.Logger) error {
 		_, err := moves.Move(ctx, m.Request, deps, m.Watch)
 		return err
 	}
-	var errs []error
-	for _, m := range inventory.Managers(ctx, managers.Configured(general)) {
-		claims, err := managers.Ask(ctx, m.Claims)
-		errs = append(errs, err, evacuate.All(ctx, claims, noted, o.move, command.Execute(os.Environ()), move))
+	with := evacuate.Means{Run: command.Execute(os.Environ()), Reach: evacuate.Reach, Move: move}
+	return errorOfMoves(evacuate.All(ctx, claimed(ctx, managers.Configured(general), log), noted, o.move, with))
+}
+
+// askTime is how long the cluster managers have to say what they run: after that the notes of the agent decide. The
+// guests have seconds.
+const askTime = time.Second
+
+// claimed are the guests that the cluster managers of this node are configured to run, as far as they say so in time.
+func claimed(ctx context.Context, all []hbplugin.Cluster, log logrus.FieldLogger) (claims []hbplugin.Claim) {
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	for _, m := range inventory.Managers(ctx, all) {
+		more, err := managers.Ask(ctx, m.Claims)
+		if err != nil {
+			log.WithError(err).Warn("the cluster manager does not answer: the guests are moved by what the agent has noted")
+		}
+		claims = append(claims, more...)
 	}
-	return errors.Join(errs...)
+	return claims
 }

@@ -258,7 +258,7 @@ func (n *node) link(now time.Duration) {
 		if n.cut[n.id-1][to.id-1] || to.guard == nil || to.hung {
 			continue
 		}
-		if to.guard.LinkRenewal(n.id, generation, n.guard.Written(), to.clock()) && !n.cut[to.id-1][n.id-1] {
+		if to.guard.LinkRenewal(n.id, generation, n.guard.Written(now), to.clock()) && !n.cut[to.id-1][n.id-1] {
 			n.guard.LinkAck(to.id, generation, now)
 		}
 	}

@@ -3,6 +3,7 @@ package libvirt
 import (
 	"cmp"
 	"fmt"
+	"net"
 	"net/url"
 	"slices"
 	"strings"
@@ -123,4 +124,23 @@ func unescape(text string) string {
 	}
 	decoded, _, _ := strings.Cut(out.String(), "\x00")
 	return decoded
+}
+
+// ports are those to which libvirt connects where the URI names none, by transport.
+var ports = map[string]string{"tcp": "16509", "tls": "16514", "ssh": "22", "libssh": "22", "libssh2": "22"}
+
+// Dialed is the host and port, as [net.Dial] takes them for TCP, to which libvirt connects for a URI. It is empty where
+// there is none: the libvirt of this host, a socket, or text that is not a URI. What a configuration of ssh's says
+// of the host is not known here.
+func Dialed(uri string) string {
+	u, err := url.Parse(uri)
+	if err != nil || u.Hostname() == "" {
+		return ""
+	}
+	_, transport, _ := strings.Cut(strings.ToLower(u.Scheme), "+")
+	port, known := ports[cmp.Or(transport, "tls")]
+	if !known {
+		return ""
+	}
+	return net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), port))
 }

@@ -103,3 +103,29 @@ func FuzzCheckURI(f *testing.F) {
 		}
 	})
 }
+
+func TestDialed(t *testing.T) {
+	for uri, want := range map[string]string{
+		"qemu+tcp://node2/system":                "node2:16509",
+		"qemu+tls://node2/system":                "node2:16514",
+		"qemu://node2/system":                    "node2:16514",
+		"qemu+ssh://node2/system":                "node2:22",
+		"xen+libssh2://node2/system?no_verify=1": "node2:22",
+		"qemu+libssh://node2":                    "node2:22",
+		"qemu+ssh://virt@node2.example:2222/x":   "node2.example:2222",
+		"QEMU+TCP://node2:99/system":             "node2:99",
+		"qemu+tcp://[fe80::1]/system":            "[fe80::1]:16509",
+		"qemu+tcp://[fe80::1]:5/system":          "[fe80::1]:5",
+		"qemu+tcp://192.0.2.2:/system":           "192.0.2.2:16509",
+		"qemu:///system":                         "",
+		"qemu+unix://node2/system?socket=/run/x": "",
+		"qemu+ext://node2/system":                "",
+		"qemu+tcp:///system":                     "",
+		"qemu+tcp://node2:port/system":           "",
+		"":                                       "",
+	} {
+		if got := Dialed(uri); got != want {
+			t.Errorf("%q: %q, want %q", uri, got, want)
+		}
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 	"testing"
 	"time"
 )
@@ -66,7 +67,7 @@ func TestSaveKeepsTheAge(t *testing.T) {
 			t.Fatal(err)
 		}
 		age, known := f.Age("r")
-		if got, err := f.Load("r"); !known || (age > time.Minute) != c.old || err != nil || got != g {
+		if got, err := f.Load("r"); !known || (age > time.Minute) != c.old || err != nil || !reflect.DeepEqual(got, g) {
 			t.Errorf("%v old, %+v, %v", age, got, err)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"testing"
 
@@ -75,7 +76,7 @@ func TestGuestsToleratesGarbage(t *testing.T) {
 	dir := t.TempDir()
 	for name, text := range map[string]string{
 		"b.json": `{"guest":"b","uuid":"","resource":"rb","uri":"qemu:///system"}`,
-		"a.json": `{"guest":"a","resource":"ra","unknown":1}`,
+		"a.json": `{"guest":"a","resource":"ra","unknown":1,"params":{"config":"/a.xml"}}`,
 		"c.json": "", "d.json": "{", "e.json": `{"guest":"e"}`, "f.json": "[]", "g.json": "\x00\xff",
 		".tmp-1": `{"guest":"t","resource":"t"}`, "note.txt": "x",
 	} {
@@ -87,8 +88,8 @@ func TestGuestsToleratesGarbage(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, err := GuestsIn(dir).All()
-	want := []Guest{{Guest: "a", Resource: "ra"}, {Guest: "b", Resource: "rb", URI: "qemu:///system"}}
-	if err != nil || !slices.Equal(got, want) {
+	want := []Guest{{Guest: "a", Resource: "ra", Params: map[string]string{"config": "/a.xml"}}, {Guest: "b", Resource: "rb", URI: "qemu:///system"}}
+	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("guests %+v, %v, want %+v", got, err, want)
 	}
 	if none, err := GuestsIn(filepath.Join(dir, "none")).All(); err != nil || none != nil {

@@ -21,10 +21,11 @@ type Environ struct {
 	Timeout   time.Duration // OCF_RESKEY_CRM_meta_timeout; 0 when unset or senseless
 	Probe     bool          // a monitor finds out whether the guest is here at all
 	Params    Params
-	Problems  []Problem // what is wrong with the parameters, in their order
-	Ignored   []string  // parameters that are set and that this agent does not know
-	Pacemaker bool      // Pacemaker called, so that its tools can be used
-	Bare      bool      // no OCF variable at all: a person called
+	Set       map[string]string // the parameters that are set and that this agent knows, as written
+	Problems  []Problem         // what is wrong with the parameters, in their order
+	Ignored   []string          // parameters that are set and that this agent does not know
+	Pacemaker bool              // Pacemaker called, so that its tools can be used
+	Bare      bool              // no OCF variable at all: a person called
 }
 
 // ParseEnviron reads a list of NAME=VALUE as os.Environ gives it. It never fails:
@@ -49,7 +50,7 @@ func ParseEnviron(environ []string) Environ {
 		Bare:      bare,
 	}
 	e.Params, e.Problems = parseParams(vars)
-	e.Ignored = ignored(vars)
+	e.Set, e.Ignored = set(vars), ignored(vars)
 	return e
 }
 

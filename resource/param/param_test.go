@@ -666,3 +666,14 @@ func asStrings[S ~string](all []S) (texts []string) {
 	}
 	return texts
 }
+
+// What the agent notes of a resource makes the same parameters when it is read as a call.
+func TestSet(t *testing.T) {
+	e := ParseEnviron([]string{"OCF_RESOURCE_INSTANCE=web", "OCF_RESKEY_config=/a.xml", "OCF_RESKEY_migrateuri=",
+		"OCF_RESKEY_migration_transport=tcp", "OCF_RESKEY_CRM_meta_timeout=20000", "OCF_RESKEY_crm_feature_set=3.19",
+		"OCF_RESKEY_unknown=1", "HOME=/root"})
+	want := map[string]string{"config": "/a.xml", "migration_transport": "tcp"}
+	if !reflect.DeepEqual(e.Set, want) {
+		t.Errorf("%v, want %v", e.Set, want)
+	}
+}

@@ -39,6 +39,17 @@ func ignored(vars map[string]string) []string {
 	return names
 }
 
+func set(vars map[string]string) map[string]string {
+	known := map[string]string{}
+	for v, value := range vars {
+		name, ok := strings.CutPrefix(v, Prefix)
+		if _, is := metadata.Lookup(name); ok && is && value != "" {
+			known[name] = value
+		}
+	}
+	return known
+}
+
 // Check returns the first problem that concerns the action, and all of them for validate-all. For a migrate_to one
 // of the move's own is a failed move and no more: after "not configured" Pacemaker would start the guest on no
 // node.

@@ -41,7 +41,8 @@ type Node struct {
 	// Surrender is Prove, and ends the starts and arrivals of guests that libvirt has begun: none of them can bring a
 	// guest when it returns nil.
 	Surrender func(ctx context.Context) error
-	// Move moves the guests to another node, as many as it can until ctx ends.
+	// Move moves the guests to another node, as many as it can until ctx ends. It is called again after an error, unless
+	// that is ErrStuck: the guests that are left are killed at once then, and where it returns nil.
 	Move func(ctx context.Context, to string) error
 	// Announce announces the guests to the network once more; nil: nobody does.
 	Announce func(ctx context.Context) error
@@ -70,6 +71,9 @@ type Node struct {
 	// Record keeps an event. It may hang with its disk, which holds up nothing but later records; nil: none is kept.
 	Record func(e journal.Event) error
 }
+
+// ErrStuck is why guests cannot be moved, where another try would not do better.
+var ErrStuck = errors.New("no guest can be moved live")
 
 // Config is the guard of one node.
 type Config struct {

@@ -3,6 +3,7 @@ package guardd
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"strings"
@@ -27,6 +28,7 @@ type disk struct {
 	slots  map[int]lease.Slot
 	claims map[[2]int]lease.Claim
 	hangs  map[int]chan struct{} // the nodes whose writes and reads wait, and until when
+	blind  int                   // the node whose reads fail
 }
 
 // view is the disk as one node sees it.
@@ -48,6 +50,9 @@ func (v view) Slot(node int) (lease.Slot, error) {
 	v.wait()
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	if v.blind == v.node {
+		return lease.Slot{}, errors.New("read error")
+	}
 	s := v.slots[node]
 	s.Node = node
 	return s, nil
@@ -360,6 +365,48 @@ func TestSplit(t *testing.T) {
 		a.end()
 		b.end()
 	})
+}
+
+// Guests that cannot be moved are killed at once, and that is recorded. A migration that failed is tried again instead.
+func TestSplitWithoutMoves(t *testing.T) {
+	for name, test := range map[string]struct {
+		err   error
+		least time.Duration
+		most  time.Duration
+		why   string
+	}{
+		"the winner is out of reach": {fmt.Errorf("%w: guest \"a\": i/o timeout\nguest \"b\"", ErrStuck), 0, 2 * time.Second,
+			`no guest can be moved live: guest "a": i/o timeout`},
+		"some cannot be moved":   {nil, 0, 2 * time.Second, "all guests that can be moved live were moved"},
+		"a migration has failed": {errors.New("it is paused"), timing.Default.Move, timing.Default.Move + 2*time.Second, ""},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t)
+			cannot := func(c *Config) {
+				c.Node.Move = func(context.Context, string) error { time.Sleep(200 * time.Millisecond); return test.err }
+			}
+			a, b := w.start(1, cannot), w.start(2, nil)
+			a.open(1)
+			b.open(3)
+			time.Sleep(2 * time.Second)
+			w.cutLink(true)
+			begun := w.now()
+			if _, err := b.fence("alpha"); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+			took := a.done().killed - begun
+			if a.done().killed == 0 || took < test.least || took > test.most {
+				t.Errorf("%s: killed after %s, want %s to %s", name, took, test.least, test.most)
+			}
+			for _, e := range a.done().events {
+				if e.Kind == journal.Killed && !strings.HasSuffix(e.Evidence, test.why) {
+					t.Errorf("%s: the record says %q, want %q", name, e.Evidence, test.why)
+				}
+			}
+			a.end()
+			b.end()
+		})
+	}
 }
 
 // The storage of one node hangs. The link renews its lease; when that is cut as well its guests are killed in time.
@@ -890,13 +937,15 @@ func TestNotSharedFromTheBeginning(t *testing.T) {
 	})
 }
 
-// A gateway is lost, then the storage, with the link up: the node is red, and nobody is killed.
+// A gateway is lost, then all reads of the device, then the storage, with the link up: the node is red, the other is not,
+// though it reaches less when the reads fail, and nobody is killed.
 func TestHealth(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		var reached atomic.Int64
+		var reached, there atomic.Int64
 		var colors []string
 		reached.Store(2)
+		there.Store(2)
 		a := w.start(1, func(c *Config) {
 			c.Node.Measure = func() protocol.Here { return protocol.Here{Reached: int(reached.Load()), Guests: 1} }
 			c.Node.Health = func(_ context.Context, color health.Color) error {
@@ -909,7 +958,13 @@ func TestHealth(t *testing.T) {
 			}
 		})
 		b := w.start(2, func(c *Config) {
-			c.Node.Measure = func() protocol.Here { return protocol.Here{Reached: 2, Guests: 1} }
+			c.Node.Measure = func() protocol.Here { return protocol.Here{Reached: int(there.Load()), Guests: 1} }
+			c.Node.Health = func(_ context.Context, color health.Color) error {
+				if color != health.Green {
+					t.Errorf("the other node is %s", color)
+				}
+				return nil
+			}
 		})
 		a.open(1)
 		b.open(1)
@@ -929,12 +984,26 @@ func TestHealth(t *testing.T) {
 		reached.Store(2)
 		time.Sleep(2 * time.Minute)
 		want("it is back", "green", "red", "yellow", "green")
+		blind := func(node int) {
+			w.disk.mu.Lock()
+			defer w.disk.mu.Unlock()
+			w.disk.blind = node
+		}
+		blind(1)
+		time.Sleep(4 * time.Second)
+		there.Store(1)
+		time.Sleep(16 * time.Second)
+		want("the reads fail", "green", "red", "yellow", "green", "red")
+		blind(0)
+		there.Store(2)
+		time.Sleep(2 * time.Minute)
+		want("they succeed again", "green", "red", "yellow", "green", "red", "yellow", "green")
 		hang := make(chan struct{})
 		w.disk.mu.Lock()
 		w.disk.hangs[1] = hang
 		w.disk.mu.Unlock()
 		time.Sleep(20 * time.Second)
-		want("the storage hangs", "green", "red", "yellow", "green", "red")
+		want("the storage hangs", "green", "red", "yellow", "green", "red", "yellow", "green", "red")
 		if a.done().killed != 0 || !a.mayRun() {
 			t.Error("guests were killed")
 		}

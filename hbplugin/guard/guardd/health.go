@@ -51,7 +51,8 @@ func (d *Daemon) healther(ctx context.Context) {
 func (d *Daemon) healthFacts(now time.Duration) health.Facts {
 	phase, _ := d.guard.Phase()
 	lasts := d.Header.Times.SelfKill
-	f := health.Facts{Held: phase == protocol.Held, Reached: d.Node.Measure().Reached, Mute: d.guard.WriteAge(now) >= lasts}
+	f := health.Facts{Held: phase == protocol.Held, Reached: d.Node.Measure().Reached,
+		Mute: max(d.guard.WriteAge(now), d.guard.ReadAge(now)) >= lasts}
 	for _, v := range d.guard.Views(now) {
 		if v.Member && v.Slot.State == lease.Held {
 			f.Others = append(f.Others, health.Other{Reached: v.Slot.Reached, Writes: v.Wrote < lasts})

@@ -50,7 +50,7 @@ func (d *Daemon) linkSender(ctx context.Context) {
 			d.links.sequence++
 			for _, id := range d.others() {
 				m := link.Message{Kind: kind, From: d.ID, To: id, Generation: d.guard.Generation(),
-					Sequence: d.links.sequence, Written: d.guard.Written(), Run: d.links.run}
+					Sequence: d.links.sequence, Written: d.guard.Written(now), Run: d.links.run}
 				if kind == link.Renewal {
 					d.links.sent[id].Add(m.Sequence, now, d.Header.Times.SelfKill)
 				}

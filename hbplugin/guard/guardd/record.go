@@ -61,7 +61,7 @@ func (d *Daemon) chronicle(before, phase protocol.Phase, why string, now time.Du
 	case phase == protocol.Moving:
 		d.course.to = d.name(d.orders.MoveTo)
 	case phase == protocol.Killing:
-		d.course.killing, d.course.left = now, guests
+		d.course.why, d.course.killing, d.course.left = why, now, guests
 	case phase == protocol.Held && before == protocol.Opening:
 		d.course.why = why
 		d.record(d.course.event(journal.Returned, d.guard.Generation()), d.course.begun, now)

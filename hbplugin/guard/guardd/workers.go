@@ -2,7 +2,9 @@ package guardd
 
 import (
 	"context"
+	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/vmferry/vmferry/hbplugin/guard/lease"
@@ -156,12 +158,24 @@ func (d *Daemon) mover(ctx context.Context) {
 			return
 		default:
 		}
-		if left := m.until - d.Now(); left > 0 {
-			bounded, cancel := context.WithTimeout(ctx, left)
-			if err := d.Node.Move(bounded, m.to); err != nil {
-				d.Log.WithError(err).WithField("peer", m.to).Warn("migrate the guests before the surrender")
-			}
-			cancel()
+		left := m.until - d.Now()
+		if left <= 0 {
+			return
+		}
+		bounded, cancel := context.WithTimeout(ctx, left)
+		err := d.Node.Move(bounded, m.to)
+		cancel()
+		why := "all guests that can be moved live were moved"
+		if err != nil {
+			d.Log.WithError(err).WithField("peer", m.to).Warn("migrate the guests before the surrender")
+			why, _, _ = strings.Cut(err.Error(), "\n") // the log has the others
+		}
+		if err == nil || errors.Is(err, ErrStuck) {
+			d.do(ctx, func(time.Duration) {
+				if m.over == d.over {
+					d.guard.Stuck(why)
+				}
+			})
 		}
 	})
 }

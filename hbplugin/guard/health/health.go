@@ -27,7 +27,7 @@ type Facts struct {
 	Held    bool // it holds its lease; a node that does not runs no guests
 	Reached int  // addresses of the ping list that it reaches
 	Others  []Other
-	Mute    bool // its slot was not written for as long as a lease lasts, and the link renews the lease
+	Mute    bool // its slot was not written, or not read, for as long as a lease lasts, and the link renews the lease
 }
 
 // Other is another member of the cluster that holds its lease.
@@ -36,8 +36,9 @@ type Other struct {
 	Writes  bool // it goes on to write its slot
 }
 
-// Worse reports whether some other member is better off. A member that cannot write its slot never is, so that of all
-// members at least one is not red.
+// Worse reports whether some other member is better off. A member that cannot write its slot never is, and one that cannot
+// read it neither: it writes that it reaches nothing, and does not say over the link that it writes. So of all members at
+// least one is not red.
 func (f Facts) Worse() bool {
 	for _, o := range f.Others {
 		if f.Held && o.Writes && (f.Mute || o.Reached > f.Reached) {

@@ -28,19 +28,24 @@ func TestWorse(t *testing.T) {
 	}
 }
 
-// Of two members one is never red, whatever each has.
+// Of two members one is never red, whatever each has: it writes, it reads, and it reaches an address. What one knows of the
+// other is what it reads, and what the other, if that one reads, says over the link.
 func TestOneIsNotWorse(t *testing.T) {
-	for bits := range 1 << 4 {
-		on := func(bit int) bool { return bits>>bit&1 == 1 }
-		reached := func(bit int) int {
-			if on(bit) {
-				return 1
-			}
-			return 0
+	type member struct{ writes, reads, reaches bool }
+	count := func(reaches bool) int {
+		if reaches {
+			return 1
 		}
-		a := Facts{Held: true, Reached: reached(0), Mute: on(1), Others: []Other{{reached(2), !on(3)}}}
-		b := Facts{Held: true, Reached: reached(2), Mute: on(3), Others: []Other{{reached(0), !on(1)}}}
-		if a.Worse() && b.Worse() {
+		return 0
+	}
+	facts := func(own, other member) Facts {
+		return Facts{Held: true, Reached: count(own.reaches), Mute: !own.writes || !own.reads, Others: []Other{{
+			Reached: count(other.reaches && other.reads), Writes: other.writes && (own.reads || other.reads)}}}
+	}
+	for bits := range 1 << 6 {
+		on := func(bit int) bool { return bits>>bit&1 == 1 }
+		a, b := member{on(0), on(1), on(2)}, member{on(3), on(4), on(5)}
+		if facts(a, b).Worse() && facts(b, a).Worse() {
 			t.Errorf("both are worse off: %+v, %+v", a, b)
 		}
 	}

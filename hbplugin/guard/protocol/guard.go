@@ -182,6 +182,12 @@ func (g *Guard) Age(now time.Duration) time.Duration {
 // WriteAge is how long ago the last good write of this generation began.
 func (g *Guard) WriteAge(now time.Duration) time.Duration { return now - g.good }
 
+// ReadAge is how long ago the last good read of the own slot began.
+func (g *Guard) ReadAge(now time.Duration) time.Duration { return now - g.looked }
+
+// blind reports whether the device was not read for as long as a lease lasts, while the link renews it.
+func (g *Guard) blind(now time.Duration) bool { return g.ReadAge(now) >= g.times.SelfKill }
+
 // acked is the begin of the newest renewal that every other node has acknowledged.
 func (g *Guard) acked() time.Duration {
 	oldest := time.Duration(-1)

@@ -288,6 +288,28 @@ func TestLinkRenewal(t *testing.T) {
 	n.is(Killing)
 }
 
+// A node that cannot read the device says neither what it reaches nor that it writes: the others are not worse off than it.
+func TestBlind(t *testing.T) {
+	n := held(t, 1, Policy{}, 2)
+	n.Measured(Here{Reached: 2})
+	for end, age := n.now+5*second, time.Duration(0); n.now < end; n.now, age = n.now+second/2, age+second/2 {
+		n.LinkAck(2, 1, n.now)
+		n.is(Held)
+		s, ok := n.Renewal(n.now)
+		if !ok {
+			t.Fatal("nothing is to be written")
+		}
+		n.Renewed(s, n.now, n.now)
+		if blind := age >= timing.Default.SelfKill; (s.Reached == 0) != blind || (n.Written(n.now) == 0) != blind {
+			t.Errorf("%s after the last read: reached %d, written %d", age, s.Reached, n.Written(n.now))
+		}
+	}
+	n.OwnSlot(n.Own(), n.now, n.now)
+	if s := n.renew(); s.Reached != 2 || n.Written(n.now) != s.Counter {
+		t.Errorf("it reads again: %+v, %d", s, n.Written(n.now))
+	}
+}
+
 func TestTwoMachinesOnOneID(t *testing.T) {
 	n := held(t, 1, Policy{}, 2)
 	n.OwnSlot(lease.Slot{Node: 1, Instance: machine(9), Generation: 0, Counter: 99, State: lease.Held}, n.now, n.now)

@@ -24,6 +24,9 @@ func (g *Guard) Renewal(begun time.Duration) (lease.Slot, bool) {
 	}
 	s.Counter++
 	s.Reached, s.Guests, s.Members, s.Watchdog = g.here.Reached, g.here.Guests, g.seen(), g.here.Watchdog
+	if g.blind(begun) {
+		s.Reached = 0 // no other node is worse off than this one, see package health
+	}
 	return *s, true
 }
 

@@ -50,8 +50,14 @@ func (t *told) read(p *peer, begun time.Duration) {
 	}
 }
 
-// Written is the newest renewal of this generation that is known to be on the device, by its counter; 0: none is.
-func (g *Guard) Written() uint64 { return g.written }
+// Written is the newest renewal of this generation that is known to be on the device, by its counter; 0: none is. A node
+// that cannot read the device does not say: the others would take it for well off.
+func (g *Guard) Written(now time.Duration) uint64 {
+	if g.blind(now) {
+		return 0
+	}
+	return g.written
+}
 
 // LinkForeign takes that a guard which has another lease device sends over the link as that node. It is not authenticated:
 // no lease is lost by it, but nothing that the slot of that node says here is taken as a proof until it is heard again.

@@ -84,6 +84,13 @@ func (g *Guard) age(now time.Duration) {
 	}
 }
 
+// Stuck takes that no further guest can be moved, and why: those that are left are killed at once.
+func (g *Guard) Stuck(why string) {
+	if g.phase == Moving {
+		g.enter(Killing, g.why+"; "+why)
+	}
+}
+
 // open ends the opening of a generation. Two nodes that open at the same time do not see each other's slot when they
 // begin; at least one of them does when it reads again after its own is on disk.
 func (g *Guard) open() {

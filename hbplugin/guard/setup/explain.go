@@ -30,7 +30,7 @@ func Explain(t timing.Times, m timing.Manager, watchdog time.Duration, revocable
 	}
 	revoke, start := "", ""
 	if revocable {
-		revoke = term("revoke", t.Revoke)
+		revoke = sum(term("revoke", t.Revoke), term("poll", t.Poll))
 	}
 	if m.Start > 0 {
 		start = term("start", m.Start)

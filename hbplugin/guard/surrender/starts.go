@@ -40,6 +40,10 @@ func (k *Killer) EndStarts(ctx context.Context) error {
 // Surrender kills every guest, ends what libvirt has begun, and kills what came of it meanwhile. It returns nil when
 // nothing of a guest is left here, and nothing that was begun can bring one any more. The guests are killed first: a
 // daemon that waits for a disk does not end.
+//
+// So does a node that leaves without a guest: as long as its slot said that the lease is held, another node could begin a
+// migration to it without a question to this guard, and a start that was allowed long ago may still wait in a daemon.
+// Nothing shows from outside that a daemon has neither. One that has ended by itself for want of work is not started.
 func (k *Killer) Surrender(ctx context.Context) error {
 	if err := k.Prove(ctx); err != nil {
 		return err

@@ -85,7 +85,7 @@ const Reserve = 10 * time.Second
 func (t Times) Bounds(m Manager, watchdog time.Duration, revocable bool) Bounds {
 	revoke := time.Duration(0)
 	if revocable {
-		revoke = t.Revoke
+		revoke = t.Revoke + t.Poll // the proof is a read that begins after it
 	}
 	expiry := t.Expiry(watchdog)
 	return Bounds{

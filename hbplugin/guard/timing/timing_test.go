@@ -58,7 +58,7 @@ func TestBounds(t *testing.T) {
 	}{
 		"token 1 s": {Pacemaker(time.Second, 0, start), 0, false, 5408 * time.Millisecond, 11400 * time.Millisecond},
 		"token 3 s": {Pacemaker(3*time.Second, 0, start), 0, false, 9 * time.Second, 15800 * time.Millisecond},
-		"revoked":   {Pacemaker(time.Second, 0, start), 0, true, 7408 * time.Millisecond, 13400 * time.Millisecond},
+		"revoked":   {Pacemaker(time.Second, 0, start), 0, true, 7508 * time.Millisecond, 13500 * time.Millisecond},
 		"watchdog":  {Pacemaker(time.Second, 0, start), 10 * time.Second, false, 14426 * time.Millisecond, 11400 * time.Millisecond},
 		"Heartbeat": {Heartbeat(10*time.Second, start), 0, false, 12 * time.Second, 18800 * time.Millisecond},
 	} {
