@@ -7,6 +7,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -29,6 +30,9 @@ import (
 
 func main() {
 	runtime.GOMAXPROCS(1) // for the reason that vmferryd has
+	// A crash ends by a signal, which Pacemaker takes for a failure. The runtime's own exit code 2 is OCF_ERR_ARGS, for
+	// which it bans the node.
+	debug.SetTraceback("crash")
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM, unix.SIGINT)
 	face := run
 	if filepath.Base(os.Args[0]) == script.Name {

@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"syscall"
 	"time"
@@ -27,6 +28,7 @@ const (
 )
 
 func main() {
+	debug.SetTraceback("crash") // not exit code 2: see cmd/vmferry-agent
 	os.Exit(int(run(os.Args, os.Environ(), os.Stdout, os.Stderr)))
 }
 
