@@ -115,7 +115,7 @@ func (c *Cluster) RemoveGuests(ctx context.Context, via string, guests []Guest) 
 		return err
 	}
 	for _, g := range guests {
-		for _, path := range []string{"//rsc_location[@id='%s-prefers']", "//primitive[@id='%s']"} {
+		for _, path := range []string{"//constraints/*[@rsc='%s']", "//primitive[@id='%s']"} {
 			if _, err := c.Run(ctx, via, "cibadmin", "--delete-all", "--force",
 				"--xpath="+fmt.Sprintf(path, g.Name)); err != nil {
 				return err
