@@ -126,12 +126,12 @@ func unescape(text string) string {
 	return decoded
 }
 
-// ports are those to which libvirt connects where the URI names none, by transport.
-var ports = map[string]string{"tcp": "16509", "tls": "16514", "ssh": "22", "libssh": "22", "libssh2": "22"}
+// ports are those to which libvirt connects where the URI names none, by transport. With ssh its own configuration
+// chooses (Port, ProxyJump).
+var ports = map[string]string{"tcp": "16509", "tls": "16514", "ssh": "", "libssh": "", "libssh2": ""}
 
 // Dialed is the host and port, as [net.Dial] takes them for TCP, to which libvirt connects for a URI. It is empty where
-// there is none: the libvirt of this host, a socket, or text that is not a URI. What a configuration of ssh's says
-// of the host is not known here.
+// there is none, the libvirt of this host, a socket, or text that is not a URI, and where ssh chooses.
 func Dialed(uri string) string {
 	u, err := url.Parse(uri)
 	if err != nil || u.Hostname() == "" {
@@ -139,8 +139,8 @@ func Dialed(uri string) string {
 	}
 	_, transport, _ := strings.Cut(strings.ToLower(u.Scheme), "+")
 	port, known := ports[cmp.Or(transport, "tls")]
-	if !known {
+	if port = cmp.Or(u.Port(), port); !known || port == "" {
 		return ""
 	}
-	return net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), port))
+	return net.JoinHostPort(u.Hostname(), port)
 }
