@@ -25,7 +25,12 @@ type socket struct {
 
 type cookie [2]uint32
 
-// sockets are all TCP sockets of this network namespace. The list is nil only with an error.
+// listening is TCP_LISTEN of the kernel's net/tcp_states.h.
+const listening = 10
+
+// sockets are all TCP sockets of this network namespace that can have data. The list is nil only with an error. One that
+// listens has none, and may be systemd's: to destroy that of libvirt's daemon ends its socket unit, and nobody can
+// migrate a guest to this node any more.
 func sockets() ([]socket, error) {
 	all := []socket{}
 	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
@@ -37,6 +42,9 @@ func sockets() ([]socket, error) {
 			return nil, fmt.Errorf("list the TCP sockets: %w", err)
 		}
 		for _, s := range found {
+			if s.State == listening {
+				continue
+			}
 			all = append(all, socket{family: family, id: s.ID, queued: s.WQueue, inode: s.INode})
 		}
 	}

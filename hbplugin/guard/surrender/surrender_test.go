@@ -44,6 +44,11 @@ func TestDestroy(t *testing.T) {
 		}
 		defer client.Close()
 		found := own(t)
+		for _, s := range found {
+			if int(s.id.SourcePort) == listener.Addr().(*net.TCPAddr).Port && s.id.DestinationPort == 0 {
+				t.Errorf("%s: a socket that listens is among those to be destroyed: %+v", address, s)
+			}
+		}
 		port := uint16(client.LocalAddr().(*net.TCPAddr).Port)
 		i := slices.IndexFunc(found, func(s socket) bool { return s.id.SourcePort == port })
 		if i < 0 {
