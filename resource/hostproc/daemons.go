@@ -15,10 +15,10 @@ import (
 func (h Host) Daemons(ctx context.Context, programs ...string) (found []Process, err error) {
 	users := h.qemuUsers()
 	var unread error
-	err = h.each(ctx, func(pid int) {
-		p, ok, err := h.daemon(pid, programs, users)
+	question := func(pid int, d depth) (Process, error) { return h.daemon(pid, d, programs, users) }
+	err = each(ctx, h, "daemons", question, func(pid int, p Process, err error) {
 		switch {
-		case ok:
+		case p.PID != 0:
 			found = append(found, p)
 		case err != nil:
 			unread = cmp.Or(unread, fmt.Errorf("%w: process %d: %w", ErrIncomplete, pid, err))
@@ -27,22 +27,30 @@ func (h Host) Daemons(ctx context.Context, programs ...string) (found []Process,
 	return found, cmp.Or(err, unread)
 }
 
-// daemon judges one process by the file that it executes: a thread that forks gives the child its own name.
-func (h Host) daemon(pid int, programs []string, users []int) (p Process, ok bool, err error) {
-	program, _, hidden := h.program(pid, 0)
-	if hidden == nil && !slices.Contains(programs, program) {
-		return Process{}, false, nil
+// daemon judges one process by the file that it executes: a thread that forks gives the child its own name. The zero
+// value is none of them.
+func (h Host) daemon(pid int, d depth, programs []string, users []int) (p Process, err error) {
+	program, hidden := h.executes(pid)
+	isHidden := errors.Is(hidden, fs.ErrPermission)
+	if hidden == nil && !slices.Contains(programs, program) || hidden != nil && !isHidden {
+		return Process{}, nil
+	}
+	named := func(comm string) bool { return !isHidden || slices.Contains(programs, comm) }
+	if d == outside {
+		return Process{}, h.mayBeDaemon(pid, named, users)
 	}
 	stat, err := h.stat(pid)
 	if err != nil || stat.dead() || stat.kernel {
-		return Process{}, false, unlessGone(err)
+		return Process{}, unlessGone(err)
 	}
-	if errors.Is(hidden, fs.ErrPermission) && slices.Contains(programs, stat.comm) {
-		return Process{}, false, hidden
+	if !named(stat.comm) {
+		return Process{}, nil
 	}
-	anyName := func(string) bool { return true }
-	if ours, err := h.IsDaemon(pid, anyName, users...); err != nil || !ours || hidden != nil {
-		return Process{}, false, err
+	if isHidden {
+		return Process{}, hidden
 	}
-	return Process{PID: pid, Name: program, StartTime: stat.start}, true, nil
+	if ours, err := h.isDaemon(pid, d, named, users...); err != nil || !ours {
+		return Process{}, err
+	}
+	return Process{PID: pid, Name: program, StartTime: stat.start}, nil
 }

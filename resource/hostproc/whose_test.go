@@ -372,7 +372,7 @@ func TestIsDaemonHidesNoUsersProgram(t *testing.T) {
 		f.write(filepath.Join(f.host.Proc, "30", "status"),
 			fmt.Sprintf("Name:\tx\nUid:\t0\t0\t0\t0\nGid:\t%d\t0\t%d\t0\nNSpid:\t30\n", group, group))
 		f.cgroup(30, "0::/system.slice/cron.service\n")
-		got, err := f.host.IsDaemon(30, func(string) bool { return true }, 0)
+		got, err := f.host.IsDaemon(t.Context(), 30, func(string) bool { return true }, 0)
 		if got != want || err != nil {
 			t.Errorf("real group %d: %v, %v", group, got, err)
 		}
