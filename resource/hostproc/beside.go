@@ -18,18 +18,26 @@ var errStuck = errors.New("the kernel does not answer about it for now, as in a 
 type depth int
 
 const (
-	// whole may wait for an execve(2) of the process: to open auxv takes the kernel's exec_update_lock (mm_access), which
-	// execve holds while it closes the files of the process before (do_close_on_exec) and gives up its memory. A file
-	// system whose server is cut off answers neither.
+	// whole may wait for an execve(2) of the process: auxv takes the kernel's exec_update_lock, and newer kernels take it for
+	// stat, exe and fd too (seen with 6.18). execve holds it while it closes files (do_close_on_exec) and gives up
+	// the memory of the program before. A file system whose server is cut off answers neither. A program that has a
+	// file of it open and starts another one is enough.
 	whole depth = iota
-	// unlocked is without auxv. To read stat and status takes no lock, but a reference to the process's memory: when the
-	// process ends meanwhile, the reader is the last and takes the memory apart (mmput), and waits for what is
-	// under way to a dead storage. That hits one reader of a process, not the next.
+	// unlocked is without auxv. Where stat takes no lock, it takes a reference to the process's memory: when the process
+	// ends meanwhile, the reader is the last and takes the memory apart (mmput), and waits for what is under way to a
+	// dead storage. That hits one reader of a process, not the next.
 	unlocked
-	// outside has only what the kernel tells without the process's memory: cgroup, comm, the link exe, and the owner of
-	// the directory.
+	// outside has only what the kernel tells without that lock: status, cgroup and cmdline. A process of which no more
+	// can be read is in execve, and runs neither the program before nor the next one.
 	outside
 )
+
+// aboutProcess is what all questions are about that read other files at each depth: what blocks one of them at a depth
+// blocks the others.
+const aboutProcess = "process"
+
+// impatience is how long a round waits for answers that the next one can do without.
+const impatience = patience / 4
 
 // maxStuck bounds the calls of this program that do not return; each holds a thread.
 const maxStuck = 256
@@ -105,7 +113,7 @@ const pace = 20 * time.Millisecond
 // ask puts a question about processes, in goroutines of its own, so that a read that blocks holds up neither the caller nor
 // the answers about other processes. It returns the answers in the order of pids, and those processes about which there
 // is none at any depth. All of them together are waited for at each depth, for patience after the last answer, and not
-// where an earlier call is stuck. It returns at the end of ctx.
+// where an earlier call is stuck: that is skipped. It returns at the end of ctx.
 func ask[T any](ctx context.Context, h Host, what string, pids []int, f func(pid int, d depth) T) ([]T, []int) {
 	known := make(map[int]T, len(pids))
 	left := pids
@@ -159,7 +167,10 @@ func (r *round[T]) run(ctx context.Context, known map[int]T) (left []int) {
 func (r *round[T]) wait(ctx context.Context) {
 	tick := time.NewTicker(pace)
 	defer tick.Stop()
-	last, had := time.Now(), 0
+	last, had, limit := time.Now(), 0, patience
+	if r.depth == unlocked {
+		limit = impatience
+	}
 	for {
 		select {
 		case <-r.finished:
@@ -174,7 +185,7 @@ func (r *round[T]) wait(ctx context.Context) {
 		switch {
 		case got > had:
 			last, had = time.Now(), got
-		case time.Since(last) >= patience:
+		case time.Since(last) >= limit:
 			return
 		case more:
 			go r.work()
@@ -218,6 +229,18 @@ func askOne[T any](ctx context.Context, h Host, what string, pid int, f func(d d
 		return *new(T), errors.Join(errStuck, context.Cause(ctx))
 	}
 	return answers[0].value, answers[0].err
+}
+
+// Within calls f, which reads files of a process, and returns what it returns. Where f blocks, it is left behind after a
+// second, or at the end of ctx, and not called again for this process before it returned; what names the call. The error
+// says so then.
+func Within[T any](ctx context.Context, h Host, what string, pid int, f func() (T, error)) (T, error) {
+	return askOne(ctx, h, what, pid, func(d depth) (T, error) {
+		if d != whole {
+			return *new(T), errStuck
+		}
+		return f()
+	})
 }
 
 // statNow is the file stat of a process, for callers that are no round's. A first reader that has to take the process's

@@ -3,6 +3,7 @@ package hostproc
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -33,6 +34,12 @@ func (f tree) halts(pid int, files ...string) {
 	}
 }
 
+// named has status tell a process of root's name and parent.
+func (f tree) named(pid int, name string, parent int) {
+	f.write(filepath.Join(f.host.Proc, strconv.Itoa(pid), "status"),
+		fmt.Sprintf("Name:\t%s\nPPid:\t%d\nUid:\t0\t0\t0\t0\nNSpid:\t%d\n", name, parent, pid))
+}
+
 // stuckCalls are those about processes of this tree.
 func (f tree) stuckCalls() (n int) {
 	stuck.mu.Lock()
@@ -48,7 +55,7 @@ func (f tree) stuckCalls() (n int) {
 // One process that blocks a reader makes a listing incomplete only where it may be a guest's.
 func TestStuckProcess(t *testing.T) {
 	const libvirts, service = "0::/system.slice/libvirtd.service\n", "0::/system.slice/cron.service\n"
-	memory := []string{"stat", "status", "auxv", "cmdline"}
+	locked := []string{"stat", "auxv"} // what execve keeps from being read
 	for _, c := range []struct {
 		name         string
 		comm, cgroup string
@@ -58,16 +65,18 @@ func TestStuckProcess(t *testing.T) {
 	}{
 		{"auxv of a program in execve", "bash", "0::/\n", "/usr/bin/bash", []string{"auxv"}, false, false},
 		{"auxv of what executes a QEMU", "rpc-libvirtd", libvirts, qemu, []string{"auxv"}, true, true},
-		{"auxv of a guest's", "qemu-system-x86", scope("vm1"), qemu, []string{"auxv"}, true, false}, // lost its arguments
-		{"a service", "cron", service, "/usr/sbin/cron", memory, false, false},
-		{"a QEMU in a service", "qemu-system-x86", service, qemu, memory, true, true},
-		{"a QEMU that has no file any more", "qemu-system-x86", "0::/\n", "", memory, true, true},
-		{"a container's", "qemu-system-x86", "0::/system.slice/docker-1.scope\n", qemu, memory, false, false},
-		{"a kernel thread", "kworker/0:1", "0::/\n", "", memory, false, false},
-		{"a guest's", "qemu-system-x86", scope("vm1"), qemu, memory, true, false},
-		{"an emulator's wrapper", "emulate", libvirts, "/usr/bin/emulate", memory, true, true},
-		{"a helper", "qemu-storage-daemon", "0::/\n", "/usr/bin/qemu-storage-daemon", memory, false, false},
-		{"all, with the control group", "cron", service, "/usr/sbin/cron", append(memory, "cgroup"), true, true},
+		{"a guest's, auxv", "qemu-system-x86", scope("vm1"), qemu, []string{"auxv"}, true, false}, // it has no arguments
+		{"a service", "cron", service, "", locked, false, false},
+		{"of libvirt's service", "rpc-libvirtd", libvirts, "", locked, false, false},
+		{"of libvirt's service, and no command line", "x", libvirts, "", []string{"stat", "cmdline"}, true, true},
+		{"a QEMU in a service", "qemu-system-x86", service, "", locked, true, true},
+		{"a QEMU at the root", "qemu-system-x86", "0::/\n", "", locked, true, true},
+		{"a container's", "qemu-system-x86", "0::/system.slice/docker-1.scope\n", "", locked, false, false},
+		{"a kernel thread", "kworker/0:1", "0::/\n", "", locked, false, false},
+		{"in a guest's group", "rpc-libvirtd", scope("vm1"), "", locked, true, false},
+		{"a helper", "qemu-storage-da", "0::/\n", "", locked, false, false},
+		{"in a service, status", "cron", service, "", []string{"stat", "status"}, true, true},
+		{"in a service, cgroup", "cron", service, "", []string{"stat", "cgroup"}, true, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -75,7 +84,7 @@ func TestStuckProcess(t *testing.T) {
 			f.host.System = true
 			f.guest(40, "vm2", uuidB)
 			f.process(30, c.comm, 'D')
-			f.write(filepath.Join(f.host.Proc, "30", "comm"), c.comm[:min(len(c.comm), commLength)]+"\n")
+			f.named(30, c.comm, 1)
 			f.cgroup(30, c.cgroup)
 			if c.exe != "" {
 				f.program(30, c.exe)
@@ -177,19 +186,62 @@ func TestStuckUntilTheEndOfTime(t *testing.T) {
 }
 
 func TestStuckDaemon(t *testing.T) {
+	const libvirts, service = "0::/system.slice/libvirtd.service\n", "0::/system.slice/cron.service\n"
+	for _, c := range []struct {
+		name, cgroup, parent, exe string
+		daemons, pacemakers       bool // whether it may be one
+	}{
+		{"rpc-virtqemud", libvirts, "rpc-virtqemud", "/usr/sbin/virtqemud", true, false},
+		{"rpc-virtqemud", libvirts, "systemd", "/usr/lib/systemd/systemd", true, false},
+		{"rpc-virtqemud", scope("vm1"), "systemd", "/usr/lib/systemd/systemd", true, false},
+		{"rpc-virtqemud", "0::/\n", "systemd", "/usr/lib/systemd/systemd", true, false},
+		{"rpc-virtqemud", "0::/\n", "rpc-virtqemud", "/usr/sbin/virtqemud", true, false},
+		{"vmferry-guard", "0::/\n", "vmferry-guard", "/usr/sbin/vmferry-guard", false, false},
+		{"vmferry-guard", service, "vmferry-guard", "/usr/sbin/vmferry-guard", false, false},
+		{"pacemakerd", service, "systemd", "/usr/lib/systemd/systemd", false, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			f := newTree(t)
+			f.process(20, c.parent, 'S', c.exe)
+			f.named(20, c.parent, 1)
+			f.program(20, c.exe)
+			f.process(30, c.name, 'D')
+			f.named(30, c.name, 20)
+			f.cgroup(30, c.cgroup)
+			f.program(30, "/usr/sbin/virtqemud")
+			f.halts(30, "stat")
+			f.cgroup(20, "0::/system.slice/docker-1.scope\n") // the parent itself is none
+			isPacemakers := func(program string) bool { return strings.HasPrefix(program, "pacemaker") }
+			if _, err := f.host.HasDaemon(t.Context(), isPacemakers, 0); errors.Is(err, ErrIncomplete) != c.pacemakers {
+				t.Errorf("of Pacemaker's: %v", err)
+			}
+			if _, err := f.host.Daemons(t.Context(), "virtqemud"); errors.Is(err, ErrIncomplete) != c.daemons {
+				t.Errorf("of libvirt's: %v", err)
+			}
+		})
+	}
+}
+
+// A question about a process that does not return is left behind, and is not put again before it returns.
+func TestWithin(t *testing.T) {
 	f := newTree(t)
-	f.process(30, "virtqemud", 'D')
-	f.write(filepath.Join(f.host.Proc, "30", "comm"), "virtqemud\n")
-	f.program(30, "/usr/sbin/virtqemud")
-	f.halts(30, "stat")
-	isPacemakers := func(program string) bool { return strings.HasPrefix(program, "pacemaker") }
-	if found, err := f.host.HasDaemon(t.Context(), isPacemakers, 0); found || err != nil {
-		t.Errorf("another program blocks: %v, %v", found, err)
+	release := make(chan struct{})
+	defer close(release)
+	calls := make(chan bool, 10)
+	for range 3 {
+		if _, err := Within(t.Context(), f.host, "test", 1, func() (int, error) {
+			calls <- true
+			<-release
+			return 0, nil
+		}); !errors.Is(err, errStuck) {
+			t.Error(err)
+		}
 	}
-	if found, err := f.host.Daemons(t.Context(), "libvirtd"); len(found) != 0 || err != nil {
-		t.Errorf("another daemon blocks: %v, %v", found, err)
+	if len(calls) != 1 {
+		t.Errorf("%d calls", len(calls))
 	}
-	if _, err := f.host.Daemons(t.Context(), "virtqemud"); !errors.Is(err, ErrIncomplete) {
-		t.Errorf("the daemon blocks: %v", err)
+	if n, err := Within(t.Context(), f.host, "another", 1, func() (int, error) { return 7, nil }); n != 7 || err != nil {
+		t.Error(n, err)
 	}
 }

@@ -149,7 +149,7 @@ func (h Host) etc(file string) string { return filepath.Join(cmp.Or(h.Etc, defau
 func (h Host) scan(ctx context.Context) (s sighting) {
 	var looks []look
 	var unread error
-	err := each(ctx, h, "guests", h.newJudge().look, func(pid int, l look, err error) {
+	err := each(ctx, h, h.newJudge().look, func(pid int, l look, err error) {
 		switch {
 		case l.ours:
 			l.read = h.beginRead(pid, l.stat)
@@ -257,7 +257,7 @@ func (h Host) known(l look, d doubt) (Process, bool) {
 
 // each asks a question about every process, and tells f the answers. A process about which nothing can be told has the
 // error errStuck. An error, which is [ErrIncomplete], says that there may be other processes.
-func each[T any](ctx context.Context, h Host, what string, question func(pid int, d depth) (T, error),
+func each[T any](ctx context.Context, h Host, question func(pid int, d depth) (T, error),
 	f func(pid int, answer T, err error)) error {
 	pids, err := h.pids()
 	if err != nil {
@@ -268,7 +268,7 @@ func each[T any](ctx context.Context, h Host, what string, question func(pid int
 		value T
 		err   error
 	}
-	answers, left := ask(ctx, h, what, pids, func(pid int, d depth) answer {
+	answers, left := ask(ctx, h, aboutProcess, pids, func(pid int, d depth) answer {
 		value, err := question(pid, d)
 		return answer{pid, value, err}
 	})

@@ -27,8 +27,10 @@ const (
 // namespace, so that the root of a namespace below is not 0.
 type owner struct {
 	real, effective int
-	group           int  // the real one
-	nested          bool // it is in a PID namespace below this node's, as containers are
+	group           int    // the real one
+	nested          bool   // it is in a PID namespace below this node's, as containers are
+	name            string // comm
+	parent          int
 }
 
 // parseOwner reads /proc/PID/status. The kernel escapes line breaks in the program's name there.
@@ -49,6 +51,10 @@ func parseOwner(raw []byte) (o owner, err error) {
 				return o, fmt.Errorf("parse status: gid: %w", err)
 			}
 			o.group = ids[0]
+		case "Name":
+			o.name = string(bytes.TrimSpace(value))
+		case "PPid":
+			o.parent, _ = strconv.Atoi(string(bytes.TrimSpace(value)))
 		case "NSpid":
 			o.nested = len(bytes.Fields(value)) > 1
 		}

@@ -8,9 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"slices"
-	"strings"
 	"sync"
-	"syscall"
 	"time"
 )
 
@@ -66,14 +64,15 @@ func (j judge) look(pid int, d depth) (l look, err error) {
 	return l, err
 }
 
-// glance judges a process by what the kernel tells without its memory: nil is that no guest's it can be, and errStuck that it
-// may be one's. A kernel thread has no file that it executes, like a process that has lost its memory.
+// glance judges a process whose stat or exe cannot be read: nil is that it is no guest's, and errStuck that it may be one's.
+// One that is in execve is no guest's yet, like a child of libvirt's before that, unless libvirt has made a control
+// group for it.
 func (j judge) glance(pid int) (l look, err error) {
-	info, err := os.Lstat(j.host.path(pid, ""))
-	if err != nil {
+	if l.group, err = j.host.group(pid, j.base); err != nil {
 		return l, err
 	}
-	if l.group, err = j.host.group(pid, j.base); err != nil {
+	owner, err := j.host.owner(pid)
+	if err != nil {
 		return l, err
 	}
 	for _, f := range j.files[pid] {
@@ -81,28 +80,16 @@ func (j judge) glance(pid int) (l look, err error) {
 			l.files = append(l.files, f.name)
 		}
 	}
-	if l.group.guest || len(j.files[pid]) > 0 {
-		return l, errStuck
-	}
-	comm, _ := readSome(j.host.path(pid, "comm"), maxStat)
-	name := strings.TrimSuffix(string(comm), "\n")
-	file, err := j.host.executes(pid)
-	none := errors.Is(err, fs.ErrNotExist) && !isEmulator(name)
-	place := l.group.place
-	rootsOnly := j.host.System && (place == inUnit || place == inSession)
-	switch {
-	case place == inContainer, !mayRunAs(info, j.users()), none && name != "", isHelper(name),
-		rootsOnly && err == nil && !isEmulator(file):
+	noted := l.group.guest || len(j.files[pid]) > 0
+	if !noted && (l.group.place == inContainer || owner.nested || !owner.isOneOf(j.users())) {
 		return l, nil
 	}
-	return l, errStuck
-}
-
-// mayRunAs reports whether a process may run as one of users, by the owner of its directory: that is its effective user, or
-// root where it may not be inspected (proc(5)).
-func mayRunAs(dir fs.FileInfo, users []int) bool {
-	stat, ok := dir.Sys().(*syscall.Stat_t)
-	return !ok || stat.Uid == 0 || slices.Contains(users, int(stat.Uid))
+	cmdline, err := readSome(j.host.path(pid, "cmdline"), maxCmdline)
+	_, named := parseCmdline(cmdline)
+	if noted && !isHelper(owner.name) || named || unrecognised(owner.name, cmdline, err, false) != nil {
+		return l, errStuck
+	}
+	return l, nil
 }
 
 // owned reports whether a process may be libvirt's by its user, where libvirt neither put it into a guest's control
@@ -140,7 +127,7 @@ func (j judge) owned(pid int, at place, d depth) (bool, error) {
 // named accepts the file that it executes too. A process that has ended is no daemon. An error says that the process
 // exists and cannot be judged, or that ctx has ended. Users are numbers; see [Host.UserID].
 func (h Host) IsDaemon(ctx context.Context, pid int, named func(program string) bool, users ...int) (bool, error) {
-	return askOne(ctx, h, "daemon", pid, func(d depth) (bool, error) { return h.isDaemon(pid, d, named, users...) })
+	return askOne(ctx, h, aboutProcess, pid, func(d depth) (bool, error) { return h.isDaemon(pid, d, named, users...) })
 }
 
 // HasDaemon reports whether any process is such a daemon, as [Host.IsDaemon] has it. An error says that some cannot be
@@ -148,7 +135,7 @@ func (h Host) IsDaemon(ctx context.Context, pid int, named func(program string) 
 func (h Host) HasDaemon(ctx context.Context, named func(program string) bool, users ...int) (found bool, err error) {
 	var unsure error
 	question := func(pid int, d depth) (bool, error) { return h.isDaemon(pid, d, named, users...) }
-	err = each(ctx, h, "daemon", question, func(pid int, is bool, err error) {
+	err = each(ctx, h, question, func(pid int, is bool, err error) {
 		if found = found || is; err != nil {
 			unsure = cmp.Or(unsure, fmt.Errorf("%w: process %d: %w", ErrIncomplete, pid, err))
 		}
@@ -191,18 +178,15 @@ func (h Host) isDaemon(pid int, d depth, named func(program string) bool, users 
 	return !setuid && err == nil && named(program), nil
 }
 
-// mayBeDaemon is errStuck where a process may be a daemon by what the kernel tells without its memory.
+// mayBeDaemon is errStuck where a process whose stat or exe cannot be read may be a daemon.
 func (h Host) mayBeDaemon(pid int, named func(program string) bool, users []int) error {
-	info, err := os.Lstat(h.path(pid, ""))
-	if err != nil {
+	owner, err := h.owner(pid)
+	if err != nil || owner.nested || !owner.isOneOf(users) || !named(owner.name) {
 		return unlessGone(err)
 	}
-	comm, err := readSome(h.path(pid, "comm"), maxStat)
-	if err == nil && !named(strings.TrimSuffix(string(comm), "\n")) || !mayRunAs(info, users) {
-		return nil
-	}
-	if group, err := h.group(pid, h.base()); err == nil && group.place == inContainer {
-		return nil
+	group, err := h.group(pid, h.base())
+	if err != nil || group.place == inContainer {
+		return unlessGone(err)
 	}
 	return errStuck
 }
@@ -243,7 +227,7 @@ func (h Host) Helpers(ctx context.Context, wanted Helper) (found []Process, err 
 	var candidates []candidate
 	var unread error
 	question := func(pid int, d depth) (procStat, error) { return h.helper(pid, d, wanted) }
-	err = each(ctx, h, "helpers", question, func(pid int, s procStat, err error) {
+	err = each(ctx, h, question, func(pid int, s procStat, err error) {
 		switch {
 		case err != nil:
 			unread = cmp.Or(unread, fmt.Errorf("%w: process %d: %w", ErrIncomplete, pid, err))
@@ -268,10 +252,14 @@ func (h Host) Helpers(ctx context.Context, wanted Helper) (found []Process, err 
 // ended meanwhile is none, and so is one that root does not run as a daemon of this node: anybody may give a program
 // these names. An error is only that the kernel does not answer.
 func (h Host) helper(pid int, d depth, wanted Helper) (procStat, error) {
+	anyName := func(string) bool { return true }
+	if d == outside { // its file cannot be read
+		isWanted := func(comm string) bool { return comm == wanted.Program[:min(len(wanted.Program), commLength)] }
+		return procStat{}, onlyStuck(h.mayBeDaemon(pid, isWanted, []int{0}))
+	}
 	if file, err := h.executes(pid); err != nil || file != wanted.Program {
 		return procStat{}, nil
 	}
-	anyName := func(string) bool { return true }
 	if ours, err := h.isDaemon(pid, d, anyName, 0); err != nil || !ours {
 		return procStat{}, onlyStuck(err)
 	}
