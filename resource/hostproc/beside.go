@@ -225,15 +225,18 @@ func askOne[T any](ctx context.Context, h Host, what string, pid int, f func(d d
 		value, err := f(d)
 		return answer{value, err}
 	})
-	if len(answers) == 0 {
-		return *new(T), errors.Join(errStuck, context.Cause(ctx))
+	switch cause := context.Cause(ctx); {
+	case len(answers) > 0:
+		return answers[0].value, answers[0].err
+	case cause != nil:
+		return *new(T), fmt.Errorf("%w: %w", errStuck, cause)
 	}
-	return answers[0].value, answers[0].err
+	return *new(T), errStuck
 }
 
 // Within calls f, which reads files of a process, and returns what it returns. Where f blocks, it is left behind after a
-// second, or at the end of ctx, and not called again for this process before it returned; what names the call. The error
-// says so then.
+// second, or at the end of ctx, with an error, and not called again for this process before it has returned. The name of
+// the call is what, which must not be that of another f.
 func Within[T any](ctx context.Context, h Host, what string, pid int, f func() (T, error)) (T, error) {
 	return askOne(ctx, h, what, pid, func(d depth) (T, error) {
 		if d != whole {
