@@ -63,7 +63,7 @@ func killer(ctx context.Context, path string, log logrus.FieldLogger) *surrender
 // guard is the guard itself.
 func guard(ctx context.Context, o options, log *logrus.Logger) error {
 	prepared := prepare(log)
-	me, err := identify(ctx, o.config)
+	me, err := identify(ctx, o.config, clusters)
 	if err != nil {
 		return err
 	}

@@ -24,8 +24,12 @@ import (
 	"github.com/vmferry/vmferry/migrate/wait"
 )
 
-// readTime bounds the first read of the lease device.
-const readTime = 30 * time.Second
+// readTime bounds the first read of the lease device, and nameTime the question to the cluster manager for this node's
+// name.
+const (
+	readTime = 30 * time.Second
+	nameTime = 30 * time.Second
+)
 
 // identity is which node of which cluster this is, and how it is set up.
 type identity struct {
@@ -39,8 +43,16 @@ type identity struct {
 	watchdog *host.Watchdog // nil: there is none, or it is not armed yet
 }
 
-// identify reads the settings and the lease device.
-func identify(ctx context.Context, path string) (*identity, error) {
+// clusters are the cluster managers of this node, which the settings of vmferryd choose.
+func clusters(general config.Config) []hbplugin.Cluster {
+	return managers.Select(general,
+		&pacemaker.Client{Agents: general.Agents, Node: general.Node, Run: ask},
+		&heartbeat.Client{Node: general.Node, Run: ask})
+}
+
+// identify reads the settings and the lease device. Where the settings do not name the node, the cluster managers are
+// asked.
+func identify(ctx context.Context, path string, clusters func(config.Config) []hbplugin.Cluster) (*identity, error) {
 	me := new(identity)
 	var err error
 	if me.settings, err = settings.Load(path); err != nil {
@@ -50,16 +62,13 @@ func identify(ctx context.Context, path string) (*identity, error) {
 		return nil, misconfigured{err}
 	}
 	me.manager = managerOf(me.general.Manager, exists)
-	me.managers = managers.Select(me.general,
-		&pacemaker.Client{Agents: me.general.Agents, Node: me.general.Node, Run: ask},
-		&heartbeat.Client{Node: me.general.Node, Run: ask})
+	me.managers = clusters(me.general)
 	if me.header, err = readHeader(ctx, me.settings.Device); err != nil {
 		return nil, err
 	}
 	node := me.settings.Node
 	if node == "" {
-		all := inventory.Managers(ctx, me.managers)
-		if node, err = inventory.NodeName(ctx, me.general.Node, all); err != nil {
+		if node, err = me.ownName(ctx); err != nil {
 			return nil, err
 		}
 	}
@@ -75,6 +84,19 @@ func identify(ctx context.Context, path string) (*identity, error) {
 	me.id = me.header.ID(node)
 	me.instance, err = bootInstance()
 	return me, err
+}
+
+// ownName is what the cluster calls this node, or its host name, in bounded time.
+func (me *identity) ownName(ctx context.Context) (string, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, nameTime, fmt.Errorf("no answer within %s", nameTime))
+	defer cancel()
+	name, err := wait.Within(ctx, func() (string, error) {
+		return inventory.NodeName(ctx, me.general.Node, inventory.Managers(ctx, me.managers))
+	}, nil)
+	if err != nil {
+		return "", fmt.Errorf("ask the cluster manager for the name of this node: %w", err)
+	}
+	return name, nil
 }
 
 func (me *identity) name() string { return me.header.Nodes[me.id-1] }

@@ -48,7 +48,7 @@ func (*Client) String() string { return "heartbeat" }
 // are stuck here. While resources move, the guests of both nodes are listed:
 // Heartbeat does not say which of them it has let go.
 func (c *Client) View(ctx context.Context) (hbplugin.View, error) {
-	alive, err := daemonAlive(cmp.Or(c.PIDFile, defaultPIDFile), hostproc.Host{Proc: c.Proc})
+	alive, err := daemonAlive(ctx, cmp.Or(c.PIDFile, defaultPIDFile), hostproc.Host{Proc: c.Proc})
 	if err != nil || !alive {
 		return hbplugin.View{}, err
 	}
@@ -261,7 +261,7 @@ const comm = "heartbeat"
 // The daemon writes the file before it does anything else and refuses to start
 // a second time next to a living one. The name, and that root runs it, tell it from whoever got its
 // number after it died.
-func daemonAlive(pidFile string, h hostproc.Host) (bool, error) {
+func daemonAlive(ctx context.Context, pidFile string, h hostproc.Host) (bool, error) {
 	text, err := os.ReadFile(pidFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
@@ -273,7 +273,7 @@ func daemonAlive(pidFile string, h hostproc.Host) (bool, error) {
 	if err != nil || pid <= 0 {
 		return false, fmt.Errorf("look for heartbeat's daemon: %s names no process: %.40q", pidFile, text)
 	}
-	alive, err := h.IsDaemon(pid, func(program string) bool { return program == comm }, 0)
+	alive, err := h.IsDaemon(ctx, pid, func(program string) bool { return program == comm }, 0)
 	if err == nil && !alive {
 		err = h.SeesAll()
 	}

@@ -107,7 +107,7 @@ func TestDaemonAlive(t *testing.T) {
 			}
 			tt.process.PID = 77
 			show(t, c.Proc, tt.process)
-			got, err := daemonAlive(c.PIDFile, hostproc.Host{Proc: c.Proc})
+			got, err := daemonAlive(t.Context(), c.PIDFile, hostproc.Host{Proc: c.Proc})
 			if got != tt.want || (err == nil) != (tt.err == "") || err != nil &&
 				!strings.Contains(err.Error(), tt.err) {
 				t.Errorf("%t, %v; want %t, %q", got, err, tt.want, tt.err)
@@ -118,21 +118,21 @@ func TestDaemonAlive(t *testing.T) {
 
 func TestDaemonCannotBeSeen(t *testing.T) {
 	c := client(t, &programs{})
-	if got, err := daemonAlive(filepath.Join(t.TempDir(), "none"), hostproc.Host{Proc: c.Proc}); got || err != nil {
+	if got, err := daemonAlive(t.Context(), filepath.Join(t.TempDir(), "none"), hostproc.Host{Proc: c.Proc}); got || err != nil {
 		t.Errorf("no PID file: %t, %v", got, err)
 	}
-	if _, err := daemonAlive(t.TempDir(), hostproc.Host{Proc: c.Proc}); err == nil {
+	if _, err := daemonAlive(t.Context(), t.TempDir(), hostproc.Host{Proc: c.Proc}); err == nil {
 		t.Error("the PID file cannot be read, and yet an answer")
 	}
 	hidden := t.TempDir()
-	if _, err := daemonAlive(c.PIDFile, hostproc.Host{Proc: hidden}); !errors.Is(err, hostproc.ErrIncomplete) {
+	if _, err := daemonAlive(t.Context(), c.PIDFile, hostproc.Host{Proc: hidden}); !errors.Is(err, hostproc.ErrIncomplete) {
 		t.Errorf("processes are hidden: %v", err)
 	}
 	stat := filepath.Join(c.Proc, "77", "stat")
 	if err := errors.Join(os.Remove(stat), os.Mkdir(stat, 0o755)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := daemonAlive(c.PIDFile, hostproc.Host{Proc: c.Proc}); err == nil {
+	if _, err := daemonAlive(t.Context(), c.PIDFile, hostproc.Host{Proc: c.Proc}); err == nil {
 		t.Error("the process cannot be read, and yet an answer")
 	}
 }

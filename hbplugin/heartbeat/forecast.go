@@ -37,7 +37,7 @@ func (c *Client) Places(context.Context) (hbplugin.Places, error) {
 // to the other one, if that is active. The stop of the resource script is then a live migration, where the guest's
 // ladder has one. It is an error where Heartbeat does not run here, or does not answer.
 func (c *Client) Forecast(ctx context.Context) ([]hbplugin.Verdict, error) {
-	alive, err := daemonAlive(cmp.Or(c.PIDFile, defaultPIDFile), hostproc.Host{Proc: c.Proc})
+	alive, err := daemonAlive(ctx, cmp.Or(c.PIDFile, defaultPIDFile), hostproc.Host{Proc: c.Proc})
 	if err == nil && !alive {
 		err = errors.New("heartbeat does not run on this node: type systemctl start heartbeat")
 	}

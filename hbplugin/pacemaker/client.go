@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -152,7 +151,7 @@ var errNotRunning = errors.New("pacemaker does not run on this node: type system
 
 // alive is this node's name; it is an error where Pacemaker does not run.
 func (c *Client) alive(ctx context.Context) (node string, err error) {
-	alive, err := daemonAlive(hostproc.Host{Proc: c.Proc, Etc: c.Etc})
+	alive, err := daemonAlive(ctx, hostproc.Host{Proc: c.Proc, Etc: c.Etc})
 	if err == nil && !alive {
 		err = errNotRunning
 	}
@@ -249,33 +248,16 @@ const daemonUser = "hacluster"
 // are known by their users, root and hacluster, and daemons in a container,
 // such as pacemaker-remoted inside a bundle's, are not this node's.
 // A process that cannot be judged makes the question unanswerable, unless another one is a daemon for certain.
-func daemonAlive(h hostproc.Host) (bool, error) {
-	entries, err := os.ReadDir(h.ProcDir())
-	if err != nil {
-		return false, fmt.Errorf("look for pacemaker's daemons: %w", err)
-	}
+func daemonAlive(ctx context.Context, h hostproc.Host) (bool, error) {
 	users := []int{0}
 	if uid, ok := h.UserID(daemonUser); ok {
 		users = append(users, uid)
 	}
-	unsure := h.SeesAll()
-	for _, e := range entries {
-		pid, err := strconv.Atoi(e.Name())
-		if err != nil || pid <= 0 {
-			continue
-		}
-		alive, err := h.IsDaemon(pid, isDaemon, users...)
-		if alive {
-			return true, nil
-		}
-		if err != nil {
-			unsure = fmt.Errorf("process %d: %w", pid, err)
-		}
+	alive, err := h.HasDaemon(ctx, isDaemon, users...)
+	if err != nil {
+		return false, fmt.Errorf("look for pacemaker's daemons: %w", err)
 	}
-	if unsure != nil {
-		return false, fmt.Errorf("look for pacemaker's daemons: %w", unsure)
-	}
-	return false, nil
+	return alive, nil
 }
 
 func isDaemon(program string) bool { return strings.HasPrefix(program, "pacemaker") }

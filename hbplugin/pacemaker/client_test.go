@@ -86,7 +86,7 @@ func TestDaemonAlive(t *testing.T) {
 			[]hostproctest.Process{{Comm: "pacemaker-x", Cgroup: session, Exe: "/usr/bin/sudo"}}, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			got, err := daemonAlive(hostproc.Host{Proc: proc(t, tt.processes...), Etc: etc})
+			got, err := daemonAlive(t.Context(), hostproc.Host{Proc: proc(t, tt.processes...), Etc: etc})
 			if err != nil || got != tt.want {
 				t.Errorf("%t, %v; want %t", got, err, tt.want)
 			}
@@ -125,13 +125,13 @@ func TestDaemonOfNobody(t *testing.T) {
 	if err != nil || !strings.Contains(string(stat), "(pacemaker-x)") {
 		t.Fatalf("the process is %q, %v", stat, err)
 	}
-	if got, err := (hostproc.Host{}).IsDaemon(cmd.Process.Pid, isDaemon, 0); got || err != nil {
+	if got, err := (hostproc.Host{}).IsDaemon(t.Context(), cmd.Process.Pid, isDaemon, 0); got || err != nil {
 		t.Errorf("%t, %v", got, err)
 	}
 }
 
 func TestProcessesCannotBeRead(t *testing.T) {
-	if _, err := daemonAlive(hostproc.Host{Proc: filepath.Join(t.TempDir(), "none")}); err == nil {
+	if _, err := daemonAlive(t.Context(), hostproc.Host{Proc: filepath.Join(t.TempDir(), "none")}); err == nil {
 		t.Error("no procfs, and yet an answer")
 	}
 	h := hostproc.Host{Proc: proc(t)}
@@ -139,19 +139,19 @@ func TestProcessesCannotBeRead(t *testing.T) {
 	if err := os.MkdirAll(stat, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := daemonAlive(h); err == nil {
+	if _, err := daemonAlive(t.Context(), h); err == nil {
 		t.Error("a process could not be read, and yet an answer")
 	}
 	if err := os.Remove(stat); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := daemonAlive(h); got || err != nil {
+	if got, err := daemonAlive(t.Context(), h); got || err != nil {
 		t.Errorf("a process that ended: %t, %v", got, err)
 	}
 	if err := os.RemoveAll(filepath.Join(h.Proc, "1")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := daemonAlive(h); !errors.Is(err,
+	if _, err := daemonAlive(t.Context(), h); !errors.Is(err,
 		hostproc.ErrIncomplete) { // as with the mount options hidepid=2,gid=100
 		t.Errorf("processes are hidden: %v", err)
 	}
@@ -254,7 +254,7 @@ var _ hbplugin.Manager = &Client{}
 
 // Where processes are hidden, as by hidepid, that no daemon is seen proves nothing.
 func TestHiddenProcesses(t *testing.T) {
-	if got, err := daemonAlive(hostproc.Host{Proc: t.TempDir(), Etc: t.TempDir()}); got || err == nil {
+	if got, err := daemonAlive(t.Context(), hostproc.Host{Proc: t.TempDir(), Etc: t.TempDir()}); got || err == nil {
 		t.Errorf("%v, %v", got, err)
 	}
 }

@@ -15,10 +15,10 @@ import (
 func (h Host) Daemons(ctx context.Context, programs ...string) (found []Process, err error) {
 	users := h.qemuUsers()
 	var unread error
-	err = h.each(ctx, func(pid int) {
-		p, ok, err := h.daemon(pid, programs, users)
+	question := func(pid int, d depth) (Process, error) { return h.daemon(pid, d, programs, users) }
+	err = each(ctx, h, question, func(pid int, p Process, err error) {
 		switch {
-		case ok:
+		case p.PID != 0:
 			found = append(found, p)
 		case err != nil:
 			unread = cmp.Or(unread, fmt.Errorf("%w: process %d: %w", ErrIncomplete, pid, err))
@@ -27,22 +27,53 @@ func (h Host) Daemons(ctx context.Context, programs ...string) (found []Process,
 	return found, cmp.Or(err, unread)
 }
 
-// daemon judges one process by the file that it executes: a thread that forks gives the child its own name.
-func (h Host) daemon(pid int, programs []string, users []int) (p Process, ok bool, err error) {
-	program, _, hidden := h.program(pid, 0)
-	if hidden == nil && !slices.Contains(programs, program) {
-		return Process{}, false, nil
+// daemon judges one process by the file that it executes: a thread that forks gives the child its own name. The zero
+// value is none of them.
+func (h Host) daemon(pid int, d depth, programs []string, users []int) (p Process, err error) {
+	if d == outside {
+		return Process{}, h.mayBeStart(pid, programs, users)
 	}
+	program, hidden := h.executes(pid)
+	isHidden := errors.Is(hidden, fs.ErrPermission)
+	if hidden == nil && !slices.Contains(programs, program) || hidden != nil && !isHidden {
+		return Process{}, nil
+	}
+	named := func(comm string) bool { return !isHidden || slices.Contains(programs, comm) }
 	stat, err := h.stat(pid)
 	if err != nil || stat.dead() || stat.kernel {
-		return Process{}, false, unlessGone(err)
+		return Process{}, unlessGone(err)
 	}
-	if errors.Is(hidden, fs.ErrPermission) && slices.Contains(programs, stat.comm) {
-		return Process{}, false, hidden
+	if !named(stat.comm) {
+		return Process{}, nil
 	}
-	anyName := func(string) bool { return true }
-	if ours, err := h.IsDaemon(pid, anyName, users...); err != nil || !ours || hidden != nil {
-		return Process{}, false, err
+	if isHidden {
+		return Process{}, hidden
 	}
-	return Process{PID: pid, Name: program, StartTime: stat.start}, true, nil
+	if ours, err := h.isDaemon(pid, d, named, users...); err != nil || !ours {
+		return Process{}, err
+	}
+	return Process{PID: pid, Name: program, StartTime: stat.start}, nil
+}
+
+// mayBeStart is errStuck where a process that is in execve, and whose file cannot be read, may be what libvirt's daemons
+// have forked: one in their service or in a guest's control group, or on a node without services any one whose parent
+// is not known for another program. A child has the name of who forked it until execve is over.
+func (h Host) mayBeStart(pid int, programs []string, users []int) error {
+	owner, err := h.owner(pid)
+	if err != nil || owner.nested || !owner.isOneOf(users) {
+		return unlessGone(err)
+	}
+	group, err := h.group(pid, h.base())
+	if err != nil || group.place > inLibvirt {
+		return unlessGone(err)
+	}
+	if group.guest || group.place == inLibvirt {
+		return errStuck
+	}
+	parent, err := h.owner(owner.parent)
+	file, hidden := h.executes(owner.parent)
+	if err == nil && hidden == nil && parent.name == owner.name && !slices.Contains(programs, file) {
+		return nil
+	}
+	return errStuck
 }

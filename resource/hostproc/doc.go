@@ -36,7 +36,7 @@
 //
 // It parses stat, status and cgroup too, and nothing else of what this package does: it has no auxiliary vector, judges
 // no control group, opens the files by the process's number alone, and reads in the caller's goroutine, so that one
-// QEMU in a storage stall would block the scan at its command line. Here the start time is read before and after all
+// QEMU in a storage stall would block the scan. Here the start time is read before and after all
 // else of a process, so that facts of two processes with one number are not mixed, and what can block is read beside
 // the scan.
 //
@@ -50,4 +50,22 @@
 // guest is known by the control group, which libvirt names after it, or else by libvirt's pid file. What works
 // beside QEMU (qemu-pr-helper, swtpm, virtiofsd and their kind) is no guest. A process whose
 // command line cannot be read, since it holds its memory lock, is judged by what the kernel tells without that.
+//
+// # What blocks
+//
+// A read of a process's file may wait for what that process waits for, such as a storage that is cut off:
+//
+//   - auxv and environ while the process is in execve(2), which closes files and gives up memory under exec_update_lock. So
+//     do stat, exe and the links in fd on newer kernels (seen with 6.18). A file that is open on a FUSE or network file
+//     system without a server is enough: the close waits for its flush.
+//   - cmdline while the process, or who maps memory for it, holds its memory lock.
+//   - stat and status where the process ends meanwhile: the reader then takes its memory apart, as the last who has it.
+//
+// To read status, cgroup and comm takes none of these locks. So each process is asked about in goroutines beside the caller,
+// first with all files, then without auxv, then by status, cgroup and cmdline alone. By these a process that is not
+// QEMU's user's or root's, is in a container, or is in execve outside a guest's control group is no guest's, and the listing
+// stays a proof. Any other is a doubt. [Host.Daemons] has the same for what libvirt has forked: such a process in libvirt's
+// service, or on a node without services of an unknown parent, is a doubt there.
+// A process that blocks is waited for once, not again before the read of it has returned, and costs a few threads at most;
+// there is a limit for all together.
 package hostproc

@@ -31,6 +31,7 @@ func (d doubt) mayConcern(guest string) bool {
 
 var (
 	errExiting      = errors.New("a QEMU that is exiting has lost its command line")
+	errStarting     = errors.New("it is executing a QEMU, and has no command line yet")
 	errUnrecognised = errors.New("libvirt's pid file names it, and it was not recognised")
 	errDisguised    = errors.New("its command line names another guest than its control group or libvirt's pid file")
 	errBlocked      = errors.New("its command line cannot be read for now: its memory is locked, as in a storage stall")

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -150,13 +149,13 @@ func (h Host) etc(file string) string { return filepath.Join(cmp.Or(h.Etc, defau
 func (h Host) scan(ctx context.Context) (s sighting) {
 	var looks []look
 	var unread error
-	judge := h.newJudge()
-	err := h.each(ctx, func(pid int) {
-		l, ours, err := judge.look(pid)
+	err := each(ctx, h, h.newJudge().look, func(pid int, l look, err error) {
 		switch {
-		case ours:
+		case l.ours:
 			l.read = h.beginRead(pid, l.stat)
 			looks = append(looks, l)
+		case errors.Is(err, errStuck):
+			s.doubts = append(s.doubts, doubt{pid: pid, machine: l.group.machine, files: l.files, why: err})
 		case err != nil && !gone(err):
 			unread = cmp.Or(unread, fmt.Errorf("%w: process %d: %w", ErrIncomplete, pid, err))
 		}
@@ -171,14 +170,22 @@ func (h Host) scan(ctx context.Context) (s sighting) {
 			s.problem = fmt.Errorf("%w: %w", ErrIncomplete, context.Cause(ctx))
 			return s
 		}
-		s.add(h, l, cmdline, err)
+		s.add(ctx, h, l, cmdline, err)
 	}
 	return s
 }
 
-// look is one process that is libvirt's, of which the command line is being read.
+// beginsQEMU reports whether a process without a command line is executing a QEMU: execve(2) gives it the file before
+// the name and the command line, and may wait for storage between them.
+func (h Host) beginsQEMU(l look) bool {
+	file, err := h.executes(l.pid)
+	return err == nil && !isHelper(l.stat.comm) && isEmulator(file)
+}
+
+// look is one process. Of one that is libvirt's the command line is being read.
 type look struct {
 	pid   int
+	ours  bool // it is libvirt's
 	stat  procStat
 	group group
 	files []string // the guests whose pid files name it
@@ -201,7 +208,7 @@ func (l look) isNoted() bool {
 }
 
 // add reports one process which guest's it is.
-func (s *sighting) add(h Host, l look, cmdline []byte, err error) {
+func (s *sighting) add(ctx context.Context, h Host, l look, cmdline []byte, err error) {
 	if gone(err) {
 		return
 	}
@@ -215,6 +222,8 @@ func (s *sighting) add(h Host, l look, cmdline []byte, err error) {
 	}
 	why := unrecognised(l.stat.comm, cmdline, err, len(l.files) > 0)
 	switch {
+	case why == nil && len(cmdline) == 0 && h.beginsQEMU(l):
+		why = errStarting
 	case isGuest:
 		why = errDisguised
 	case why == nil && l.isNoted():
@@ -223,7 +232,7 @@ func (s *sighting) add(h Host, l look, cmdline []byte, err error) {
 	if why == nil {
 		return
 	}
-	now, err := h.stat(l.pid)
+	now, err := h.statNow(ctx, l.pid)
 	if gone(err) || err == nil && (now.dead() || now.start != l.stat.start) {
 		return // it ended while we looked
 	}
@@ -246,21 +255,31 @@ func (h Host) known(l look, d doubt) (Process, bool) {
 	return p, h.resumed(p)
 }
 
-// each calls f with the number of every process. An error, which is [ErrIncomplete], says that there may be others.
-func (h Host) each(ctx context.Context, f func(pid int)) error {
-	entries, err := os.ReadDir(h.ProcDir())
+// each asks a question about every process, and tells f the answers. A process about which nothing can be told has the
+// error errStuck. An error, which is [ErrIncomplete], says that there may be other processes.
+func each[T any](ctx context.Context, h Host, question func(pid int, d depth) (T, error),
+	f func(pid int, answer T, err error)) error {
+	pids, err := h.pids()
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrIncomplete, err)
+		return err
 	}
-	for _, e := range entries {
-		pid, err := strconv.Atoi(e.Name())
-		if err != nil || pid <= 0 {
-			continue
-		}
-		if ctx.Err() != nil {
-			return fmt.Errorf("%w: %w", ErrIncomplete, context.Cause(ctx))
-		}
-		f(pid)
+	type answer struct {
+		pid   int
+		value T
+		err   error
+	}
+	answers, left := ask(ctx, h, aboutProcess, pids, func(pid int, d depth) answer {
+		value, err := question(pid, d)
+		return answer{pid, value, err}
+	})
+	for _, a := range answers {
+		f(a.pid, a.value, a.err)
+	}
+	if ctx.Err() != nil {
+		return fmt.Errorf("%w: %w", ErrIncomplete, context.Cause(ctx))
+	}
+	for _, pid := range left {
+		f(pid, *new(T), errStuck)
 	}
 	return h.SeesAll()
 }

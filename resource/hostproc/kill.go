@@ -18,7 +18,7 @@ import (
 //
 // p must be from List or Find, which return processes of libvirt's only.
 func (h Host) Kill(ctx context.Context, p Process, grace time.Duration) error {
-	fd, err := h.terminate(p)
+	fd, err := h.terminate(ctx, p)
 	if err != nil || fd == nil {
 		return err
 	}
@@ -40,7 +40,7 @@ func (h Host) Kill(ctx context.Context, p Process, grace time.Duration) error {
 // Terminate sends SIGTERM to exactly the process that was listed, and does not wait. It is no error where that has
 // ended.
 func (h Host) Terminate(p Process) error {
-	fd, err := h.terminate(p)
+	fd, err := h.terminate(context.Background(), p)
 	if fd != nil {
 		_ = fd.Close()
 	}
@@ -48,8 +48,8 @@ func (h Host) Terminate(p Process) error {
 }
 
 // terminate returns the pidfd of the process, nil where that has ended.
-func (h Host) terminate(p Process) (*os.File, error) {
-	fd, err := h.open(p)
+func (h Host) terminate(ctx context.Context, p Process) (*os.File, error) {
+	fd, err := h.open(ctx, p)
 	if err != nil || fd == nil {
 		return nil, err
 	}
@@ -63,7 +63,7 @@ func (h Host) terminate(p Process) (*os.File, error) {
 // open returns a pidfd of exactly the process that was listed, or nil when that has
 // ended. The start time is compared after the pidfd is open: the process that
 // had the number before and has it still is the one that the pidfd holds.
-func (h Host) open(p Process) (*os.File, error) {
+func (h Host) open(ctx context.Context, p Process) (*os.File, error) {
 	fd, err := unix.PidfdOpen(p.PID, unix.PIDFD_NONBLOCK)
 	if errors.Is(err, unix.ESRCH) {
 		return nil, nil
@@ -72,7 +72,7 @@ func (h Host) open(p Process) (*os.File, error) {
 		return nil, fmt.Errorf("open process %d: %w", p.PID, err)
 	}
 	file := os.NewFile(uintptr(fd), fmt.Sprintf("pidfd:%d", p.PID))
-	stat, err := h.stat(p.PID)
+	stat, err := h.statNow(ctx, p.PID)
 	if err == nil && stat.start == p.StartTime {
 		return file, nil
 	}

@@ -156,7 +156,7 @@ func TestKillWithoutProofIsAnError(t *testing.T) {
 	const name = "witness-test-noproof"
 	_, h := startGuest(t, "stubborn", name)
 	p := findOne(t, h, name)
-	fd, err := Host{}.open(p)
+	fd, err := Host{}.open(t.Context(), p)
 	if err != nil || fd == nil {
 		t.Fatalf("open: %v, %v", fd, err)
 	}

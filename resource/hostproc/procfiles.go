@@ -27,8 +27,10 @@ const (
 // namespace, so that the root of a namespace below is not 0.
 type owner struct {
 	real, effective int
-	group           int  // the real one
-	nested          bool // it is in a PID namespace below this node's, as containers are
+	group           int    // the real one
+	nested          bool   // it is in a PID namespace below this node's, as containers are
+	name            string // comm
+	parent          int
 }
 
 // parseOwner reads /proc/PID/status. The kernel escapes line breaks in the program's name there.
@@ -49,6 +51,10 @@ func parseOwner(raw []byte) (o owner, err error) {
 				return o, fmt.Errorf("parse status: gid: %w", err)
 			}
 			o.group = ids[0]
+		case "Name":
+			o.name = string(bytes.TrimSpace(value))
+		case "PPid":
+			o.parent, _ = strconv.Atoi(string(bytes.TrimSpace(value)))
 		case "NSpid":
 			o.nested = len(bytes.Fields(value)) > 1
 		}
@@ -93,21 +99,26 @@ func (h Host) owner(pid int) (owner, error) {
 	return parseOwner(raw)
 }
 
-// program is the base name of the file that a process executes, and whether it is set-user-ID or has capabilities: then
-// any user may have chosen the process's name and arguments. An error is that of a process that exits, or
+// executes is the base name of the file that a process executes. An error is that of a process that exits, or
 // fs.ErrPermission for one that this program may not inspect (ptrace(2), PTRACE_MODE_READ_FSCREDS). The file itself is
-// not looked at, since its file system may be that of a dead server: the kernel notes at execve(2) whether rights were
+// not looked at, since its file system may be that of a dead server.
+func (h Host) executes(pid int) (name string, err error) {
+	target, err := os.Readlink(h.path(pid, "exe"))
+	// Deleted: as after an upgrade.
+	return strings.TrimSuffix(filepath.Base(target), " (deleted)"), err
+}
+
+// program is the file that a process executes, and whether it is set-user-ID or has capabilities: then any user may have
+// chosen the process's name and arguments. Errors are those of executes. The kernel notes at execve(2) whether rights were
 // gained, and who executed it (AT_SECURE and AT_UID, getauxval(3)). Also SELinux sets AT_SECURE, for each daemon that
 // changes its domain; so it counts only where another user than root, and than the one that the process runs as,
 // executed the file.
 func (h Host) program(pid, user int) (name string, setuid bool, err error) {
-	target, err := os.Readlink(h.path(pid, "exe"))
-	if err != nil {
+	if name, err = h.executes(pid); err != nil {
 		return "", false, err
 	}
 	auxv, _ := readSome(h.path(pid, "auxv"), maxAuxv)
-	// Deleted: as after an upgrade.
-	return strings.TrimSuffix(filepath.Base(target), " (deleted)"), hasGained(auxv, user), nil
+	return name, hasGained(auxv, user), nil
 }
 
 // The entries of an auxiliary vector: AT_UID and AT_SECURE of the kernel's include/uapi/linux/auxvec.h, and the limit

@@ -304,16 +304,16 @@ func TestQEMUUsers(t *testing.T) {
 
 func TestParseOwner(t *testing.T) {
 	for raw, want := range map[string]string{
-		"Name:\tx\nUid:\t1\t2\t2\t2\nNSpid:\t30\n":               "{1 2 0 false}",
-		"Name:\tx\nUid:\t0\t0\t0\t0\nGroups:\t\nNSpid:\t30\t1\n": "{0 0 0 true}",
-		"Uid:\t0\t0\t0\t0\n":                                     "{0 0 0 false}", // a kernel without PID namespaces
-		"Name:\tUid:\\n0\nUid:\t7\t7\t7\t7\n":                    "{7 7 0 false}",
-		"Uid:\t0\t0\t0\t0\nGid:\t7\t0\t0\t0\n":                   "{0 0 7 false}",
-		"Uid:\t0\t0\t0\t0\nGid:\tx\n":                            "error",
-		"":                                                       "error",
-		"Uid:\t0\n":                                              "error",
-		"Uid:\tx\ty\n":                                           "error",
-		"Uid:\t-1\t-1\n":                                         "error",
+		"Name:\tx\nUid:\t1\t2\t2\t2\nNSpid:\t30\n":                         "{1 2 0 false x 0}",
+		"Name:\tx\nPPid:\t7\nUid:\t0\t0\t0\t0\nGroups:\t\nNSpid:\t30\t1\n": "{0 0 0 true x 7}",
+		"Uid:\t0\t0\t0\t0\n":                   "{0 0 0 false  0}", // a kernel without PID namespaces
+		"Name:\tUid:\\n0\nUid:\t7\t7\t7\t7\n":  "{7 7 0 false Uid:\\n0 0}",
+		"Uid:\t0\t0\t0\t0\nGid:\t7\t0\t0\t0\n": "{0 0 7 false  0}",
+		"Uid:\t0\t0\t0\t0\nGid:\tx\n":          "error",
+		"":                                     "error",
+		"Uid:\t0\n":                            "error",
+		"Uid:\tx\ty\n":                         "error",
+		"Uid:\t-1\t-1\n":                       "error",
 	} {
 		o, err := parseOwner([]byte(raw))
 		if got := fmt.Sprint(o); err == nil && got != want || err != nil && want != "error" {
@@ -372,7 +372,7 @@ func TestIsDaemonHidesNoUsersProgram(t *testing.T) {
 		f.write(filepath.Join(f.host.Proc, "30", "status"),
 			fmt.Sprintf("Name:\tx\nUid:\t0\t0\t0\t0\nGid:\t%d\t0\t%d\t0\nNSpid:\t30\n", group, group))
 		f.cgroup(30, "0::/system.slice/cron.service\n")
-		got, err := f.host.IsDaemon(30, func(string) bool { return true }, 0)
+		got, err := f.host.IsDaemon(t.Context(), 30, func(string) bool { return true }, 0)
 		if got != want || err != nil {
 			t.Errorf("real group %d: %v, %v", group, got, err)
 		}

@@ -53,12 +53,12 @@ func (k *Killer) look(ctx context.Context) ([]hostproc.Process, error) {
 		k.known = found
 	}
 	k.mu.Unlock()
-	return found, errors.Join(err, k.remember(found))
+	return found, errors.Join(err, k.remember(ctx, found))
 }
 
 // remember takes the sockets that these processes have now.
-func (k *Killer) remember(processes []hostproc.Process) error {
-	owner, err := owners(processes)
+func (k *Killer) remember(ctx context.Context, processes []hostproc.Process) error {
+	owner, err := owners(ctx, processes)
 	k.mu.Lock()
 	idle := len(owner) == 0 && len(k.sockets) == 0
 	k.mu.Unlock()
@@ -118,18 +118,26 @@ func (k *Killer) wake() {
 	}
 }
 
-// owners are the processes of sockets, by the sockets' inodes.
-func owners(processes []hostproc.Process) (map[uint32]int, error) {
-	owner := map[uint32]int{}
-	var errs []error
-	for _, p := range processes {
+// owners are the processes of sockets, by the sockets' inodes. What a process has open cannot be read while it is in
+// execve(2), which may wait for storage.
+func owners(ctx context.Context, processes []hostproc.Process) (map[uint32]int, error) {
+	errs := make([]error, len(processes))
+	have := make([]map[uint32]bool, len(processes))
+	var all sync.WaitGroup
+	for i, p := range processes {
 		if p.Domain {
 			continue
 		}
-		own, err := inodes("/proc", p.PID)
-		errs = append(errs, err)
+		all.Go(func() {
+			have[i], errs[i] = hostproc.Within(ctx, hostproc.Host{}, "sockets", p.PID,
+				func() (map[uint32]bool, error) { return inodes("/proc", p.PID) })
+		})
+	}
+	all.Wait()
+	owner := map[uint32]int{}
+	for i, own := range have {
 		for n := range own {
-			owner[n] = p.PID
+			owner[n] = processes[i].PID
 		}
 	}
 	return owner, errors.Join(errs...)
@@ -177,7 +185,7 @@ func stillThere(known []hostproc.Process) error {
 
 // killAll takes the sockets that these have now, and ends them, all at once.
 func (k *Killer) killAll(ctx context.Context, processes []hostproc.Process) error {
-	err := k.remember(processes)
+	err := k.remember(ctx, processes)
 	errs := make([]error, len(processes), len(processes)+1)
 	var all sync.WaitGroup
 	for i, p := range processes {

@@ -70,7 +70,7 @@ func TestDestroy(t *testing.T) {
 // own are the sockets of this process.
 func own(t *testing.T) []socket {
 	t.Helper()
-	owner, err := owners([]hostproc.Process{{PID: os.Getpid()}})
+	owner, err := owners(t.Context(), []hostproc.Process{{PID: os.Getpid()}})
 	if err != nil {
 		t.Fatal(err)
 	}

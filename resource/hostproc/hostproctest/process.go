@@ -41,6 +41,7 @@ func (p Process) Write(proc string) error {
 		"stat": fmt.Sprintf("%d (%s) %c %d 1 1 0 -1 0%s20 0 1 0 %s 0\n", p.PID, p.Comm, cmp.Or(p.State, 'S'),
 			cmp.Or(p.Parent, 1), strings.Repeat(" 0", 8)+" ", cmp.Or(p.Start, "0")),
 		"status":  status + "\n",
+		"comm":    p.Comm + "\n",
 		"cgroup":  cmp.Or(p.Cgroup, "0::/\n"),
 		"cmdline": args,
 	} {
