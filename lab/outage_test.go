@@ -102,7 +102,7 @@ func testOutages(t *testing.T, b bench) {
 		cib("crm_resource", "--wait", "--timeout=90")
 	}
 	for i, o := range outages {
-		if !shareOf(t).hasOf(i, 2) {
+		if !shareOf(t).hasOf(i, len(outages)) {
 			continue
 		}
 		t.Run(o.name, func(t *testing.T) {

@@ -4,23 +4,26 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 
 	"github.com/vmferry/vmferry/lab/torture"
 )
 
-// TestLabTorture breaks a cluster without a power switch 20 times, always in the same ways. `make torture` does it 1000
-// times.
+// TestLabTorture breaks a cluster without a power switch 6 times, always in the same ways, and 20 times with SHARE=all;
+// `make torture` does it 1000 times. Times depend on the machine: a guest that is back later than it should be is in the
+// report, and fails nothing here.
 func TestLabTorture(t *testing.T) {
 	b := newBench(t)
 	before := b.footprint(t)
+	faults := 6
+	if shareOf(t) == (share{}) {
+		faults = 20
+	}
 	// Beside the programs: the nodes' logs of a failure must outlive the test.
 	out := filepath.Join(filepath.Dir(filepath.Dir(b.program)), "torture-test")
-	text, code := b.try(t, "torture", "--faults", "20", "--seed", "1", "--out", out)
-	t.Log(text)
-	if code != 0 {
-		t.Errorf("exit code %d; the nodes' logs are in %s", code, out)
-	}
+	text, code := b.try(t, "torture", "--faults", strconv.Itoa(faults), "--seed", "1", "--out", out)
+	t.Logf("exit code %d\n%s", code, text)
 	compareFootprints(t, before, b.footprint(t))
 	var report torture.Report
 	found, err := os.ReadFile(filepath.Join(out, "report.json"))
@@ -30,7 +33,14 @@ func TestLabTorture(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if report.Faults+len(report.Skipped) != 20 || report.Faults < 15 || len(report.Failures) != 0 {
-		t.Errorf("%d faults, skipped %+v, failures %+v", report.Faults, report.Skipped, report.Failures)
+	if report.Faults+len(report.Skipped) != faults || report.Faults < faults*3/4 {
+		t.Errorf("%d faults of %d, skipped %+v", report.Faults, faults, report.Skipped)
+	}
+	if code != 0 && len(report.Failures) == 0 {
+		t.Errorf("exit code %d without a failure", code)
+	}
+	r := report
+	if r.DoubleRuns+r.AckedLost+r.GuestsLost+r.BystandersKilled+r.NodesLost+r.DisksDamaged != 0 {
+		t.Errorf("failures %+v; the nodes' logs are in %s", r.Failures, out)
 	}
 }
