@@ -32,8 +32,8 @@ type Agent struct {
 	// Leaving reports whether the cluster manager empties this node: it is in standby, or the manager shuts
 	// down. nil where no manager knows.
 	Leaving func(ctx context.Context) (bool, error)
-	// MayRun asks this node's guard whether guests may run on a node, this one or a peer, in bounded time: its error says why
-	// not and what to do. nil where no guard is set up.
+	// MayRun asks this node's guard whether guests may run on a node, this one or a peer, in bounded time: its error
+	// says why not and what to do. nil where no guard is set up.
 	MayRun func(ctx context.Context, node string) error
 	// Record stores the record of a guest that left the node, or came to it, otherwise than by Migrate;
 	// nil where nobody does.

@@ -25,7 +25,8 @@
 //   - stop: save, shut down, destroy, kill. Its doc comment says what happens while libvirtd does not answer (stop.go).
 //   - migrate_to and migrate_from (migrate.go), monitor and reload-agent (monitor.go), validate-all (validate.go).
 //
-// Where a guard is set up on the node, start and migrate_to ask it (lease.go). A guest that runs is the guard's to kill.
+// Where a guard is set up on the node, start and migrate_to ask it (lease.go). A guest that runs is the guard's to
+// kill.
 //
 // What several actions use is below them: the notes of the guest (guestnotes.go), its disks (images.go),
 // its saved state (saved.go), its config file (config.go), what a migration left behind (arrival.go), and the state of

@@ -43,7 +43,8 @@ func (s *starter) refusedByGuard(why error) error {
 func (m *migrator) awaitTarget(ctx context.Context, o observe.Observation) error {
 	for {
 		why := m.mayRunAt(ctx, m.Target)
-		if why == nil || !o.IsRunning() || time.Now().After(m.until(m.budget.stable)) || wait.For(ctx, askPause) != nil {
+		if why == nil || !o.IsRunning() || time.Now().After(m.until(m.budget.stable)) ||
+			wait.For(ctx, askPause) != nil {
 			return why
 		}
 	}

@@ -34,7 +34,8 @@ var parameters = []parameter{
 	{[]string{"plug", "port", "nodename"}, "n", false, func(o *options, v string) error { o.node = v; return nil }},
 	{[]string{"socket"}, "", false, func(o *options, v string) error { o.socket = v; return nil }},
 	{[]string{"power_timeout"}, "", false, setTimeout},
-	{[]string{"verbose", "debug"}, "v", true, func(o *options, v string) error { o.verbose = v != "" && v != "0"; return nil }},
+	{[]string{"verbose", "debug"}, "v", true,
+		func(o *options, v string) error { o.verbose = v != "" && v != "0"; return nil }},
 }
 
 func setTimeout(o *options, value string) error {
@@ -73,7 +74,8 @@ func readOptions(in io.Reader) (o options, err error) {
 			continue
 		}
 		i := slices.IndexFunc(parameters, func(p parameter) bool { return slices.Contains(p.names, name) })
-		if i < 0 || name == "nodename" && o.node != "" { // Pacemaker gives both, and port is what the administrator says
+		// Pacemaker gives both, and port is what the administrator says
+		if i < 0 || name == "nodename" && o.node != "" {
 			continue
 		}
 		if err := parameters[i].set(&o, value); err != nil {

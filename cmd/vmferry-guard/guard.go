@@ -85,7 +85,8 @@ func guard(ctx context.Context, o options, log *logrus.Logger) error {
 		return err
 	}
 	if good, generation := page.Good(); page.Until() != 0 && generation != 0 {
-		c.Good, c.Previous = good, lease.Slot{Node: me.id, Instance: me.instance, Generation: generation, State: lease.Held}
+		c.Good, c.Previous = good, lease.Slot{Node: me.id, Instance: me.instance, Generation: generation,
+			State: lease.Held}
 	}
 	if c.OpenItself = slices.Equal(me.manager, host.Heartbeat); c.OpenItself && len(me.settings.Link) == 0 {
 		return misconfigured{errors.New("link: Heartbeat is started again when another node is heard: name every node")}

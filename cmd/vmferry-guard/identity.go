@@ -172,8 +172,8 @@ func (me *identity) follow(ctx context.Context, replaced func()) {
 	}
 }
 
-// bootInstance tells this machine in this boot from every other: two machines may have been cloned, but no two boots have
-// one boot_id.
+// bootInstance tells this machine in this boot from every other: two machines may have been cloned, but no two boots
+// have one boot_id.
 func bootInstance() (i lease.Instance, err error) {
 	machine, err := os.ReadFile("/etc/machine-id")
 	if err != nil {

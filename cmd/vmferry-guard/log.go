@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// lines writes what is logged in a goroutine of its own: a journal that hangs, as it does with the storage that it is on,
-// must not hold up what kills guests. What does not fit is dropped.
+// lines writes what is logged in a goroutine of its own: a journal that hangs, as it does with the storage that it is
+// on, must not hold up what kills guests. What does not fit is dropped.
 type lines struct {
 	queue   chan []byte
 	pending atomic.Int64 // lines that are not written yet

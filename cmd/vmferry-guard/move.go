@@ -74,7 +74,10 @@ func asMover(ctx context.Context, o options, log *logrus.Logger) error {
 		deps := migrate.Deps{Open: client.Opener(func(c *client.Conn) endpoint.Host { return c })}
 		local.SetDeps(&deps, local.Of(m.SourceURI))
 		if m.Relay {
-			deps.Relay = func(guest, domainXML string) (migrate.Relay, error) { return relay.Open(guest, domainXML, log) }
+			deps.Relay = func(guest, domainXML string) (migrate.Relay,
+				error) {
+				return relay.Open(guest, domainXML, log)
+			}
 		}
 		_, err := moves.Move(ctx, m.Request, deps, m.Watch)
 		return err

@@ -49,9 +49,10 @@ func asSecond(ctx context.Context, _ options, log *logrus.Logger) error {
 func recordKill(begun time.Time, guests int, generation uint64, log logrus.FieldLogger) {
 	host, err := os.Hostname()
 	if err == nil {
-		err = journal.Append(journalPath, journal.Event{Time: time.Now(), Node: host, Kind: journal.Killed, Guests: guests,
-			Generation: generation, Evidence: "the guard was gone or silent until the lease was too old: its second process killed",
-			DurationMS: time.Since(begun).Milliseconds()})
+		err = journal.Append(journalPath,
+			journal.Event{Time: time.Now(), Node: host, Kind: journal.Killed, Guests: guests,
+				Generation: generation, Evidence: "the guard was gone or silent until the lease was too old: its second process killed",
+				DurationMS: time.Since(begun).Milliseconds()})
 	}
 	if err != nil {
 		log.WithError(err).Error("record the kill")
@@ -92,9 +93,9 @@ func prepare(log logrus.FieldLogger) (got control.Prepared) {
 // priority is the real-time priority of the guard's threads, below Corosync's.
 const priority = 20
 
-// realTime gives every thread of this process a real-time priority, which those that begin later inherit. It is SCHED_RR:
-// threads of the Go runtime wait for each other without a sleep, and with SCHED_FIFO the one that is waited for may never
-// get the processor.
+// realTime gives every thread of this process a real-time priority, which those that begin later inherit. It is
+// SCHED_RR: threads of the Go runtime wait for each other without a sleep, and with SCHED_FIFO the one that is waited
+// for may never get the processor.
 func realTime() error {
 	for range 2 { // a thread that began meanwhile may have inherited none
 		tasks, err := os.ReadDir("/proc/self/task")

@@ -88,7 +88,8 @@ var guardScenes = []string{report.SplitBrain, report.Hang}
 // checkScenario checks which scenario is wanted. Those of nodes without a power switch are always run in the same way.
 func (o *demoOptions) checkScenario(flags *flag.FlagSet) error {
 	if !slices.Contains(append([]string{"", report.GracefulShutdown}, guardScenes...), o.scenarios) {
-		return fmt.Errorf("demo: --scenario must be %s, %s or %s: %w", report.GracefulShutdown, report.SplitBrain, report.Hang,
+		return fmt.Errorf("demo: --scenario must be %s, %s or %s: %w", report.GracefulShutdown, report.SplitBrain,
+			report.Hang,
 			errUsage)
 	}
 	if slices.Contains(guardScenes, o.scenarios) {

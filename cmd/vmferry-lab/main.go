@@ -259,7 +259,8 @@ func bashCompletion() string {
 		"dir": completion.Files, "cache": completion.Files, "stage": completion.Files, "out": completion.Files,
 		"hypervisor": "qemu xen", "shape": "plain field guard", "agent": "vmferry VirtualDomain Xen",
 		"manager": "pacemaker heartbeat", "scenario": "graceful-shutdown split-brain hang"}}
-	for _, name := range []string{"up", "demo", "bench", "partition", "torture", "shell", "status", "down", "version", "help"} {
+	for _, name := range []string{"up", "demo", "bench", "partition", "torture", "shell", "status", "down", "version",
+		"help"} {
 		v := completion.Verb{Name: name}
 		if name != "shell" && name != "version" && name != "help" { // they have none
 			listed = func(flags *flag.FlagSet) { v.Flags = flags }

@@ -161,7 +161,8 @@ func tortured(ctx context.Context, l *lab.Lab, o tortureOptions, say func(string
 		addresses[torture.Storage] = append(addresses[torture.Storage], guarded.StorageAddress(n).String())
 	}
 	return &nodes.World{
-		Runner: &scenario.Runner{Cluster: c, Guests: guests, Progress: say}, Bounds: guardBounds(), Addresses: addresses,
-		Image: func(guest string) string { return filepath.Join(shared, "disks", guest+".raw") },
+		Runner: &scenario.Runner{Cluster: c, Guests: guests, Progress: say}, Bounds: guardBounds(),
+		Addresses: addresses,
+		Image:     func(guest string) string { return filepath.Join(shared, "disks", guest+".raw") },
 	}, nil
 }

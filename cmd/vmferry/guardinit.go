@@ -71,7 +71,8 @@ func (c *call) guardHeader(o *guardFlags, nodes string) (lease.Header, error) {
 	case len(h.Nodes) == 0:
 		return h, misuse("guard init: no nodes are named, here or in the cluster manager's configuration: %s", line)
 	case h.Cluster == "":
-		return h, misuse("guard init: the cluster has no name, here or in the cluster manager's configuration: %s", line)
+		return h, misuse("guard init: the cluster has no name, here or in the cluster manager's configuration: %s",
+			line)
 	}
 	for _, n := range h.Nodes {
 		if len(configured) > 0 && n != "" && !slices.Contains(configured, n) {
@@ -104,7 +105,8 @@ func (c *call) mayInit(ctx context.Context, o *guardFlags, h lease.Header) error
 	if !errors.Is(err, setup.ErrConfirm) || c.answer == nil {
 		return err
 	}
-	fmt.Fprintf(c.stderr, "%s: %s. Write leases of cluster %q, nodes %s, to it? Type yes: ", o.device, setup.Holds(found),
+	fmt.Fprintf(c.stderr, "%s: %s. Write leases of cluster %q, nodes %s, to it? Type yes: ", o.device,
+		setup.Holds(found),
 		h.Cluster, strings.Join(h.Nodes, ", "))
 	answer, err := wait.Within(ctx, c.answer, nil)
 	switch {

@@ -71,7 +71,8 @@ func (c *call) fromDevice(ctx context.Context) (r control.StatusReport, err erro
 		Phase: "no guard", Why: "this is what the lease device says"}
 	for _, slot := range found.Slots {
 		r.Nodes = append(r.Nodes, control.NodeReport{Name: found.Header.Nodes[slot.Node-1], State: slot.State.String(),
-			Generation: slot.Generation, Reached: slot.Reached, Guests: slot.Guests, WatchdogMS: slot.Watchdog.Milliseconds()})
+			Generation: slot.Generation, Reached: slot.Reached, Guests: slot.Guests,
+			WatchdogMS: slot.Watchdog.Milliseconds()})
 	}
 	return r, nil
 }

@@ -34,8 +34,8 @@ import (
 	"github.com/vmferry/vmferry/resource/notes"
 )
 
-// Exit codes. The unit does not restart the daemon after exitConfig (EX_CONFIG of sysexits.h): only an operator can mend
-// that. It is not 2, with which a Go program ends that crashes or that systemd's watchdog aborts.
+// Exit codes. The unit does not restart the daemon after exitConfig (EX_CONFIG of sysexits.h): only an operator can
+// mend that. It is not 2, with which a Go program ends that crashes or that systemd's watchdog aborts.
 const (
 	exitOK     = 0
 	exitError  = 1

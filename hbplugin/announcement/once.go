@@ -12,8 +12,8 @@ import (
 	"github.com/vmferry/vmferry/resource/notes"
 )
 
-// Once announces a guest that runs here, a few times in quick succession ([announce.Brief]). It returns when that is done
-// or ctx ends; the error is what kept it from beginning. runDir has the agent's notes.
+// Once announces a guest that runs here, a few times in quick succession ([announce.Brief]). It returns when that is
+// done or ctx ends; the error is what kept it from beginning. runDir has the agent's notes.
 func Once(ctx context.Context, log logrus.FieldLogger, runDir string, e notes.Expected) error {
 	setting, err := announce.ParseSetting(e.Announce)
 	if err != nil {

@@ -12,8 +12,8 @@ type hosts struct {
 	cluster string   // its name, empty where the configuration has none
 }
 
-// parseCorosync reads corosync.conf(5): cluster_name, ringX_addr and name of each node, memberaddr of older versions, and the host of
-// a quorum device. It skips what it does not know.
+// parseCorosync reads corosync.conf(5): cluster_name, ringX_addr and name of each node, memberaddr of older versions,
+// and the host of a quorum device. It skips what it does not know.
 func parseCorosync(text string) hosts {
 	var h hosts
 	var sections []string
@@ -53,7 +53,8 @@ func isRing(key string) bool {
 	return ok && addr && number != "" && strings.Trim(number, "0123456789") == ""
 }
 
-// parseHeartbeat reads ha.cf: the name of the cluster, the nodes, the addresses of its unicast links, and the hosts that it pings.
+// parseHeartbeat reads ha.cf: the name of the cluster, the nodes, the addresses of its unicast links, and the hosts
+// that it pings.
 func parseHeartbeat(text string) hosts {
 	var h hosts
 	for line := range strings.Lines(text) {

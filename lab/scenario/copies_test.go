@@ -110,3 +110,32 @@ func TestPauseOf(t *testing.T) {
 		t.Error("another guest's pause")
 	}
 }
+
+// A copy that receives a migration and is killed before it runs has executed nothing, if its node was listened to all
+// the time.
+func TestHeardAll(t *testing.T) {
+	l := new(listener)
+	at := 0
+	now := func() time.Time { return clock(at) }
+	end := l.begin("node1", now)
+	l.begin("node2", now)
+	at = 10_000
+	end()
+	for _, test := range []struct {
+		name string
+		copy Copy
+		want bool
+	}{
+		{"within a session", qemuCopy("node1", 5_000, 6_000), true},
+		{"within one that goes on", qemuCopy("node2", 50_000, 60_000), true},
+		{"alive, in one that goes on", qemuCopy("node2", 50_000, 0), true},
+		{"at the begin of a session", qemuCopy("node1", 15, 19), false},
+		{"longer than the session", qemuCopy("node1", 9_000, 11_000), false},
+		{"alive, after the session", qemuCopy("node1", 9_000, 0), false},
+		{"on another node", qemuCopy("node3", 5_000, 6_000), false},
+	} {
+		if got := l.heardAll(test.copy); got != test.want {
+			t.Errorf("%s: %v, want %v", test.name, got, test.want)
+		}
+	}
+}

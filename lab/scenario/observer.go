@@ -80,6 +80,16 @@ func newQEMUObserver(c *cluster.Cluster, _ []Guest) observer {
 	return qemuObserver{&Watch{Proc: "/proc", Period: 20 * time.Millisecond}, &listener{cluster: c}}
 }
 
+// Copies are as in observer. libvirt starts QEMU paused: one that receives a migration has not executed while it was
+// listened to, and no RESUME came.
+func (o qemuObserver) Copies() []Copy {
+	all := o.Watch.Copies()
+	for i, c := range all {
+		all[i].Resting = c.Resting || c.Incoming && o.listener.heardAll(c)
+	}
+	return all
+}
+
 // Run is as in observer.
 func (o qemuObserver) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)

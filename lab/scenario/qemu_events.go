@@ -5,6 +5,7 @@ import (
 	"context"
 	"io"
 	"regexp"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -18,8 +19,41 @@ import (
 type listener struct {
 	cluster *cluster.Cluster
 
-	mu     sync.Mutex
-	events []Event
+	mu       sync.Mutex
+	events   []Event
+	sessions []session
+}
+
+// session is a time in which a listener got all events of a node; to is zero while it does.
+type session struct {
+	node     string
+	from, to time.Time
+}
+
+// deafFor is how long a listener may take to be registered after its program was started.
+const deafFor = time.Second
+
+// heardAll reports whether all events of a copy have come.
+func (l *listener) heardAll(c Copy) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.ContainsFunc(l.sessions, func(s session) bool {
+		return s.node == c.Node && !c.Seen.Add(-slack).Before(s.from.Add(deafFor)) &&
+			(s.to.IsZero() || !c.Gone.IsZero() && c.Gone.Before(s.to))
+	})
+}
+
+// begin notes a session, and returns its end.
+func (l *listener) begin(node string, now func() time.Time) (end func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	i := len(l.sessions)
+	l.sessions = append(l.sessions, session{node: node, from: now()})
+	return func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.sessions[i].to = now()
+	}
 }
 
 // run listens on one node until ctx ends, through the node's reboots.
@@ -43,7 +77,9 @@ func (l *listener) listen(ctx context.Context, node string) {
 	if err != nil || cmd.Start() != nil {
 		return
 	}
+	end := l.begin(node, time.Now)
 	l.collect(node, out)
+	end()
 	_ = cmd.Wait()
 }
 

@@ -73,8 +73,8 @@ func openJournal(path string) (*os.File, error) {
 	return f, atomicfile.SyncDir(filepath.Dir(path))
 }
 
-// AppendLine adds a line to a file of lines, making it when needed, and returns when it is on the disk. A line that another
-// writer has left incomplete is closed first. It can hang with the disk, or while another writer does.
+// AppendLine adds a line to a file of lines, making it when needed, and returns when it is on the disk. A line that
+// another writer has left incomplete is closed first. It can hang with the disk, or while another writer does.
 //
 // It holds the file's lock, which ends with the file, so that two writers cannot both mend the same incomplete line.
 func AppendLine(path string, line []byte) (err error) {

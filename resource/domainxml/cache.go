@@ -6,7 +6,8 @@ import (
 	"libvirt.org/go/libvirtxml"
 )
 
-// CachedDisk is a disk whose writes go through the page cache of the host: the kernel may write them after QEMU has ended.
+// CachedDisk is a disk whose writes go through the page cache of the host: the kernel may write them after QEMU has
+// ended.
 type CachedDisk struct {
 	Target string // "vda"
 	Path   string // a file or a block device

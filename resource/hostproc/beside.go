@@ -18,14 +18,14 @@ var errStuck = errors.New("the kernel does not answer about it for now, as in a 
 type depth int
 
 const (
-	// whole may wait for an execve(2) of the process: auxv takes the kernel's exec_update_lock, and newer kernels take it for
-	// stat, exe and fd too (seen with 6.18). execve holds it while it closes files (do_close_on_exec) and gives up
-	// the memory of the program before. A file system whose server is cut off answers neither. A program that has a
+	// whole may wait for an execve(2) of the process: auxv takes the kernel's exec_update_lock, and newer kernels take
+	// it for stat, exe and fd too (seen with 6.18). execve holds it while it closes files (do_close_on_exec) and gives
+	// up the memory of the program before. A file system whose server is cut off answers neither. A program that has a
 	// file of it open and starts another one is enough.
 	whole depth = iota
-	// unlocked is without auxv. Where stat takes no lock, it takes a reference to the process's memory: when the process
-	// ends meanwhile, the reader is the last and takes the memory apart (mmput), and waits for what is under way to a
-	// dead storage. That hits one reader of a process, not the next.
+	// unlocked is without auxv. Where stat takes no lock, it takes a reference to the process's memory: when the
+	// process ends meanwhile, the reader is the last and takes the memory apart (mmput), and waits for what is under
+	// way to a dead storage. That hits one reader of a process, not the next.
 	unlocked
 	// outside has only what the kernel tells without that lock: status, cgroup and cmdline. A process of which no more
 	// can be read is in execve, and runs neither the program before nor the next one.
@@ -110,10 +110,10 @@ type round[T any] struct {
 // pace is how often a scan looks whether it gets on.
 const pace = 20 * time.Millisecond
 
-// ask puts a question about processes, in goroutines of its own, so that a read that blocks holds up neither the caller nor
-// the answers about other processes. It returns the answers in the order of pids, and those processes about which there
-// is none at any depth. All of them together are waited for at each depth, for patience after the last answer, and not
-// where an earlier call is stuck: that is skipped. It returns at the end of ctx.
+// ask puts a question about processes, in goroutines of its own, so that a read that blocks holds up neither the caller
+// nor the answers about other processes. It returns the answers in the order of pids, and those processes about which
+// there is none at any depth. All of them together are waited for at each depth, for patience after the last answer,
+// and not where an earlier call is stuck: that is skipped. It returns at the end of ctx.
 func ask[T any](ctx context.Context, h Host, what string, pids []int, f func(pid int, d depth) T) ([]T, []int) {
 	known := make(map[int]T, len(pids))
 	left := pids
@@ -234,9 +234,9 @@ func askOne[T any](ctx context.Context, h Host, what string, pid int, f func(d d
 	return *new(T), errStuck
 }
 
-// Within calls f, which reads files of a process, and returns what it returns. Where f blocks, it is left behind after a
-// second, or at the end of ctx, with an error, and not called again for this process before it has returned. The name of
-// the call is what, which must not be that of another f.
+// Within calls f, which reads files of a process, and returns what it returns. Where f blocks, it is left behind after
+// a second, or at the end of ctx, with an error, and not called again for this process before it has returned. The name
+// of the call is what, which must not be that of another f.
 func Within[T any](ctx context.Context, h Host, what string, pid int, f func() (T, error)) (T, error) {
 	return askOne(ctx, h, what, pid, func(d depth) (T, error) {
 		if d != whole {

@@ -9,9 +9,10 @@ import (
 	"slices"
 )
 
-// Daemons returns the processes of the system's libvirt that execute one of its daemons: the daemons themselves, and what
-// they have forked that does not execute a QEMU yet. It runs as root or as QEMU's user; of each PID, Name (the program)
-// and StartTime are known. With an error, which is [ErrIncomplete], there may be others. Nothing in a container counts.
+// Daemons returns the processes of the system's libvirt that execute one of its daemons: the daemons themselves, and
+// what they have forked that does not execute a QEMU yet. It runs as root or as QEMU's user; of each PID, Name (the
+// program) and StartTime are known. With an error, which is [ErrIncomplete], there may be others. Nothing in a
+// container counts.
 func (h Host) Daemons(ctx context.Context, programs ...string) (found []Process, err error) {
 	users := h.qemuUsers()
 	var unread error
@@ -55,9 +56,9 @@ func (h Host) daemon(pid int, d depth, programs []string, users []int) (p Proces
 	return Process{PID: pid, Name: program, StartTime: stat.start}, nil
 }
 
-// mayBeStart is errStuck where a process that is in execve, and whose file cannot be read, may be what libvirt's daemons
-// have forked: one in their service or in a guest's control group, or on a node without services any one whose parent
-// is not known for another program. A child has the name of who forked it until execve is over.
+// mayBeStart is errStuck where a process that is in execve, and whose file cannot be read, may be what libvirt's
+// daemons have forked: one in their service or in a guest's control group, or on a node without services any one whose
+// parent is not known for another program. A child has the name of who forked it until execve is over.
 func (h Host) mayBeStart(pid int, programs []string, users []int) error {
 	owner, err := h.owner(pid)
 	if err != nil || owner.nested || !owner.isOneOf(users) {

@@ -61,11 +61,11 @@
 //   - cmdline while the process, or who maps memory for it, holds its memory lock.
 //   - stat and status where the process ends meanwhile: the reader then takes its memory apart, as the last who has it.
 //
-// To read status, cgroup and comm takes none of these locks. So each process is asked about in goroutines beside the caller,
-// first with all files, then without auxv, then by status, cgroup and cmdline alone. By these a process that is not
-// QEMU's user's or root's, is in a container, or is in execve outside a guest's control group is no guest's, and the listing
-// stays a proof. Any other is a doubt. [Host.Daemons] has the same for what libvirt has forked: such a process in libvirt's
-// service, or on a node without services of an unknown parent, is a doubt there.
-// A process that blocks is waited for once, not again before the read of it has returned, and costs a few threads at most;
-// there is a limit for all together.
+// To read status, cgroup and comm takes none of these locks. So each process is asked about in goroutines beside the
+// caller, first with all files, then without auxv, then by status, cgroup and cmdline alone. By these a process that is
+// not QEMU's user's or root's, is in a container, or is in execve outside a guest's control group is no guest's, and
+// the listing stays a proof. Any other is a doubt. [Host.Daemons] has the same for what libvirt has forked: such a
+// process in libvirt's service, or on a node without services of an unknown parent, is a doubt there. A process that
+// blocks is waited for once, not again before the read of it has returned, and costs a few threads at most; there is a
+// limit for all together.
 package hostproc

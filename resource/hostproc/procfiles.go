@@ -108,11 +108,11 @@ func (h Host) executes(pid int) (name string, err error) {
 	return strings.TrimSuffix(filepath.Base(target), " (deleted)"), err
 }
 
-// program is the file that a process executes, and whether it is set-user-ID or has capabilities: then any user may have
-// chosen the process's name and arguments. Errors are those of executes. The kernel notes at execve(2) whether rights were
-// gained, and who executed it (AT_SECURE and AT_UID, getauxval(3)). Also SELinux sets AT_SECURE, for each daemon that
-// changes its domain; so it counts only where another user than root, and than the one that the process runs as,
-// executed the file.
+// program is the file that a process executes, and whether it is set-user-ID or has capabilities: then any user may
+// have chosen the process's name and arguments. Errors are those of executes. The kernel notes at execve(2) whether
+// rights were gained, and who executed it (AT_SECURE and AT_UID, getauxval(3)). Also SELinux sets AT_SECURE, for each
+// daemon that changes its domain; so it counts only where another user than root, and than the one that the process
+// runs as, executed the file.
 func (h Host) program(pid, user int) (name string, setuid bool, err error) {
 	if name, err = h.executes(pid); err != nil {
 		return "", false, err

@@ -64,9 +64,9 @@ func (j judge) look(pid int, d depth) (l look, err error) {
 	return l, err
 }
 
-// glance judges a process whose stat or exe cannot be read: nil is that it is no guest's, and errStuck that it may be one's.
-// One that is in execve is no guest's yet, like a child of libvirt's before that, unless libvirt has made a control
-// group for it.
+// glance judges a process whose stat or exe cannot be read: nil is that it is no guest's, and errStuck that it may be
+// one's. One that is in execve is no guest's yet, like a child of libvirt's before that, unless libvirt has made a
+// control group for it.
 func (j judge) glance(pid int) (l look, err error) {
 	if l.group, err = j.host.group(pid, j.base); err != nil {
 		return l, err

@@ -21,8 +21,8 @@ type Guest struct {
 	Resource string `json:"resource"`                 // the resource's id in the cluster manager
 	URI      string `json:"uri"`                      // the libvirt that it runs under
 	Priority int    `json:"drain_priority,omitempty"` // a higher one leaves the node first
-	// Params are the parameters of the resource by which the guest is moved where no cluster manager answers. A note of an
-	// older agent has none.
+	// Params are the parameters of the resource by which the guest is moved where no cluster manager answers. A note of
+	// an older agent has none.
 	Params map[string]string `json:"params,omitempty"`
 }
 

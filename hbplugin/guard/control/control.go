@@ -55,8 +55,8 @@ var ErrNoGuard = errors.New("no guard runs on this node: type systemctl start vm
 // mayRunTime bounds a question whether guests may run: the guard's loop answers it at once.
 const mayRunTime = 2 * time.Second
 
-// AskMayRun asks the guard that listens at socket whether guests may run on a node, "" for this one. No answer within two
-// seconds is an error too; each says what to do.
+// AskMayRun asks the guard that listens at socket whether guests may run on a node, "" for this one. No answer within
+// two seconds is an error too; each says what to do.
 func AskMayRun(ctx context.Context, socket, node string) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, mayRunTime, fmt.Errorf("no answer within %s", mayRunTime))
 	defer cancel()

@@ -18,7 +18,8 @@ type Device struct {
 }
 
 // Open opens the lease device at path for reading, and for writing where write is true. It fails where that is no block
-// device and no regular file, is smaller than [lease.Size], or where its file system, or the loop device that it is on, has no direct I/O.
+// device and no regular file, is smaller than [lease.Size], or where its file system, or the loop device that it is on,
+// has no direct I/O.
 func Open(path string, write bool) (*Device, error) {
 	mode := os.O_RDONLY
 	if write {

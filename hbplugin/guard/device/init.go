@@ -135,8 +135,8 @@ func whole(f func(all []byte) error) error {
 }
 
 // Init writes a lease device of h with a fresh identity: the slots of all nodes say that they have surrendered
-// generation 0. Nothing is kept of what was there: the caller has looked, and asked. The header is written last, so that
-// a device which is half written is none.
+// generation 0. Nothing is kept of what was there: the caller has looked, and asked. The header is written last, so
+// that a device which is half written is none.
 func Init(path string, h lease.Header) error {
 	if _, err := rand.Read(h.Identity[:]); err != nil {
 		return err
@@ -158,8 +158,8 @@ func Init(path string, h lease.Header) error {
 	return err
 }
 
-// allocate makes the file, where path is none yet. Its blocks are written in full later: an extent that is allocated but
-// never written would need the file system's journal at the first write.
+// allocate makes the file, where path is none yet. Its blocks are written in full later: an extent that is allocated
+// but never written would need the file system's journal at the first write.
 func allocate(path string) (made bool, err error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, 0o600)
 	if errors.Is(err, os.ErrExist) {

@@ -19,8 +19,8 @@ const devices = "/sys/dev/block"
 // deepest is how many devices on top of each other are looked at.
 const deepest = 8
 
-// onBufferedLoop is the error of a device that is, or is on, a loop device without direct I/O: a read past the page cache
-// of the loop device comes from that of its file, which has not seen what another node has written.
+// onBufferedLoop is the error of a device that is, or is on, a loop device without direct I/O: a read past the page
+// cache of the loop device comes from that of its file, which has not seen what another node has written.
 func onBufferedLoop(f *os.File, path string) error {
 	info, err := f.Stat()
 	if err != nil {
@@ -42,8 +42,8 @@ func onBufferedLoop(f *os.File, path string) error {
 	return nil
 }
 
-// bufferedLoop is the first loop device without direct I/O among the device that sysfs has at dir, the one of which that
-// is a partition, and those below it. It is empty where there is none.
+// bufferedLoop is the first loop device without direct I/O among the device that sysfs has at dir, the one of which
+// that is a partition, and those below it. It is empty where there is none.
 func bufferedLoop(dir string, deep int) (string, error) {
 	dir, err := filepath.EvalSymlinks(dir)
 	if err != nil {
@@ -68,8 +68,8 @@ func bufferedLoop(dir string, deep int) (string, error) {
 	return "", nil
 }
 
-// ifThere is err but for one of a file that is not there: no other device has that of a loop device, and not every one is
-// on others.
+// ifThere is err but for one of a file that is not there: no other device has that of a loop device, and not every one
+// is on others.
 func ifThere(err error) error {
 	if errors.Is(err, os.ErrNotExist) {
 		return nil

@@ -48,8 +48,8 @@ func Reach(ctx context.Context, address string) error {
 	return conn.Close()
 }
 
-// All migrates every guest of the cluster that runs here and may be migrated live, until ctx ends. The error names those
-// that were not: they are killed. A target whose libvirt does not accept a connection gets none.
+// All migrates every guest of the cluster that runs here and may be migrated live, until ctx ends. The error names
+// those that were not: they are killed. A target whose libvirt does not accept a connection gets none.
 func All(ctx context.Context, claims []hbplugin.Claim, noted []notes.Guest, node string, with Means) error {
 	guests := guests(claims, noted)
 	with.Reach = once(with.Reach)
@@ -81,7 +81,8 @@ func guests(claims []hbplugin.Claim, noted []notes.Guest) []verdict.Guest {
 		}
 		params := maps.Clone(n.Params)
 		params["hypervisor"] = n.URI // also where the agent's environment has named it
-		claims = append(slices.Clip(claims), hbplugin.Claim{Resource: n.Resource, Environ: hbplugin.EnvironOf(n.Resource, params)})
+		claims = append(slices.Clip(claims),
+			hbplugin.Claim{Resource: n.Resource, Environ: hbplugin.EnvironOf(n.Resource, params)})
 	}
 	return verdict.Guests(claims, noted)
 }

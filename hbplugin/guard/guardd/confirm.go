@@ -9,13 +9,14 @@ import (
 	"github.com/vmferry/vmferry/migrate/wait"
 )
 
-// Confirm takes the word of the administrator, whose user number is uid, that he has seen a node off. It returns once the
-// word is taken, with what was seen of that node; with an error once it is refused, or when ctx ends before the node's
-// lease is seen expired.
+// Confirm takes the word of the administrator, whose user number is uid, that he has seen a node off. It returns once
+// the word is taken, with what was seen of that node; with an error once it is refused, or when ctx ends before the
+// node's lease is seen expired.
 func (d *Daemon) Confirm(ctx context.Context, node string, uid uint32) (evidence string, err error) {
 	id := d.Header.ID(node)
 	if id == 0 || id == d.ID {
-		return "", fmt.Errorf("node %q cannot be confirmed off from here: the lease device names %v", node, d.Header.Nodes)
+		return "", fmt.Errorf("node %q cannot be confirmed off from here: the lease device names %v", node,
+			d.Header.Nodes)
 	}
 	d.readMembers(ctx)
 	var since time.Duration

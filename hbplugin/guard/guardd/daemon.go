@@ -41,14 +41,15 @@ type Node struct {
 	// Surrender is Prove, and ends the starts and arrivals of guests that libvirt has begun: none of them can bring a
 	// guest when it returns nil.
 	Surrender func(ctx context.Context) error
-	// Move moves the guests to another node, as many as it can until ctx ends. It is called again after an error, unless
-	// that is ErrStuck: the guests that are left are killed at once then, and where it returns nil.
+	// Move moves the guests to another node, as many as it can until ctx ends. It is called again after an error,
+	// unless that is ErrStuck: the guests that are left are killed at once then, and where it returns nil.
 	Move func(ctx context.Context, to string) error
 	// Announce announces the guests to the network once more; nil: nobody does.
 	Announce func(ctx context.Context) error
 	// Revoke ends the access of a node to the disks and returns nil with the proof; nil: there is no such driver.
 	Revoke func(ctx context.Context, node string, generation uint64) error
-	// Admit opens this node's own access to the disks, for a generation, before a guest may run; nil: it is never closed.
+	// Admit opens this node's own access to the disks, for a generation, before a guest may run; nil: it is never
+	// closed.
 	Admit func(ctx context.Context, generation uint64) error
 	// Measure is what a claim freezes.
 	Measure func() protocol.Here
@@ -61,12 +62,12 @@ type Node struct {
 	Health func(ctx context.Context, color health.Color) error
 	// Feed feeds the hardware watchdog; nil: there is none.
 	Feed func() error
-	// Leased takes until when guests may run without a further word of this guard, for the process that kills them when it
-	// is silent, 0 where none runs; and the generation that a guard after this one may resume; 0: none, as this node
+	// Leased takes until when guests may run without a further word of this guard, for the process that kills them when
+	// it is silent, 0 where none runs; and the generation that a guard after this one may resume; 0: none, as this node
 	// surrenders.
 	Leased func(until time.Duration, generation uint64)
-	// SecondRuns reports whether the process that kills the guests when this one is silent runs; nil: it always does. It
-	// must not wait.
+	// SecondRuns reports whether the process that kills the guests when this one is silent runs; nil: it always does.
+	// It must not wait.
 	SecondRuns func() bool
 	// Record keeps an event. It may hang with its disk, which holds up nothing but later records; nil: none is kept.
 	Record func(e journal.Event) error
@@ -121,7 +122,8 @@ type Daemon struct {
 	revoking  map[protocol.Revocation]bool // under way; the loop's alone, as the next
 	rejoining bool
 
-	surrendered uint64 // the generation in which Surrender has succeeded, or that has ended with an earlier boot; the killer's
+	// the generation in which Surrender has succeeded, or that has ended with an earlier boot; the killer's
+	surrendered uint64
 
 	admit    chan uint64
 	admitted uint64 // the generation for which the access is open; the loop's alone
@@ -155,8 +157,9 @@ func New(c Config) *Daemon {
 	d := &Daemon{
 		Config: c, events: make(chan func(time.Duration), 64), calls: map[int][]fenceCall{},
 		claims: make(chan []lease.Claim, 1), kill: make(chan killing, 1),
-		move: make(chan move, 1), revoke: make(chan protocol.Revocation, lease.MaxNodes), rejoin: make(chan struct{}, 1),
-		admit: make(chan uint64, 1), revoking: map[protocol.Revocation]bool{}, records: make(chan journal.Event, 64),
+		move: make(chan move, 1), revoke: make(chan protocol.Revocation, lease.MaxNodes),
+		rejoin: make(chan struct{}, 1),
+		admit:  make(chan uint64, 1), revoking: map[protocol.Revocation]bool{}, records: make(chan journal.Event, 64),
 		over: make(chan struct{}),
 	}
 	d.feed, d.announce, d.surrenders = make(chan time.Duration, 1), make(chan struct{}, 1), map[int]bool{}
@@ -189,7 +192,8 @@ func (d *Daemon) Run(ctx context.Context, ready func() error) error {
 		return err
 	}
 	d.guard.Measured(d.Node.Measure()) // before the first renewal
-	for _, worker := range []func(context.Context){d.renewer, d.reader, d.claimer, d.killer, d.mover, d.revoker, d.rejoiner,
+	for _, worker := range []func(context.Context){d.renewer, d.reader, d.claimer, d.killer, d.mover, d.revoker,
+		d.rejoiner,
 		d.admitter, d.members, d.recorder, d.healther, d.announcer} {
 		go worker(ctx)
 	}
@@ -298,8 +302,8 @@ func (d *Daemon) step(now time.Duration) {
 	}
 }
 
-// announceAgain has the guests announced when another node is seen to have surrendered: a copy that woke up there has sent
-// frames before it was killed, and the switches have learned its place.
+// announceAgain has the guests announced when another node is seen to have surrendered: a copy that woke up there has
+// sent frames before it was killed, and the switches have learned its place.
 func (d *Daemon) announceAgain(now time.Duration) {
 	for _, v := range d.guard.Views(now) {
 		surrendered := v.Seen && v.Slot.State == lease.Surrendered
@@ -372,8 +376,8 @@ func (d *Daemon) end(now time.Duration) time.Duration {
 	return now - d.guard.Age(now) + d.Header.Times.SelfKill
 }
 
-// report logs a change of phase, and ends what was done in the one before. A guard that is killed while it surrenders must not be resumed: the slot on the disk
-// may still say that the lease is held.
+// report logs a change of phase, and ends what was done in the one before. A guard that is killed while it surrenders
+// must not be resumed: the slot on the disk may still say that the lease is held.
 func (d *Daemon) report(now time.Duration) {
 	phase, why := d.guard.Phase()
 	if phase == d.phase {
@@ -441,8 +445,8 @@ func (d *Daemon) do(ctx context.Context, f func(now time.Duration)) {
 	}
 }
 
-// ask is do, and waits until f was called. It reports whether it was: f is not called once ask has returned false, as its
-// caller reads then what f would write.
+// ask is do, and waits until f was called. It reports whether it was: f is not called once ask has returned false, as
+// its caller reads then what f would write.
 func (d *Daemon) ask(ctx context.Context, f func(now time.Duration)) bool {
 	done := make(chan struct{})
 	var taken atomic.Bool // by the loop, or by the end of ctx

@@ -36,9 +36,9 @@ type Other struct {
 	Writes  bool // it goes on to write its slot
 }
 
-// Worse reports whether some other member is better off. A member that cannot write its slot never is, and one that cannot
-// read it neither: it writes that it reaches nothing, and does not say over the link that it writes. So of all members at
-// least one is not red.
+// Worse reports whether some other member is better off. A member that cannot write its slot never is, and one that
+// cannot read it neither: it writes that it reaches nothing, and does not say over the link that it writes. So of all
+// members at least one is not red.
 func (f Facts) Worse() bool {
 	for _, o := range f.Others {
 		if f.Held && o.Writes && (f.Mute || o.Reached > f.Reached) {

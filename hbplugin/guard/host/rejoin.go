@@ -27,9 +27,9 @@ var (
 	Heartbeat = Manager{"heartbeat.service"}
 )
 
-// Rejoin stops the cluster manager, kills what does not stop, and starts it again. With Pacemaker on two nodes that does
-// no harm while the link is still cut: wait_for_all keeps it from starting anything. heard reports whether the other
-// nodes are heard again: Heartbeat is started only then, as it would fence them for ever.
+// Rejoin stops the cluster manager, kills what does not stop, and starts it again. With Pacemaker on two nodes that
+// does no harm while the link is still cut: wait_for_all keeps it from starting anything. heard reports whether the
+// other nodes are heard again: Heartbeat is started only then, as it would fence them for ever.
 func Rejoin(ctx context.Context, m Manager, run command.Runner, heard func() bool) error {
 	units := []string(m)
 	systemctl := func(limit time.Duration, args ...string) error {

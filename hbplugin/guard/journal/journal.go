@@ -42,19 +42,22 @@ const (
 
 // Event is one line.
 type Event struct {
-	Schema     int       `json:"schema"`
-	Time       time.Time `json:"time"` // its end
-	Node       string    `json:"node"` // this one
-	Kind       Kind      `json:"event"`
-	Target     string    `json:"target,omitempty"` // the node that was to be fenced, that is off, or that the guests were moved to
-	Generation uint64    `json:"generation"`       // of the lease of the node that was to be fenced or is off, else of this node
-	Guests     int       `json:"guests"`           // on this node when it began; of a kill those that were left
-	Evidence   string    `json:"evidence"`
-	DurationMS int64     `json:"duration_ms"` // from the fence call, the decision or the begin of the kill to Time
+	Schema int       `json:"schema"`
+	Time   time.Time `json:"time"` // its end
+	Node   string    `json:"node"` // this one
+	Kind   Kind      `json:"event"`
+	// the node that was to be fenced, that is off, or that the guests were moved to
+	Target string `json:"target,omitempty"`
+	// of the lease of the node that was to be fenced or is off, else of this node
+	Generation uint64 `json:"generation"`
+	Guests     int    `json:"guests"` // on this node when it began; of a kill those that were left
+	Evidence   string `json:"evidence"`
+	DurationMS int64  `json:"duration_ms"` // from the fence call, the decision or the begin of the kill to Time
 }
 
-// Append adds an event to the file at path, making it when needed, and returns when it is on the disk. Several processes
-// may append at once. A process that is killed meanwhile leaves the earlier lines whole. It can hang with the disk.
+// Append adds an event to the file at path, making it when needed, and returns when it is on the disk. Several
+// processes may append at once. A process that is killed meanwhile leaves the earlier lines whole. It can hang with the
+// disk.
 func Append(path string, e Event) error {
 	e.Schema = Schema
 	line, err := json.Marshal(e)
@@ -102,8 +105,8 @@ func shorten(path string) error {
 	return atomicfile.Bytes(path, rest, 0o644)
 }
 
-// Read is the newest n events of the file at path, the oldest of them first. Lines that are no events are skipped; a file
-// that does not exist has none.
+// Read is the newest n events of the file at path, the oldest of them first. Lines that are no events are skipped; a
+// file that does not exist has none.
 func Read(path string, n int) ([]Event, error) {
 	text, err := safefile.Read(path, 2*maxSize, safefile.Anyone)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -13,7 +13,8 @@ type Claim struct {
 	Withdrawn        bool // the split is over, or From has surrendered
 	Ordered          bool // the target is a member of the cluster, which wants it fenced all the same
 
-	Quorate bool // From's manager works, and its side is half of all nodes, or more and the manager has asked for the fencing
+	// From's manager works, and its side is half of all nodes, or more and the manager has asked for the fencing
+	Quorate bool
 
 	// Of the nodes that From sees, with itself and without those that claim its guests:
 	Members int // how many they are
@@ -25,9 +26,9 @@ type Claim struct {
 // Open reports whether c claims something.
 func (c Claim) Open() bool { return c.Split != 0 && !c.Withdrawn }
 
-// Beats reports whether From stays and the node of o surrenders: what the whole cluster wants, a quorum, more nodes, more
-// of the ping list reached, more guests, the lower number. It is strict: of two claims of different nodes exactly one
-// beats the other.
+// Beats reports whether From stays and the node of o surrenders: what the whole cluster wants, a quorum, more nodes,
+// more of the ping list reached, more guests, the lower number. It is strict: of two claims of different nodes exactly
+// one beats the other.
 func (c Claim) Beats(o Claim) bool {
 	switch {
 	case c.Ordered != o.Ordered:
@@ -48,7 +49,8 @@ func (c Claim) Beats(o Claim) bool {
 
 // Bound reports whether c and o are claims of two nodes against each other, each of which names the other.
 func (c Claim) Bound(o Claim) bool {
-	return c.Open() && o.Open() && c.From == o.Target && c.Target == o.From && c.Answers == o.Split && o.Answers == c.Split
+	return c.Open() && o.Open() && c.From == o.Target && c.Target == o.From && c.Answers == o.Split &&
+		o.Answers == c.Split
 }
 
 // Encode writes c over block, which has BlockSize bytes.

@@ -73,7 +73,8 @@ func DecodeHeader(block []byte) (Header, error) {
 		return Header{}, err
 	}
 	h := Header{Identity: [16]byte(d.bytes(16))}
-	for _, to := range []*time.Duration{&h.Times.Renew, &h.Times.SelfKill, &h.Times.Kill, &h.Times.Poll, &h.Times.Margin,
+	for _, to := range []*time.Duration{&h.Times.Renew, &h.Times.SelfKill, &h.Times.Kill, &h.Times.Poll,
+		&h.Times.Margin,
 		&h.Times.Move, &h.Times.Revoke} {
 		*to = time.Duration(d.u64())
 	}

@@ -24,8 +24,9 @@ type Message struct {
 	From, To   int
 	Generation uint64
 	Sequence   uint64 // begins at 1 in each run of the sender's guard, and grows
-	Written    uint64 // counter of the newest slot of Generation that the sender knows to be on its lease device; 0: none
-	Run        uint64 // of the sender of the renewal: random, one for each run of its guard
+	// counter of the newest slot of Generation that the sender knows to be on its lease device; 0: none
+	Written uint64
+	Run     uint64 // of the sender of the renewal: random, one for each run of its guard
 }
 
 const (
@@ -66,8 +67,8 @@ func Unseal(key, datagram []byte) (Message, error) {
 	return m, nil
 }
 
-// Foreign reports whether a datagram that was refused is one of a guard that has another lease device, and which numbers
-// it gives the sender and the receiver. Nothing proves who sent it.
+// Foreign reports whether a datagram that was refused is one of a guard that has another lease device, and which
+// numbers it gives the sender and the receiver. Nothing proves who sent it.
 func Foreign(datagram []byte) (from, to int, ok bool) {
 	if len(datagram) != Size || string(datagram[:len(magic)]) != magic || datagram[len(magic)] != 1 {
 		return 0, 0, false

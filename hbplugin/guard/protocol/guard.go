@@ -115,13 +115,13 @@ type call struct {
 	ordered  bool
 }
 
-// skipped is how many generations a guard leaves out that does not know what the one before it did: a write that hung can
-// have landed after the end of its generation, and over the slot of the next ones. What was found out of a generation, as
-// that its access is revoked, must never be taken for a later one.
+// skipped is how many generations a guard leaves out that does not know what the one before it did: a write that hung
+// can have landed after the end of its generation, and over the slot of the next ones. What was found out of a
+// generation, as that its access is revoked, must never be taken for a later one.
 const skipped = 1000
 
-// unseen is how many renewals a guard leaves out that resumes a lease: a late write of an older renewal may have come over
-// the newest one, and the others take nothing for a renewal that is not newer than what they have seen.
+// unseen is how many renewals a guard leaves out that resumes a lease: a late write of an older renewal may have come
+// over the newest one, and the others take nothing for a renewal that is not newer than what they have seen.
 const unseen = 1 << 20
 
 // none is no generation.
@@ -153,9 +153,9 @@ func New(own lease.Slot, instance lease.Instance, mine []lease.Claim, times timi
 }
 
 // Resume takes over the lease of a guard that ended without giving it back, on the same boot of the same machine: the
-// guests go on. previous is what it held when it ended, and good what the age of its lease counted from: a guard that had begun to
-// surrender has nothing to be resumed, whatever the disk says. It reports whether the lease was held and is not too old;
-// if not, the guests are killed. It is called before anything else.
+// guests go on. previous is what it held when it ended, and good what the age of its lease counted from: a guard that
+// had begun to surrender has nothing to be resumed, whatever the disk says. It reports whether the lease was held and
+// is not too old; if not, the guests are killed. It is called before anything else.
 func (g *Guard) Resume(previous lease.Slot, good, now time.Duration) bool {
 	if g.phase != Killing || previous.State != lease.Held || previous.Instance != g.slot.Instance ||
 		previous.Generation != g.slot.Generation || now-good >= g.times.SelfKill {
@@ -214,9 +214,9 @@ func (g *Guard) peer(id int) *peer {
 func (g *Guard) Measured(h Here) { g.here = h }
 
 // Open asks for the lease again, in a new generation. It fails where guests could run twice: the guests here are not
-// proven gone, somebody else writes this node's slot, or a node that is no member may hold what it ran. Of the last, the
-// steps that follow look for the proof that a fence call needs: a node that is alone after both had failed has no lease to
-// make one.
+// proven gone, somebody else writes this node's slot, or a node that is no member may hold what it ran. Of the last,
+// the steps that follow look for the proof that a fence call needs: a node that is alone after both had failed has no
+// lease to make one.
 func (g *Guard) Open(now time.Duration) error {
 	switch {
 	case g.phase == Opening || g.phase == Held:

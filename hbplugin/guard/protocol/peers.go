@@ -51,8 +51,8 @@ func (g *Guard) Revoked(id int, generation uint64, now time.Duration) {
 	}
 }
 
-// Fence asks for the proof that a node runs no guest; Step answers. A second call for the same node joins the first: one
-// verdict answers both, at the later deadline, by what is read from now on.
+// Fence asks for the proof that a node runs no guest; Step answers. A second call for the same node joins the first:
+// one verdict answers both, at the later deadline, by what is read from now on.
 func (g *Guard) Fence(id int, now, deadline time.Duration) {
 	if p := g.peer(id); p != nil {
 		if p.call != nil {
@@ -69,8 +69,8 @@ func (g *Guard) Unfence(id int) {
 	}
 }
 
-// surrendered reports whether p's slot, as last read, says so itself: what "vmferry guard init" has written is the word of
-// no guard, and guests may run on a node that has none.
+// surrendered reports whether p's slot, as last read, says so itself: what "vmferry guard init" has written is the word
+// of no guard, and guests may run on a node that has none.
 func (p *peer) surrendered() bool {
 	return p.slot.State == lease.Surrendered && p.slot.Instance != lease.Instance{}
 }

@@ -79,8 +79,8 @@ func (g *Guard) LinkAck(from int, generation uint64, begun time.Duration) {
 	}
 }
 
-// OwnSlot takes a good read of the own slot, which began at begun and ended now. The age of the lease counts from it, and
-// two machines that run as one node see each other there.
+// OwnSlot takes a good read of the own slot, which began at begun and ended now. The age of the lease counts from it,
+// and two machines that run as one node see each other there.
 func (g *Guard) OwnSlot(s lease.Slot, begun, now time.Duration) {
 	g.looked = max(g.looked, begun)
 	if s.Instance == g.slot.Instance || s == g.foreign {

@@ -15,8 +15,8 @@ type told struct {
 	missed      int           // renewals that were told before a read began which showed neither them nor first
 }
 
-// notTheSame is how many renewals have to be missed until the device here is another one. A single read may be of a block
-// over which a late write of an older renewal has just come, and the next renewal is then late.
+// notTheSame is how many renewals have to be missed until the device here is another one. A single read may be of a
+// block over which a late write of an older renewal has just come, and the next renewal is then late.
 const notTheSame = 4
 
 // renewal names a write of a slot.
@@ -38,8 +38,8 @@ func (t *told) tell(r renewal, p *peer, now time.Duration) {
 	}
 }
 
-// read takes a good read of p's slot, which began at begun; p.slot is the newest one that was ever read. What a read that
-// fails or hangs does not show, and what p cannot write, is no evidence.
+// read takes a good read of p's slot, which began at begun; p.slot is the newest one that was ever read. What a read
+// that fails or hangs does not show, and what p cannot write, is no evidence.
 func (t *told) read(p *peer, begun time.Duration) {
 	switch {
 	case !t.first.isNewer(p.slot):
@@ -50,8 +50,8 @@ func (t *told) read(p *peer, begun time.Duration) {
 	}
 }
 
-// Written is the newest renewal of this generation that is known to be on the device, by its counter; 0: none is. A node
-// that cannot read the device does not say: the others would take it for well off.
+// Written is the newest renewal of this generation that is known to be on the device, by its counter; 0: none is. A
+// node that cannot read the device does not say: the others would take it for well off.
 func (g *Guard) Written(now time.Duration) uint64 {
 	if g.blind(now) {
 		return 0
@@ -59,8 +59,9 @@ func (g *Guard) Written(now time.Duration) uint64 {
 	return g.written
 }
 
-// LinkForeign takes that a guard which has another lease device sends over the link as that node. It is not authenticated:
-// no lease is lost by it, but nothing that the slot of that node says here is taken as a proof until it is heard again.
+// LinkForeign takes that a guard which has another lease device sends over the link as that node. It is not
+// authenticated: no lease is lost by it, but nothing that the slot of that node says here is taken as a proof until it
+// is heard again.
 func (g *Guard) LinkForeign(from int) {
 	if p := g.peer(from); p != nil {
 		p.foreign = true
@@ -89,8 +90,9 @@ func (g *Guard) unshared() (why string, proven bool) {
 	return why, proven
 }
 
-// share ends the lease of a node that runs no guest where the device is not shared. With guests the lease is kept: nobody
-// who has another device can prove anything of this node, and killing them would help nobody. But none is started.
+// share ends the lease of a node that runs no guest where the device is not shared. With guests the lease is kept:
+// nobody who has another device can prove anything of this node, and killing them would help nobody. But none is
+// started.
 func (g *Guard) share() {
 	if why, proven := g.unshared(); proven && (g.phase == Opening || g.phase == Held && g.here.Guests == 0) {
 		g.enter(Killing, why)

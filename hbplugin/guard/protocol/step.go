@@ -65,8 +65,8 @@ func (g *Guard) Step(now time.Duration) Orders {
 	return o
 }
 
-// Rejoined takes that the cluster manager's daemons were restarted. What they said before of the members is void: a node
-// that hung saw members that had long fenced it.
+// Rejoined takes that the cluster manager's daemons were restarted. What they said before of the members is void: a
+// node that hung saw members that had long fenced it.
 func (g *Guard) Rejoined() {
 	g.rejoin = false
 	for _, p := range g.peers {
@@ -131,9 +131,9 @@ func (g *Guard) claim(p *peer, now time.Duration) {
 	}
 }
 
-// freeze is a new claim against p, with what this node's side of the split is now. With three nodes and more the cluster
-// managers know who has the quorum, and only the side that has it asks for a fencing: an answer to its claim does not
-// win, whatever a node that has not noticed the split yet counts.
+// freeze is a new claim against p, with what this node's side of the split is now. With three nodes and more the
+// cluster managers know who has the quorum, and only the side that has it asks for a fencing: an answer to its claim
+// does not win, whatever a node that has not noticed the split yet counts.
 func (g *Guard) freeze(p *peer, now time.Duration) lease.Claim {
 	// A claim of the guard before this one can still reach the disk: its number must not be used again.
 	number := max(p.mine.Split, uint64(g.began.Milliseconds())) + 1
@@ -204,7 +204,8 @@ func (g *Guard) judge(p *peer, now time.Duration, o *Orders) (fenced bool, evide
 	case g.notShared(p) != "":
 		return false, g.notShared(p)
 	case !g.quorate(1 + len(g.side(p, now))):
-		return false, fmt.Sprintf("this node has no quorum: it sees %d of %d nodes", 1+len(g.side(p, now)), len(g.peers)+1)
+		return false, fmt.Sprintf("this node has no quorum: it sees %d of %d nodes", 1+len(g.side(p, now)),
+			len(g.peers)+1)
 	case p.seen && p.shown > p.call.begun && p.surrendered():
 		surrendered := fmt.Sprintf("node %s has surrendered generation %d", g.name(p), generation)
 		if !g.policy.Revoke {
@@ -218,7 +219,8 @@ func (g *Guard) judge(p *peer, now time.Duration, o *Orders) (fenced bool, evide
 		}
 		return false, ""
 	case current && g.expired(p):
-		waited := fmt.Sprintf("no renewal of node %s's generation %d was seen for %s", g.name(p), generation, p.read-p.changed)
+		waited := fmt.Sprintf("no renewal of node %s's generation %d was seen for %s", g.name(p), generation,
+			p.read-p.changed)
 		if generation == 0 {
 			waited = fmt.Sprintf("no guard has run on node %s since the lease device was initialized", g.name(p))
 		}
@@ -240,8 +242,8 @@ func (g *Guard) judge(p *peer, now time.Duration, o *Orders) (fenced bool, evide
 }
 
 // proof is why nothing of a node whose lease has expired can write any more, empty where nothing proves that. It orders
-// the revocation that does. While a revocation goes on the node may take its lease again, in a generation that it does not
-// concern: looked, the begin of the read that counts, must be later.
+// the revocation that does. While a revocation goes on the node may take its lease again, in a generation that it does
+// not concern: looked, the begin of the read that counts, must be later.
 func (g *Guard) proof(p *peer, looked time.Duration, o *Orders) (why string) {
 	generation := p.slot.Generation
 	revoked := p.revoked == generation

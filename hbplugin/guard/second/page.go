@@ -40,8 +40,8 @@ const (
 	Second
 )
 
-// OpenPage maps the page at path, and makes it where there is none. The lock of the role is kept until Close, or the end
-// of the process; ErrBusy says that somebody has it.
+// OpenPage maps the page at path, and makes it where there is none. The lock of the role is kept until Close, or the
+// end of the process; ErrBusy says that somebody has it.
 func OpenPage(path string, role Role) (*Page, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
 	if err != nil {

@@ -15,8 +15,8 @@ const step = 20 * time.Millisecond
 // again is how often guests are looked for that were started after the lease had run out.
 const again = time.Second
 
-// Watch kills the guests for as long as the lease on the page has run out, until ctx ends. now is the guard's clock, and prove
-// kills every guest and returns nil when all are proven gone.
+// Watch kills the guests for as long as the lease on the page has run out, until ctx ends. now is the guard's clock,
+// and prove kills every guest and returns nil when all are proven gone.
 func Watch(ctx context.Context, p *Page, now func() time.Duration, prove func(context.Context) error,
 	log logrus.FieldLogger,
 ) {
@@ -48,8 +48,8 @@ func Watch(ctx context.Context, p *Page, now func() time.Duration, prove func(co
 	}
 }
 
-// whileOver is a context that ends when the guard has renewed the lease, or says that no guest is left: a kill that takes
-// its time must not go on under the next lease.
+// whileOver is a context that ends when the guard has renewed the lease, or says that no guest is left: a kill that
+// takes its time must not go on under the next lease.
 func whileOver(ctx context.Context, p *Page, now func() time.Duration) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(ctx)
 	go func() {

@@ -88,9 +88,11 @@ func times(o Observed, f *findings) {
 		least := seconds(t.Bounds(m, o.Watchdog, o.revocable()).FenceTimeout)
 		remedy := shellword.Line("crm_attribute", "--name", "stonith-timeout", "--update", least)
 		if d.By != "" {
-			remedy = shellword.Line("crm_resource", "--resource", d.ID, "--set-parameter", d.By, "--parameter-value", least)
+			remedy = shellword.Line("crm_resource", "--resource", d.ID, "--set-parameter", d.By, "--parameter-value",
+				least)
 		}
-		f.problem(fmt.Sprintf("%v (%s)", err, Explain(t, m, o.Watchdog, o.revocable())[fenceBound].How), "type: "+remedy)
+		f.problem(fmt.Sprintf("%v (%s)", err, Explain(t, m, o.Watchdog, o.revocable())[fenceBound].How),
+			"type: "+remedy)
 	}
 }
 
@@ -124,7 +126,8 @@ func split(o Observed, f *findings) {
 			"name gateways and switches as ping in guard.toml")
 	}
 	if len(o.Settings.Link) == 0 {
-		f.warn(fmt.Sprintf("no link is set: storage that fails for %s kills all guests, on every node", o.Header.Times.SelfKill),
+		f.warn(fmt.Sprintf("no link is set: storage that fails for %s kills all guests, on every node",
+			o.Header.Times.SelfKill),
 			"name the nodes' addresses as link in guard.toml")
 	}
 }
@@ -190,10 +193,12 @@ func pacemaker(o Observed, f *findings) {
 			"type: crm_attribute --name stonith-enabled --update true")
 	}
 	if len(p.Devices) == 0 {
-		f.problem("no fence device is of fence_vmferry: Pacemaker does not ask the guard", "type: "+shellword.Line("cibadmin",
-			"--create", "--scope", "resources", "--xml-text", `<primitive id="guard" class="stonith" type="fence_vmferry">`+
-				`<meta_attributes id="guard-meta"><nvpair id="guard-provides" name="provides" value="unfencing"/>`+
-				`</meta_attributes></primitive>`))
+		f.problem("no fence device is of fence_vmferry: Pacemaker does not ask the guard",
+			"type: "+shellword.Line("cibadmin",
+				"--create", "--scope", "resources", "--xml-text",
+				`<primitive id="guard" class="stonith" type="fence_vmferry">`+
+					`<meta_attributes id="guard-meta"><nvpair id="guard-provides" name="provides" value="unfencing"/>`+
+					`</meta_attributes></primitive>`))
 	}
 	for _, d := range p.Devices {
 		if !d.Unfencing {
@@ -215,7 +220,8 @@ func pacemaker(o Observed, f *findings) {
 // unguarded names the resources that the guard cannot kill.
 func unguarded(f *findings, resources []string, manager string) {
 	if len(resources) > 0 {
-		f.warn(fmt.Sprintf("the guard cannot kill what is no guest: a surrender ends it by the stop of %s alone: %s", manager,
+		f.warn(fmt.Sprintf("the guard cannot kill what is no guest: a surrender ends it by the stop of %s alone: %s",
+			manager,
 			strings.Join(resources, ", ")), "")
 	}
 }
@@ -236,7 +242,8 @@ func quorum(o Observed, f *findings) {
 	}
 	switch n := len(q.Nodes); {
 	case n == 1:
-		f.problem("Corosync has one node only: there is nobody to take the guests", "add the other node to "+ring.CorosyncConf)
+		f.problem("Corosync has one node only: there is nobody to take the guests",
+			"add the other node to "+ring.CorosyncConf)
 	case n == 2 && !q.TwoNode:
 		f.problem("two_node is not set: a node that is alone has no quorum and starts nothing", write("two_node: 1"))
 	case n > 2 && q.TwoNode:

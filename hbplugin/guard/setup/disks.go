@@ -20,8 +20,8 @@ type CachedDisk struct {
 	domainxml.CachedDisk
 }
 
-// cachedDisks are those of the guests that a manager has, by the files that their resources name. Of a file that cannot be
-// read on this node, or not in time, nothing is known; "vmferry check" names it.
+// cachedDisks are those of the guests that a manager has, by the files that their resources name. Of a file that cannot
+// be read on this node, or not in time, nothing is known; "vmferry check" names it.
 func (s Sources) cachedDisks(ctx context.Context, m inventory.Manager) []CachedDisk {
 	claims, err := managers.Ask(ctx, m.Claims)
 	if err != nil {
@@ -49,8 +49,8 @@ func (s Sources) cachedDisksOf(ctx context.Context, claims []hbplugin.Claim) (al
 	return all
 }
 
-// sharedOn says on what of which another node can write the disk, and is empty for one that this node alone has. kind and
-// err are what SharedBy says of its file: that of a guest elsewhere may lie in a directory that is not there.
+// sharedOn says on what of which another node can write the disk, and is empty for one that this node alone has. kind
+// and err are what SharedBy says of its file: that of a guest elsewhere may lie in a directory that is not there.
 func sharedOn(d domainxml.CachedDisk, kind string, err error) string {
 	switch {
 	case d.Block:

@@ -18,9 +18,9 @@ type Bound struct {
 // fenceBound is the place of the least fence timeout in what Explain returns.
 const fenceBound = 3
 
-// Explain is the longest times that follow from t and m: until a lease expires, until a node that crashed or hangs and one
-// that is cut off are fenced, and the least time that the manager must grant a fence call. The start of the guests, of
-// which m says how long it takes, is in the second and the third.
+// Explain is the longest times that follow from t and m: until a lease expires, until a node that crashed or hangs and
+// one that is cut off are fenced, and the least time that the manager must grant a fence call. The start of the guests,
+// of which m says how long it takes, is in the second and the third.
 func Explain(t timing.Times, m timing.Manager, watchdog time.Duration, revocable bool) []Bound {
 	b, expiry := t.Bounds(m, watchdog, revocable), t.Expiry(watchdog)
 	kill := term("kill", t.Kill)

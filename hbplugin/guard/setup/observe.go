@@ -49,9 +49,9 @@ func Look(ctx context.Context, path string) (device.State, error) {
 	return InTime(ctx, path, func() (device.State, error) { return device.Look(path) })
 }
 
-// LookTwice is Look at a path that is to be written, and tells whether guards run on it: it calls waits with the time after
-// which one has renewed its slot, waits for so long, and looks again. It does neither where there is no guard to see, or a
-// lease is held anyway.
+// LookTwice is Look at a path that is to be written, and tells whether guards run on it: it calls waits with the time
+// after which one has renewed its slot, waits for so long, and looks again. It does neither where there is no guard to
+// see, or a lease is held anyway.
 func LookTwice(ctx context.Context, path string, waits func(time.Duration)) (device.State, error) {
 	first, err := Look(ctx, path)
 	if err != nil || first.Header == nil || len(first.Held) > 0 {
@@ -74,8 +74,9 @@ func LookAgain(ctx context.Context, path string, earlier device.State) (device.S
 
 // InTime calls what may hang with the lease device at path, and leaves it behind after DeviceTime, or when ctx ends.
 func InTime[T any](ctx context.Context, path string, f func() (T, error)) (T, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, DeviceTime, fmt.Errorf("%s does not respond within %s: its storage hangs",
-		path, DeviceTime))
+	ctx, cancel := context.WithTimeoutCause(ctx, DeviceTime,
+		fmt.Errorf("%s does not respond within %s: its storage hangs",
+			path, DeviceTime))
 	defer cancel()
 	return wait.Within(ctx, f, nil)
 }
@@ -141,7 +142,8 @@ func (s Sources) device(ctx context.Context, o *Observed) {
 func (s Sources) process(ctx context.Context, o *Observed) Process {
 	u, err := s.Unit(ctx, unit)
 	if err != nil {
-		o.unusable("vmferry-guard", fmt.Errorf("cannot tell whether vmferry-guard runs: %w", err), "type: systemctl status vmferry-guard")
+		o.unusable("vmferry-guard", fmt.Errorf("cannot tell whether vmferry-guard runs: %w", err),
+			"type: systemctl status vmferry-guard")
 	}
 	p := Process{Active: u.Active, Enabled: u.Enabled, State: u.State}
 	if !u.Loaded {

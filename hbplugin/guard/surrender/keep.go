@@ -41,9 +41,10 @@ type keptSocket struct {
 	Process int              `json:"process"`
 }
 
-// Keep writes the sockets of guests to the file at path each time that they change, until ctx ends: a guard that is killed
-// after the guests and before their sockets are destroyed leaves them to [Killer.Recall] of the next one. It belongs in a
-// goroutine of its own, as a write can wait; Prove never waits for it. failed gets the first error of several in a row.
+// Keep writes the sockets of guests to the file at path each time that they change, until ctx ends: a guard that is
+// killed after the guests and before their sockets are destroyed leaves them to [Killer.Recall] of the next one. It
+// belongs in a goroutine of its own, as a write can wait; Prove never waits for it. failed gets the first error of
+// several in a row.
 func (k *Killer) Keep(ctx context.Context, path string, failed func(error)) {
 	changed := make(chan struct{}, 1)
 	changed <- struct{}{}
@@ -94,8 +95,8 @@ func (k *Killer) content() (content []byte, version uint64, err error) {
 	return content, version, err
 }
 
-// Recall takes the sockets that an earlier guard of this boot has kept in these files. A file that is missing, broken or
-// of another boot counts for nothing: the node has just booted, or no guest ran.
+// Recall takes the sockets that an earlier guard of this boot has kept in these files. A file that is missing, broken
+// or of another boot counts for nothing: the node has just booted, or no guest ran.
 func (k *Killer) Recall(paths ...string) {
 	boot := thisBoot()
 	var all []socket

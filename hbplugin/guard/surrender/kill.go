@@ -18,8 +18,8 @@ type Killer struct {
 	List func(ctx context.Context) ([]hostproc.Process, error)
 	// Kill ends one of them, or of Daemons, and returns nil with the proof of its end.
 	Kill func(ctx context.Context, p hostproc.Process) error
-	// Daemons returns the processes that execute libvirt's daemons, with what they have forked and what does not execute
-	// a QEMU yet. An error means that some may be missing.
+	// Daemons returns the processes that execute libvirt's daemons, with what they have forked and what does not
+	// execute a QEMU yet. An error means that some may be missing.
 	Daemons func(ctx context.Context) ([]hostproc.Process, error)
 	// Now is since when the host is up, by the clock of a process's start time.
 	Now func() time.Duration
@@ -73,12 +73,12 @@ func (k *Killer) remember(ctx context.Context, processes []hostproc.Process) err
 	return err
 }
 
-// longGone is in how many lists a socket has to be missing before it counts as closed: a list that is made while sockets
-// come and go can miss one.
+// longGone is in how many lists a socket has to be missing before it counts as closed: a list that is made while
+// sockets come and go can miss one.
 const longGone = 3
 
-// take adds sockets of guests to those that are known, and forgets those that the list of all, if there is one, shows to
-// be closed.
+// take adds sockets of guests to those that are known, and forgets those that the list of all, if there is one, shows
+// to be closed.
 func (k *Killer) take(of, all []socket) {
 	there := make(map[cookie]bool, len(all))
 	for _, s := range all {
@@ -153,9 +153,10 @@ func owned(all []socket, owner map[uint32]int) (found []socket) {
 	return found
 }
 
-// Prove kills every guest and returns nil when all are proven gone: no process is left, and no socket of one. It goes on
-// until then, or until ctx ends, and kills nothing after that. It begins with the guests that are known, before it looks for more: a look can hang. Only
-// its own looks are proof: one of Watch may have begun before a guest did, and end later.
+// Prove kills every guest and returns nil when all are proven gone: no process is left, and no socket of one. It goes
+// on until then, or until ctx ends, and kills nothing after that. It begins with the guests that are known, before it
+// looks for more: a look can hang. Only its own looks are proof: one of Watch may have begun before a guest did, and
+// end later.
 func (k *Killer) Prove(ctx context.Context) error {
 	k.mu.Lock()
 	known := k.known

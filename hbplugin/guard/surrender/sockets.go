@@ -28,8 +28,8 @@ type cookie [2]uint32
 // listening is TCP_LISTEN of the kernel's net/tcp_states.h.
 const listening = 10
 
-// sockets are all TCP sockets of this network namespace that can have data. The list is nil only with an error. One that
-// listens has none, and may be systemd's: to destroy that of libvirt's daemon ends its socket unit, and nobody can
+// sockets are all TCP sockets of this network namespace that can have data. The list is nil only with an error. One
+// that listens has none, and may be systemd's: to destroy that of libvirt's daemon ends its socket unit, and nobody can
 // migrate a guest to this node any more.
 func sockets() ([]socket, error) {
 	all := []socket{}
@@ -130,6 +130,7 @@ func destroy(s socket) error {
 	if errors.Is(err, unix.EOPNOTSUPP) {
 		return errors.New("this kernel cannot destroy sockets (CONFIG_INET_DIAG_DESTROY)")
 	}
-	return fmt.Errorf("destroy the socket %s:%d to %s:%d of process %d: %w", s.id.Source, s.id.SourcePort, s.id.Destination,
+	return fmt.Errorf("destroy the socket %s:%d to %s:%d of process %d: %w", s.id.Source, s.id.SourcePort,
+		s.id.Destination,
 		s.id.DestinationPort, s.process, err)
 }

@@ -11,11 +11,12 @@ import (
 	"github.com/vmferry/vmferry/resource/hostproc"
 )
 
-// EndStarts ends every start of a guest, every restore and every arrival of a migration that libvirt has begun: it kills
-// libvirt's daemons. One that was stopped or starved for seconds would bring up a guest after the surrender. The guests
-// that run are not touched by it, and systemd starts the daemons again; whoever was connected to them has to ask the
-// guard before the next start. It returns nil when nothing of those daemons is left that could become a QEMU, so that a
-// look at the guests that begins then sees all that can ever come of them. It goes on until then, or until ctx ends.
+// EndStarts ends every start of a guest, every restore and every arrival of a migration that libvirt has begun: it
+// kills libvirt's daemons. One that was stopped or starved for seconds would bring up a guest after the surrender. The
+// guests that run are not touched by it, and systemd starts the daemons again; whoever was connected to them has to ask
+// the guard before the next start. It returns nil when nothing of those daemons is left that could become a QEMU, so
+// that a look at the guests that begins then sees all that can ever come of them. It goes on until then, or until ctx
+// ends.
 func (k *Killer) EndStarts(ctx context.Context) error {
 	daemons, err := k.Daemons(ctx)
 	if err := errors.Join(err, k.killAll(ctx, daemons)); err != nil {
@@ -41,8 +42,8 @@ func (k *Killer) EndStarts(ctx context.Context) error {
 // nothing of a guest is left here, and nothing that was begun can bring one any more. The guests are killed first: a
 // daemon that waits for a disk does not end.
 //
-// So does a node that leaves without a guest: as long as its slot said that the lease is held, another node could begin a
-// migration to it without a question to this guard, and a start that was allowed long ago may still wait in a daemon.
+// So does a node that leaves without a guest: as long as its slot said that the lease is held, another node could begin
+// a migration to it without a question to this guard, and a start that was allowed long ago may still wait in a daemon.
 // Nothing shows from outside that a daemon has neither. One that has ended by itself for want of work is not started.
 func (k *Killer) Surrender(ctx context.Context) error {
 	if err := k.Prove(ctx); err != nil {

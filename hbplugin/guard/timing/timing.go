@@ -59,8 +59,8 @@ func Pacemaker(token, stonithTimeout, start time.Duration) Manager {
 	return PacemakerAfter(token*22/10, stonithTimeout, start)
 }
 
-// PacemakerAfter is Pacemaker for a Corosync that takes a silent node for lost after that time: token and consensus, which
-// is 2.2 tokens by default.
+// PacemakerAfter is Pacemaker for a Corosync that takes a silent node for lost after that time: token and consensus,
+// which is 2.2 tokens by default.
 func PacemakerAfter(lost, stonithTimeout, start time.Duration) Manager {
 	return Manager{Detect: lost + 1400*time.Millisecond, Timeout: stonithTimeout, Start: start}
 }
@@ -77,8 +77,8 @@ type Bounds struct {
 	FenceTimeout time.Duration // the least time that the manager has to grant one fence call
 }
 
-// Reserve is what the manager has to grant a fence call beyond the guard's worst case: for its own queue, and for a guard
-// that has just started.
+// Reserve is what the manager has to grant a fence call beyond the guard's worst case: for its own queue, and for a
+// guard that has just started.
 const Reserve = 10 * time.Second
 
 // Bounds are the worst cases of these times under m. revocable says that access to the disks is revoked.
