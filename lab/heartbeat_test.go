@@ -56,10 +56,10 @@ func testHeartbeat(t *testing.T, b bench) {
 			t.Fatalf("%s: the guest was %+v and is %+v", part.name, first, now)
 		}
 	}
-	if shareOf(t).hasOf(0, 2) {
+	if shareOf(t).hasOf(1, 3) {
 		t.Run("the peer dies in the middle of a move", func(t *testing.T) { pair{t, b}.peerDies() })
 	}
-	if shareOf(t).hasOf(1, 2) {
+	if shareOf(t).hasOf(2, 3) {
 		t.Run("both nodes shut down at once", func(t *testing.T) { pair{t, b}.bothShutDown() })
 	}
 }

@@ -11,7 +11,7 @@ import (
 // same command tests the same cases every day.
 
 // usualShare is the one that `make test` has.
-const usualShare = "1/12"
+const usualShare = "1/18"
 
 // share is one of parts shares, numbered from 1. The zero value is all of them.
 type share struct{ number, parts int }
@@ -64,7 +64,7 @@ func TestParseShare(t *testing.T) {
 		want share
 		ok   bool
 	}{
-		{"", share{1, 12}, true},
+		{"", share{1, 18}, true},
 		{"all", share{}, true},
 		{"2/6", share{2, 6}, true},
 		{"1/1", share{1, 1}, true},

@@ -55,7 +55,7 @@ var Cuts = []Cut{
 	{Name: "cluster daemons down", Begin: all(run(1, "mask", "--runtime"), kill(1, "KILL", "corosync", "pacemakerd")),
 		End: run(1, "unmask", "--runtime"), Loser: 1, Recover: 30 * time.Second},
 	{Name: "guard killed", Begin: kill(1, "KILL", guardProcess), Lasts: 8 * time.Second, Loser: None,
-		Silence: quiet, Short: true},
+		Silence: quiet},
 	{Name: "second process killed", Begin: kill(1, "KILL", secondProcess), Lasts: 8 * time.Second, Loser: None,
 		Silence: quiet},
 	{Name: "both processes killed", Begin: kill(1, "KILL", guardProcess, secondProcess), Lasts: 8 * time.Second,
