@@ -134,6 +134,7 @@ func (me *identity) node(ctx context.Context, page *second.Page, log logrus.Fiel
 			}
 			return names, err
 		},
+		Silence: func(ctx context.Context) error { return host.Silence(ctx, me.manager, run) },
 		Rejoin: func(ctx context.Context, heard func() bool) error {
 			return host.Rejoin(ctx, me.manager, run, heard)
 		},

@@ -55,6 +55,8 @@ type Node struct {
 	Measure func() protocol.Here
 	// Members are the names of the nodes that the cluster manager sees.
 	Members func(ctx context.Context) ([]string, error)
+	// Silence kills the cluster manager's daemons at once; nil: nobody does.
+	Silence func(ctx context.Context) error
 	// Rejoin restarts the cluster manager's daemons. heard reports whether another node's guard has answered
 	// over the link since then.
 	Rejoin func(ctx context.Context, heard func() bool) error
@@ -110,6 +112,7 @@ type Daemon struct {
 	move   chan move
 	revoke chan protocol.Revocation
 	rejoin chan struct{}
+	mute   chan struct{}
 	links  *linked
 
 	records chan journal.Event
@@ -158,8 +161,8 @@ func New(c Config) *Daemon {
 		Config: c, events: make(chan func(time.Duration), 64), calls: map[int][]fenceCall{},
 		claims: make(chan []lease.Claim, 1), kill: make(chan killing, 1),
 		move: make(chan move, 1), revoke: make(chan protocol.Revocation, lease.MaxNodes),
-		rejoin: make(chan struct{}, 1),
-		admit:  make(chan uint64, 1), revoking: map[protocol.Revocation]bool{}, records: make(chan journal.Event, 64),
+		rejoin: make(chan struct{}, 1), mute: make(chan struct{}, 1),
+		admit: make(chan uint64, 1), revoking: map[protocol.Revocation]bool{}, records: make(chan journal.Event, 64),
 		over: make(chan struct{}),
 	}
 	d.feed, d.announce, d.surrenders = make(chan time.Duration, 1), make(chan struct{}, 1), map[int]bool{}
@@ -193,7 +196,7 @@ func (d *Daemon) Run(ctx context.Context, ready func() error) error {
 	}
 	d.guard.Measured(d.Node.Measure()) // before the first renewal
 	for _, worker := range []func(context.Context){d.renewer, d.reader, d.claimer, d.killer, d.mover, d.revoker,
-		d.rejoiner,
+		d.rejoiner, d.silencer,
 		d.admitter, d.members, d.recorder, d.healther, d.announcer} {
 		go worker(ctx)
 	}
@@ -393,6 +396,11 @@ func (d *Daemon) report(now time.Duration) {
 		latest(d.admit, d.guard.Generation())
 	case protocol.Killing:
 		d.Node.Leased(d.end(now), 0)
+		// This node has hung: its guests may run elsewhere by now. A manager that joins the others again and still counts
+		// on them here has both copies stopped.
+		if d.guard.Age(now) >= d.Header.Times.Expiry(0) {
+			latest(d.mute, struct{}{})
+		}
 	}
 }
 

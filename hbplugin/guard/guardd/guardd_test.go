@@ -1043,3 +1043,26 @@ func TestAnnouncesAfterASurrender(t *testing.T) {
 		b.end()
 	})
 }
+
+// A node that has hung for longer than its lease lasts kills its cluster manager at once. One that kills its guests in
+// time lets the manager stop what else runs.
+func TestSilenceAfterAHang(t *testing.T) {
+	for hang, want := range map[time.Duration]int64{timing.Default.SelfKill: 0, 20 * time.Second: 1} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t)
+			var jump, silenced atomic.Int64
+			a := w.start(1, func(c *Config) {
+				c.Now = func() time.Duration { return w.now() + time.Duration(jump.Load()) }
+				c.Node.Silence = func(context.Context) error { silenced.Add(1); return nil }
+			})
+			a.open(2)
+			time.Sleep(2 * time.Second)
+			jump.Store(int64(hang))
+			time.Sleep(2 * time.Second)
+			if n := silenced.Load(); n != want || a.done().killed == 0 {
+				t.Errorf("a hang of %s: the manager was killed %d times, want %d; guests %+v", hang, n, want, a.done())
+			}
+			a.end()
+		})
+	}
+}

@@ -199,6 +199,18 @@ func (d *Daemon) revoker(ctx context.Context) {
 	})
 }
 
+// silencer kills the cluster manager's daemons when that is ordered.
+func (d *Daemon) silencer(ctx context.Context) {
+	each(ctx, d.mute, func(struct{}) {
+		if d.Node.Silence == nil {
+			return
+		}
+		if err := d.Node.Silence(ctx); err != nil {
+			d.Log.WithError(err).Error("kill the cluster manager after a hang")
+		}
+	})
+}
+
 // rejoiner restarts the cluster manager after a surrender.
 func (d *Daemon) rejoiner(ctx context.Context) {
 	each(ctx, d.rejoin, func(struct{}) {

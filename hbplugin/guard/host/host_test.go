@@ -174,3 +174,13 @@ func TestSetHealth(t *testing.T) {
 		t.Error("a failure is not reported")
 	}
 }
+
+func TestSilence(t *testing.T) {
+	s := new(systemctl)
+	if err := Silence(t.Context(), Pacemaker, s.run); err != nil {
+		t.Error(err)
+	}
+	if want := []string{"systemctl kill --signal=SIGKILL corosync.service pacemaker.service"}; !slices.Equal(s.calls, want) {
+		t.Errorf("%v, want %v", s.calls, want)
+	}
+}

@@ -27,6 +27,14 @@ var (
 	Heartbeat = Manager{"heartbeat.service"}
 )
 
+// Silence kills the cluster manager's daemons at once.
+func Silence(ctx context.Context, m Manager, run command.Runner) error {
+	bounded, cancel := context.WithTimeoutCause(ctx, startTime, fmt.Errorf("no end within %s", startTime))
+	defer cancel()
+	_, err := run(bounded, "systemctl", append([]string{"kill", "--signal=SIGKILL"}, m...)...)
+	return err
+}
+
 // Rejoin stops the cluster manager, kills what does not stop, and starts it again. With Pacemaker on two nodes that
 // does no harm while the link is still cut: wait_for_all keeps it from starting anything. heard reports whether the
 // other nodes are heard again: Heartbeat is started only then, as it would fence them for ever.
