@@ -20,6 +20,7 @@ import (
 	"github.com/vmferry/vmferry/hbplugin/guard/lease"
 	"github.com/vmferry/vmferry/hbplugin/guard/protocol"
 	"github.com/vmferry/vmferry/hbplugin/guard/timing"
+	"github.com/vmferry/vmferry/migrate/wait"
 )
 
 // disk is the shared device.
@@ -383,7 +384,10 @@ func TestSplitWithoutMoves(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(t)
 			cannot := func(c *Config) {
-				c.Node.Move = func(context.Context, string) error { time.Sleep(200 * time.Millisecond); return test.err }
+				c.Node.Move = func(ctx context.Context, _ string) error {
+					_ = wait.For(ctx, 200*time.Millisecond)
+					return test.err
+				}
 			}
 			a, b := w.start(1, cannot), w.start(2, nil)
 			a.open(1)
