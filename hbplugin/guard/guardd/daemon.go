@@ -386,7 +386,8 @@ func (d *Daemon) report(now time.Duration) {
 	if phase == d.phase {
 		return
 	}
-	d.chronicle(d.phase, phase, why, now)
+	before := d.phase
+	d.chronicle(before, phase, why, now)
 	d.phase = phase
 	close(d.over)
 	d.over = make(chan struct{})
@@ -398,7 +399,7 @@ func (d *Daemon) report(now time.Duration) {
 		d.Node.Leased(d.end(now), 0)
 		// This node has hung: its guests may run elsewhere by now. A manager that joins the others again and still counts
 		// on them here has both copies stopped.
-		if d.guard.Age(now) >= d.Header.Times.Expiry(0) {
+		if held := before == protocol.Held || before == protocol.Moving; held && d.guard.Age(now) >= d.Header.Times.Expiry(0) {
 			latest(d.mute, struct{}{})
 		}
 	}
