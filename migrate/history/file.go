@@ -5,10 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
-	"path/filepath"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/vmferry/vmferry/migrate/atomicfile"
 	"github.com/vmferry/vmferry/migrate/safefile"
@@ -52,17 +48,11 @@ func read(path string) (file, error) {
 // update calls change while no other process updates the file at path, and replaces the file in one step if that
 // changed it. A file that cannot be read is replaced: the next moves teach again what it held.
 func update(path string, change func(f *file) (changed bool)) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return err
-	}
-	lock, err := os.OpenFile(path+".lock", os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+	unlock, err := atomicfile.Lock(path)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = lock.Close() }() // which gives the lock back
-	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
-		return fmt.Errorf("lock: %w", err)
-	}
+	defer unlock()
 	f, _ := read(path)
 	f.Schema = schema
 	if !change(&f) {
