@@ -10,19 +10,17 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/vmferry/vmferry/hbplugin/announcement"
-	"github.com/vmferry/vmferry/resource/command"
 	"github.com/vmferry/vmferry/resource/notes"
 )
 
 // announceTime bounds the announcements of all guests.
 const announceTime = 30 * time.Second
 
-// runAnnounce announces the guests in a process of its own, as [runMove] moves them.
+// runAnnounce announces the guests in a process of its own.
 func runAnnounce(ctx context.Context) error {
 	bounded, cancel := context.WithTimeout(ctx, announceTime)
 	defer cancel()
-	grace := command.How{Grace: time.Second, Merge: true, Max: 4096}
-	if out, _, err := grace.Run(bounded, self, ordinaryFlag, self, "--announce"); err != nil {
+	if out, err := runSelf(bounded, "--announce"); err != nil {
 		return fmt.Errorf("%w: %s", err, out)
 	}
 	return nil

@@ -28,13 +28,8 @@ import (
 	"github.com/vmferry/vmferry/resource/param"
 )
 
-// runMove migrates the guests in a process of its own: libvirt's library and its connections stay out of the guard, as
-// do the programs that they run.
-func runMove(ctx context.Context, to string) error {
-	grace := command.How{Grace: time.Second, Merge: true, Max: 4096}
-	out, _, err := grace.Run(ctx, self, ordinaryFlag, self, "--move", to)
-	return moveError(string(out), err)
-}
+// runMove migrates the guests in a process of its own.
+func runMove(ctx context.Context, to string) error { return moveError(runSelf(ctx, "--move", to)) }
 
 // moveError is the error of that process, which wrote out.
 func moveError(out string, err error) error {
@@ -74,8 +69,7 @@ func asMover(ctx context.Context, o options, log *logrus.Logger) error {
 		deps := migrate.Deps{Open: client.Opener(func(c *client.Conn) endpoint.Host { return c })}
 		local.SetDeps(&deps, local.Of(m.SourceURI))
 		if m.Relay {
-			deps.Relay = func(guest, domainXML string) (migrate.Relay,
-				error) {
+			deps.Relay = func(guest, domainXML string) (migrate.Relay, error) {
 				return relay.Open(guest, domainXML, log)
 			}
 		}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -25,6 +26,14 @@ func ordinary(run command.Runner) command.Runner {
 	return func(ctx context.Context, name string, args ...string) (string, error) {
 		return run(ctx, self, append([]string{ordinaryFlag, name}, args...)...)
 	}
+}
+
+// runSelf runs this program with another task, as an ordinary one: libvirt's library and its connections stay out of the
+// guard, as do the programs that they run. It returns what the process wrote.
+func runSelf(ctx context.Context, args ...string) (out string, err error) {
+	grace := command.How{Grace: time.Second, Merge: true, Max: 4096}
+	text, _, err := grace.Run(ctx, self, append([]string{ordinaryFlag, self}, args...)...)
+	return string(text), err
 }
 
 // becomeOrdinary turns this process into an ordinary one that runs a program. It returns only with an error.

@@ -63,7 +63,7 @@ func recordKill(begun time.Time, guests int, generation uint64, log logrus.Field
 // name it too. It outlives the guard.
 func keepSecond(ctx context.Context, log logrus.FieldLogger) {
 	for ctx.Err() == nil {
-		cmd := exec.Command("/proc/self/exe", "--second")
+		cmd := exec.Command(self, "--second")
 		cmd.Args[0] = os.Args[0]
 		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 		cmd.SysProcAttr = &unix.SysProcAttr{Setsid: true}

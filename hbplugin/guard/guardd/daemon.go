@@ -163,9 +163,9 @@ func New(c Config) *Daemon {
 		move: make(chan move, 1), revoke: make(chan protocol.Revocation, lease.MaxNodes),
 		rejoin: make(chan struct{}, 1), mute: make(chan struct{}, 1),
 		admit: make(chan uint64, 1), revoking: map[protocol.Revocation]bool{}, records: make(chan journal.Event, 64),
-		over: make(chan struct{}),
+		over: make(chan struct{}), feed: make(chan time.Duration, 1), announce: make(chan struct{}, 1),
+		surrenders: map[int]bool{},
 	}
-	d.feed, d.announce, d.surrenders = make(chan time.Duration, 1), make(chan struct{}, 1), map[int]bool{}
 	d.links = d.newLinked()
 	d.alone = c.Node.SecondRuns != nil // it is started with the guard
 	return d
@@ -196,11 +196,9 @@ func (d *Daemon) Run(ctx context.Context, ready func() error) error {
 	}
 	d.guard.Measured(d.Node.Measure()) // before the first renewal
 	for _, worker := range []func(context.Context){d.renewer, d.reader, d.claimer, d.killer, d.mover, d.revoker,
-		d.rejoiner, d.silencer,
-		d.admitter, d.members, d.recorder, d.healther, d.announcer} {
+		d.rejoiner, d.silencer, d.admitter, d.members, d.recorder, d.healther, d.announcer, d.feeder} {
 		go worker(ctx)
 	}
-	go d.feeder(ctx)
 	if d.Link != nil {
 		go d.linkSender(ctx)
 		go d.linkReceiver(ctx)
@@ -278,7 +276,8 @@ func (d *Daemon) step(now time.Duration) {
 	d.orders = d.guard.Step(now)
 	o := d.orders
 	d.report(now)
-	d.reportForeign(now)
+	views := d.guard.Views(now)
+	d.reportForeign(views)
 	d.reportSecond()
 	d.lease(now)
 	latest(d.kill, killing{d.phase, d.guard.Generation(), d.over})
@@ -298,7 +297,7 @@ func (d *Daemon) step(now time.Duration) {
 		d.rejoining = true
 		d.rejoin <- struct{}{}
 	}
-	d.announceAgain(now)
+	d.announceAgain(views)
 	d.openItself(now)
 	for _, v := range o.Verdicts {
 		d.verdict(v, now)
@@ -307,8 +306,8 @@ func (d *Daemon) step(now time.Duration) {
 
 // announceAgain has the guests announced when another node is seen to have surrendered: a copy that woke up there has
 // sent frames before it was killed, and the switches have learned its place.
-func (d *Daemon) announceAgain(now time.Duration) {
-	for _, v := range d.guard.Views(now) {
+func (d *Daemon) announceAgain(views []protocol.View) {
+	for _, v := range views {
 		surrendered := v.Seen && v.Slot.State == lease.Surrendered
 		if surrendered && !d.surrenders[v.Node] && d.phase == protocol.Held {
 			latest(d.announce, struct{}{})
@@ -397,18 +396,23 @@ func (d *Daemon) report(now time.Duration) {
 		latest(d.admit, d.guard.Generation())
 	case protocol.Killing:
 		d.Node.Leased(d.end(now), 0)
-		// This node has hung: its guests may run elsewhere by now. A manager that joins the others again and still counts
-		// on them here has both copies stopped.
-		if held := before == protocol.Held || before == protocol.Moving; held && d.guard.Age(now) >= d.Header.Times.Expiry(0) {
+		if d.hung(before, now) {
 			latest(d.mute, struct{}{})
 		}
 	}
 }
 
+// hung reports whether a lease that has just been lost is so old that the guests may run elsewhere by now: this node has
+// hung. A manager that joins the others again and still counts on the guests here has both copies stopped.
+func (d *Daemon) hung(before protocol.Phase, now time.Duration) bool {
+	held := before == protocol.Held || before == protocol.Moving
+	return held && d.guard.Age(now) >= d.Header.Times.Expiry(0)
+}
+
 // reportForeign logs that the device is not shared with a node, once.
-func (d *Daemon) reportForeign(now time.Duration) {
+func (d *Daemon) reportForeign(views []protocol.View) {
 	foreign := ""
-	for _, v := range d.guard.Views(now) {
+	for _, v := range views {
 		foreign = cmp.Or(foreign, v.Foreign)
 	}
 	if foreign != "" && foreign != d.foreign {

@@ -41,8 +41,7 @@ func (d *Daemon) status(now time.Duration) (control.StatusReport, error) {
 	for _, v := range d.guard.Views(now) {
 		n := control.NodeReport{Name: d.name(v.Node), State: v.Slot.State.String(), Generation: v.Slot.Generation,
 			Member: v.Member, Reached: v.Slot.Reached, Guests: v.Slot.Guests, SeenMS: v.Renewed.Milliseconds(),
-			Expired:    v.Expired,
-			WatchdogMS: v.Slot.Watchdog.Milliseconds()}
+			Expired: v.Expired, WatchdogMS: v.Slot.Watchdog.Milliseconds()}
 		if v.Foreign != "" {
 			n.NotShared, problem = true, cmp.Or(problem, errors.New(v.Foreign))
 		}

@@ -29,9 +29,14 @@ var (
 
 // Silence kills the cluster manager's daemons at once.
 func Silence(ctx context.Context, m Manager, run command.Runner) error {
-	bounded, cancel := context.WithTimeoutCause(ctx, startTime, fmt.Errorf("no end within %s", startTime))
+	return callSystemctl(ctx, run, startTime, append([]string{"kill", "--signal=SIGKILL"}, m...)...)
+}
+
+// callSystemctl runs systemctl, for limit at most.
+func callSystemctl(ctx context.Context, run command.Runner, limit time.Duration, args ...string) error {
+	bounded, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("no end within %s", limit))
 	defer cancel()
-	_, err := run(bounded, "systemctl", append([]string{"kill", "--signal=SIGKILL"}, m...)...)
+	_, err := run(bounded, "systemctl", args...)
 	return err
 }
 
@@ -40,21 +45,15 @@ func Silence(ctx context.Context, m Manager, run command.Runner) error {
 // other nodes are heard again: Heartbeat is started only then, as it would fence them for ever.
 func Rejoin(ctx context.Context, m Manager, run command.Runner, heard func() bool) error {
 	units := []string(m)
-	systemctl := func(limit time.Duration, args ...string) error {
-		bounded, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("no end within %s", limit))
-		defer cancel()
-		_, err := run(bounded, "systemctl", args...)
-		return err
-	}
-	_ = systemctl(stopTime, append([]string{"stop"}, reversed(units)...)...)            // may end with its time
-	_ = systemctl(startTime, append([]string{"kill", "--signal=SIGKILL"}, units...)...) // fails where nothing is left
+	_ = callSystemctl(ctx, run, stopTime, append([]string{"stop"}, reversed(units)...)...) // may end with its time
+	_ = Silence(ctx, m, run)                                                               // fails where nothing is left
 	for slices.Equal(m, Heartbeat) && !heard() {
 		if err := wait.For(ctx, time.Second); err != nil {
 			return fmt.Errorf("heartbeat is not started again, as no other node is heard: %w", err)
 		}
 	}
-	resetErr := systemctl(startTime, append([]string{"reset-failed"}, units...)...)
-	if err := systemctl(startTime, append([]string{"start"}, units...)...); err != nil {
+	resetErr := callSystemctl(ctx, run, startTime, append([]string{"reset-failed"}, units...)...)
+	if err := callSystemctl(ctx, run, startTime, append([]string{"start"}, units...)...); err != nil {
 		return errors.Join(fmt.Errorf("start %v: %w", units, err), resetErr)
 	}
 	return nil

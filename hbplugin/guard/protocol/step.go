@@ -110,7 +110,7 @@ func (g *Guard) open() {
 func (g *Guard) claim(p *peer, now time.Duration) {
 	against := g.claimed(p, now)
 	answers := against && (p.theirs.Quorate || p.theirs.Ordered) // two mere answers would keep each other up
-	calls := p.call != nil && g.quorate(1+len(g.side(p, now)))
+	calls := p.call != nil && g.quorate(g.size(p, now))
 	switch {
 	case g.phase != Held || !answers && !calls:
 		p.mine.Withdrawn = p.mine.Split != 0
@@ -164,6 +164,9 @@ func (g *Guard) side(p *peer, now time.Duration) (all []*peer) {
 	return all
 }
 
+// size is how many nodes are on this node's side where p is not.
+func (g *Guard) size(p *peer, now time.Duration) int { return 1 + len(g.side(p, now)) }
+
 // seen is how many nodes this node sees, with itself; none without a manager.
 func (g *Guard) seen() int {
 	if g.here.Unmanaged {
@@ -203,40 +206,40 @@ func (g *Guard) judge(p *peer, now time.Duration, o *Orders) (fenced bool, evide
 		return false, "this node does not hold its lease: " + g.why
 	case g.notShared(p) != "":
 		return false, g.notShared(p)
-	case !g.quorate(1 + len(g.side(p, now))):
-		return false, fmt.Sprintf("this node has no quorum: it sees %d of %d nodes", 1+len(g.side(p, now)),
-			len(g.peers)+1)
+	case !g.quorate(g.size(p, now)):
+		return false, fmt.Sprintf("this node has no quorum: it sees %d of %d nodes", g.size(p, now), len(g.peers)+1)
 	case p.seen && p.shown > p.call.begun && p.surrendered():
 		surrendered := fmt.Sprintf("node %s has surrendered generation %d", g.name(p), generation)
 		if !g.policy.Revoke {
 			return true, surrendered
 		}
-		if proof := g.proof(p, p.shown, o); proof != "" {
-			return true, surrendered + proof
-		}
-		if now >= p.call.deadline {
-			return false, surrendered + ", but its access to the disks is not revoked: its last writes may not have ended" + g.advice(p)
-		}
-		return false, ""
+		return g.prove(p, p.shown, now, o, surrendered,
+			", but its access to the disks is not revoked: its last writes may not have ended")
 	case current && g.expired(p):
 		waited := fmt.Sprintf("no renewal of node %s's generation %d was seen for %s", g.name(p), generation,
 			p.read-p.changed)
 		if generation == 0 {
 			waited = fmt.Sprintf("no guard has run on node %s since the lease device was initialized", g.name(p))
 		}
-		if proof := g.proof(p, p.read, o); proof != "" {
-			return true, waited + proof
-		}
-		if now >= p.call.deadline {
-			return false, waited + ", but nothing proves that a hung node cannot wake up and write" + g.advice(p)
-		}
-		return false, ""
+		return g.prove(p, p.read, now, o, waited, ", but nothing proves that a hung node cannot wake up and write")
 	case p.member && !p.call.ordered:
 		return false, fmt.Sprintf("node %s is a member of the cluster again", g.name(p))
 	case now >= p.call.deadline && now-p.read > g.times.Fresh():
 		return false, fmt.Sprintf("the slot of node %s cannot be read", g.name(p))
 	case now >= p.call.deadline:
 		return false, fmt.Sprintf("node %s still renews its lease, and has not surrendered", g.name(p))
+	}
+	return false, ""
+}
+
+// prove is the answer to the fence call for p, which holds no lease any more as evidence says, once nothing of it can
+// write. At the deadline of the call it is what is lacking.
+func (g *Guard) prove(p *peer, looked, now time.Duration, o *Orders, evidence, lacking string) (bool, string) {
+	if proof := g.proof(p, looked, o); proof != "" {
+		return true, evidence + proof
+	}
+	if now >= p.call.deadline {
+		return false, evidence + lacking + g.advice(p)
 	}
 	return false, ""
 }
