@@ -40,7 +40,7 @@ VERB
   status                    show each node's access
   revoke NODE GENERATION    end the access of NODE: exit code 0 is the proof that no write of it arrives any more
   admit NODE GENERATION     open it in a newer generation of its lease
-  reset NODE                end it, and forget its generations: for a lease device that was written anew
+  reset NODE                end it, and forget its generations: for a lease device that was initialized again
   serve-ssh NODE            do what a node asks for by ssh: for authorized_keys
   admitted NODE             exit code 0 where NODE has access, 1 where not: for the unit
   run NODE                  become the NBD server of NODE: for the unit

@@ -201,7 +201,7 @@ func (me *identity) links() (own netip.AddrPort, others map[int]netip.AddrPort) 
 	return own, others
 }
 
-// members are the nodes that the cluster manager sees, with this one. Pacemaker is asked for Corosync's members: a node
+// members are the nodes that the cluster manager sees, with this one. Of Pacemaker it takes Corosync's members: a node
 // that joins again waits for its lease, and is no peer that can take guests before it has it.
 func (me *identity) members(ctx context.Context) ([]string, error) {
 	names := []string{me.name()}

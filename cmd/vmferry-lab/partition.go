@@ -44,7 +44,7 @@ func parsePartition(args []string) (o partitionOptions, err error) {
 	return o, err
 }
 
-// cuts are those that are asked for. "short" is those of the short share.
+// cuts are those that are requested. "short" is those of the short share.
 func (o partitionOptions) cuts() (chosen []partition.Cut, err error) {
 	names := strings.Split(o.only, ";")
 	for _, c := range partition.Cuts {

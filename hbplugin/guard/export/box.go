@@ -77,7 +77,7 @@ func (b Box) Admit(ctx context.Context, node string, generation uint64) error {
 	return nil
 }
 
-// Reset ends the access of a node and forgets its generations, for a lease device that was written anew.
+// Reset ends the access of a node and forgets its generations, for a lease device that was initialized again.
 func (b Box) Reset(ctx context.Context, node string) error {
 	return b.locked(ctx, node, func() error {
 		s, err := load(b.stateFile(node))

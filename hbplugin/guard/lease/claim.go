@@ -13,7 +13,7 @@ type Claim struct {
 	Withdrawn        bool // the split is over, or From has surrendered
 	Ordered          bool // the target is a member of the cluster, which wants it fenced all the same
 
-	// From's manager works, and its side is half of all nodes, or more and the manager has asked for the fencing
+	// From's manager works, and its side is half of all nodes, or more and the manager has requested the fencing
 	Quorate bool
 
 	// Of the nodes that From sees, with itself and without those that claim its guests:

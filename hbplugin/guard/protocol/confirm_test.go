@@ -82,7 +82,7 @@ func TestConfirmIsRefused(t *testing.T) {
 	}
 }
 
-// The word is void as soon as the node shows itself, be it in the next generation.
+// The word is void as soon as the node shows itself, also in the next generation.
 func TestConfirmIsVoid(t *testing.T) {
 	for name, shows := range map[string]func(n *node){
 		"a new generation": func(n *node) {

@@ -70,7 +70,7 @@ type Guard struct {
 	emptied bool          // in Killing: no guest is left, and no socket of one has data
 	claimer int           // in Moving: the node whose claim has won
 	until   time.Duration // in Moving: when the time for it is up
-	asked   time.Duration // in Out: when Open failed last for want of a proof; 0: it has not
+	asked   time.Duration // in Out: when Open last failed as a proof was missing; 0: it has not
 	opened  time.Duration // in Opening: when the first write ended; 0: it has not
 	began   time.Duration // when this guard began
 	skip    uint64        // generations that the guard before this one may have held without a trace on the disk

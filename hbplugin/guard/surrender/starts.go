@@ -44,7 +44,8 @@ func (k *Killer) EndStarts(ctx context.Context) error {
 //
 // So does a node that leaves without a guest: as long as its slot said that the lease is held, another node could begin
 // a migration to it without a question to this guard, and a start that was allowed long ago may still wait in a daemon.
-// Nothing shows from outside that a daemon has neither. One that has ended by itself for want of work is not started.
+// Nothing shows from outside that a daemon has neither. One that has ended by itself, as it had no work, is not
+// started.
 func (k *Killer) Surrender(ctx context.Context) error {
 	if err := k.Prove(ctx); err != nil {
 		return err

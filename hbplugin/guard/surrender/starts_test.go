@@ -11,7 +11,7 @@ import (
 	"github.com/vmferry/vmferry/resource/hostproc"
 )
 
-// daemons is a libvirt whose daemons fork. Its clock stands still but for what a test does.
+// daemons is a libvirt whose daemons fork. Its clock moves only when a test moves it.
 type daemons struct {
 	running  []hostproc.Process
 	looks    int
