@@ -140,8 +140,8 @@ demo-xen: deps-lab deps-xen stage ## the same on Xen, with ocf:heartbeat:Xen as 
 bench: deps-lab deps-bench stage ## measure against the peers: build/bench/report.json; BENCH=idle-pause,plan-10k for a part, N=30 for that many turns
 	$(BIN)/vmferry-lab bench --out build/bench --only '$(BENCH)' -n '$(N)'
 
-torture: deps-lab stage ## break the nodes of a guarded cluster at random: build/torture/report.json; FAULTS=1000, SEED=1
-	$(BIN)/vmferry-lab torture --faults $(or $(FAULTS),1000) --seed $(or $(SEED),1) --out build/torture
+torture: deps-lab stage ## break the nodes of a guarded cluster at random: build/torture/report.json; FAULTS=1000, SEED=1, RESUME=1 to continue
+	$(BIN)/vmferry-lab torture --faults $(or $(FAULTS),1000) --seed $(or $(SEED),1) --out build/torture $(if $(RESUME),--resume)
 
 test: deps-lab deps-xen deps-test stage lint unit sim fuzz-short lab-test ## lint, unit and script tests, short fuzzing, a lab run on QEMU and a short one on Xen (under 30 minutes); SHARE=2/18 for another share of it
 

@@ -115,6 +115,7 @@ Options of torture:
   --guests N        how many guests (1 to 6, default 2)
   --plan            print the faults and their bounds, and break nothing
   --out DIR         where the report goes (default build/torture)
+  --resume          continue the run whose report is there, with the same options, up to --faults
   --json            print the report as JSON, too
   --keep            leave the lab up afterwards
 

@@ -35,6 +35,7 @@ type tortureOptions struct {
 	plan    bool
 	json    bool
 	keep    bool
+	resume  bool // continue the run whose report is in out
 }
 
 func parseTorture(args []string) (tortureOptions, error) {
@@ -49,8 +50,12 @@ func parseTorture(args []string) (tortureOptions, error) {
 	flags.BoolVar(&o.plan, "plan", false, "")
 	flags.BoolVar(&o.json, "json", false, "")
 	flags.BoolVar(&o.keep, "keep", false, "")
+	flags.BoolVar(&o.resume, "resume", false, "")
 	if err := parse(flags, args); err != nil {
 		return o, err
+	}
+	if o.resume && o.request.First != 1 {
+		return o, fmt.Errorf("torture: --resume knows the first fault: give no --first: %w", errUsage)
 	}
 	for _, number := range []struct {
 		flag        string
@@ -77,6 +82,26 @@ func parseTorture(args []string) (tortureOptions, error) {
 	return o, err
 }
 
+// report is the one that the run fills: a new one, or that of the run that it continues, whose faults are then left out
+// of the request.
+func (o *tortureOptions) report() (*torture.Report, error) {
+	fresh := &torture.Report{Seed: o.request.Seed, Kinds: o.request.Only, Guests: o.guests, Commit: version.Commit()}
+	if !o.resume {
+		return fresh, nil
+	}
+	path := filepath.Join(o.out, "report.json")
+	r, err := torture.ReadReport(path)
+	if err != nil {
+		return nil, fmt.Errorf("torture: --resume: %w", err)
+	}
+	if err := r.Continues(o.request.Seed, o.request.Only, o.guests, o.request.Faults); err != nil {
+		return nil, fmt.Errorf("torture: %s cannot be continued: %w: give its own --seed, --only and --guests, and more "+
+			"--faults, or another --out", path, err)
+	}
+	o.request.First, o.request.Faults, r.Commit = r.Next, o.request.Faults-r.Next+1, fresh.Commit
+	return r, nil
+}
+
 // replay is the command that carries some of the faults out again.
 func (o tortureOptions) replay(first, faults int) string {
 	words := []string{"vmferry-lab torture",
@@ -101,6 +126,9 @@ func runTorture(ctx context.Context, l *lab.Lab, args []string) error {
 	if err != nil {
 		return err
 	}
+	if _, err := o.report(); err != nil {
+		return err
+	}
 	if o.plan {
 		plan, err := torture.Plan(o.request)
 		if err != nil {
@@ -119,6 +147,10 @@ func insideTorture(ctx context.Context, l *lab.Lab, args []string) error {
 	if err != nil {
 		return err
 	}
+	report, err := o.report()
+	if err != nil {
+		return err
+	}
 	plan, err := torture.Plan(o.request)
 	if err != nil {
 		return err
@@ -129,7 +161,6 @@ func insideTorture(ctx context.Context, l *lab.Lab, args []string) error {
 	if err != nil {
 		return err
 	}
-	report := &torture.Report{Seed: o.request.Seed, Commit: version.Commit()}
 	err = world.Runner.Run(ctx, func(ctx context.Context) error {
 		return torture.Runner{World: world, Plan: plan, Out: o.out, Progress: say, Replay: o.replay}.Run(ctx, report)
 	})

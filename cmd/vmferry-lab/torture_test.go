@@ -43,9 +43,40 @@ func TestParseTorture(t *testing.T) {
 		t.Errorf("the command for a replay is read as %+v, %v", again, err)
 	}
 	for _, bad := range [][]string{{"--faults", "0"}, {"--faults", "100001"}, {"--first", "0"}, {"--guests", "7"},
-		{"--seed", "-1"}, {"--only", "fire"}, {"word"}} {
+		{"--seed", "-1"}, {"--only", "fire"}, {"--resume", "--first", "3"}, {"word"}} {
 		if _, err := parseTorture(bad); !errors.Is(err, errUsage) {
 			t.Errorf("%q: %v", bad, err)
 		}
+	}
+}
+
+func TestResumeTorture(t *testing.T) {
+	dir := t.TempDir()
+	read := func(args ...string) (tortureOptions, *torture.Report, error) {
+		o, err := parseTorture(append(args, "--out", dir))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := o.report()
+		return o, r, err
+	}
+	if _, _, err := read("--resume"); err == nil || !strings.Contains(err.Error(), "report.json") {
+		t.Errorf("without a report: %v", err)
+	}
+	_, before, err := read("--seed", "5")
+	if err != nil {
+		t.Fatal(err)
+	}
+	before.Schema, before.Next = torture.Schema, 9
+	if err := before.WriteJSON(filepath.Join(dir, "report.json")); err != nil {
+		t.Fatal(err)
+	}
+	o, r, err := read("--resume", "--seed", "5", "--faults", "30")
+	if err != nil || r.Next != 9 || o.request.First != 9 || o.request.Faults != 22 {
+		t.Errorf("%+v, %+v, %v", o.request, r, err)
+	}
+	if _, _, err := read("--resume", "--seed", "6", "--faults", "30"); err == nil ||
+		!strings.Contains(err.Error(), "its seed is 5") || strings.Contains(err.Error(), "\n") {
+		t.Errorf("of another seed: %v", err)
 	}
 }

@@ -2,6 +2,7 @@ package torture
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -23,6 +24,9 @@ type Report struct {
 	Seed    uint64       `json:"seed"`
 	Faults  int          `json:"faults"`  // that were carried out
 	Planned int          `json:"planned"` // more than Faults + Skipped: it was interrupted
+	Next    int          `json:"next"`    // the number of the first fault that was not carried out
+	Kinds   []Kind       `json:"kinds"`   // of which the faults are drawn
+	Guests  int          `json:"guests"`
 	ByKind  map[Kind]int `json:"by_kind"` // those that were carried out
 	Skipped []Skip       `json:"skipped"`
 
@@ -38,8 +42,18 @@ type Report struct {
 	RecoveryS Recovery  `json:"recovery_s"`
 	Failures  []Failure `json:"failures"`
 	Begun     time.Time `json:"begun"`
-	TookS     float64   `json:"took_s"`
-	recovered []time.Duration
+	TookS     float64   `json:"took_s"` // of all parts
+	Parts     []Part    `json:"parts"`
+	// RecoveriesS are all that RecoveryS is made of, in ascending order.
+	RecoveriesS []float64 `json:"recoveries_s"`
+}
+
+// Part is what one lab did of a run. A run that was continued has several.
+type Part struct {
+	Commit string    `json:"commit"` // the revision that was tested
+	First  int       `json:"first"`  // the number of its first fault
+	Begun  time.Time `json:"begun"`
+	TookS  float64   `json:"took_s"`
 }
 
 // Recovery is how long it took from a fault to the answers of all guests, in seconds. Faults after which no guest was
@@ -87,6 +101,38 @@ type Failure struct {
 	Replay   string    `json:"replay"`        // a command
 }
 
+// begin adds a part, which is the first one or continues the report.
+func (r *Report) begin(plan []Fault) {
+	now := time.Now()
+	if len(r.Parts) == 0 {
+		r.Schema, r.ByKind, r.Begun = Schema, map[Kind]int{}, now
+	}
+	r.Next, r.Planned = plan[0].Number, plan[len(plan)-1].Number
+	r.Parts = append(r.Parts, Part{Commit: r.Commit, First: r.Next, Begun: now})
+	r.Planned -= r.Parts[0].First - 1
+}
+
+// tick brings the time that it took up to date.
+func (r *Report) tick() {
+	last := &r.Parts[len(r.Parts)-1]
+	last.TookS, r.TookS = seconds(time.Since(last.Begun)), 0
+	for _, p := range r.Parts {
+		r.TookS += p.TookS
+	}
+}
+
+// count counts the faults of an episode, with why each was not carried out.
+func (r *Report) count(faults []Fault, results []error) {
+	for i, f := range faults {
+		if err := results[i]; err != nil {
+			r.Skipped = append(r.Skipped, Skip{f.Number, f.Kind, err.Error()})
+			continue
+		}
+		r.Faults++
+		r.ByKind[f.Kind]++
+	}
+}
+
 // add counts a failure.
 func (r *Report) add(f Failure) {
 	r.Failures = append(r.Failures, f)
@@ -100,12 +146,10 @@ func (r *Report) recover(took time.Duration) {
 	if took <= 0 {
 		return
 	}
-	r.recovered = append(r.recovered, took)
-	slices.Sort(r.recovered)
-	at := func(share float64) float64 {
-		return seconds(r.recovered[int(share*float64(len(r.recovered)-1)+0.5)])
-	}
-	r.RecoveryS = Recovery{P50: at(0.5), P99: at(0.99), Max: at(1), N: len(r.recovered)}
+	all := append(r.RecoveriesS, seconds(took))
+	slices.Sort(all)
+	at := func(share float64) float64 { return all[int(share*float64(len(all)-1)+0.5)] }
+	r.RecoveriesS, r.RecoveryS = all, Recovery{P50: at(0.5), P99: at(0.99), Max: at(1), N: len(all)}
 }
 
 func seconds(d time.Duration) float64 {
@@ -136,6 +180,8 @@ func (r *Report) WriteJSON(path string) error {
 		whole.ByKind = map[Kind]int{}
 	}
 	whole.Failures, whole.Skipped = append([]Failure{}, r.Failures...), append([]Skip{}, r.Skipped...)
+	whole.Kinds, whole.Parts = append([]Kind{}, r.Kinds...), append([]Part{}, r.Parts...)
+	whole.RecoveriesS = append([]float64{}, r.RecoveriesS...)
 	text, err := json.MarshalIndent(whole, "", "  ")
 	if err != nil {
 		return err
@@ -145,6 +191,37 @@ func (r *Report) WriteJSON(path string) error {
 	}
 	if err := atomicfile.Bytes(path, append(text, '\n'), 0o644); err != nil {
 		return fmt.Errorf("write the report: %w", err)
+	}
+	return nil
+}
+
+// ReadReport reads a report that was written to the file path. The error wraps fs.ErrNotExist where there is none.
+func ReadReport(path string) (*Report, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("read the report: %w", err)
+	}
+	r := new(Report)
+	if err := json.Unmarshal(text, r); err != nil {
+		return nil, fmt.Errorf("read the report %s: %w", path, err)
+	}
+	return r, nil
+}
+
+// Continues is nil where a run with so many faults of these kinds may go on from the report: the faults before Next are
+// those that it would have carried out itself.
+func (r *Report) Continues(seed uint64, kinds []Kind, guests, faults int) error {
+	switch {
+	case r.Schema != Schema || r.Next < 1:
+		return fmt.Errorf("its schema is %d, this is %d", r.Schema, Schema)
+	case r.Seed != seed:
+		return fmt.Errorf("its seed is %d, and not %d", r.Seed, seed)
+	case !slices.Equal(r.Kinds, kinds):
+		return errors.New("its faults are of other kinds")
+	case r.Guests != guests:
+		return fmt.Errorf("it has %d guests, and not %d", r.Guests, guests)
+	case r.Next > faults:
+		return fmt.Errorf("it has %d faults already", r.Next-1)
 	}
 	return nil
 }

@@ -51,6 +51,33 @@ func TestRecoveries(t *testing.T) {
 	}
 }
 
+func TestContinues(t *testing.T) {
+	r := &Report{Schema: Schema, Seed: 3, Next: 8, Kinds: []Kind{Crash}, Guests: 2}
+	for _, c := range []struct {
+		name   string
+		seed   uint64
+		kinds  []Kind
+		guests int
+		faults int
+		words  string
+	}{
+		{"the same", 3, []Kind{Crash}, 2, 20, ""},
+		{"one more", 3, []Kind{Crash}, 2, 8, ""},
+		{"another seed", 4, []Kind{Crash}, 2, 20, "its seed is 3"},
+		{"other kinds", 3, []Kind{Hang}, 2, 20, "other kinds"},
+		{"more guests", 3, []Kind{Crash}, 3, 20, "2 guests"},
+		{"nothing to do", 3, []Kind{Crash}, 2, 7, "7 faults already"},
+	} {
+		err := r.Continues(c.seed, c.kinds, c.guests, c.faults)
+		if (err == nil) != (c.words == "") || err != nil && !strings.Contains(err.Error(), c.words) {
+			t.Errorf("%s: %v", c.name, err)
+		}
+	}
+	if err := new(Report).Continues(0, nil, 0, 9); err == nil {
+		t.Error("a report of another program is continued")
+	}
+}
+
 func TestWriteText(t *testing.T) {
 	r := &Report{Faults: 3, Planned: 4, Skipped: []Skip{{4, ClockStep, "no"}}}
 	r.add(Failure{Fault: 2, Faults: []string{"2: crash of node1"}, What: GuestLost, Guest: "vm1",

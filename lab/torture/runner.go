@@ -54,8 +54,7 @@ type run struct {
 // at work is undone, and the report has what was done before. An error means that the plan could not be carried out to
 // its end; what went wrong with the guests is in the report alone.
 func (r Runner) Run(ctx context.Context, report *Report) (err error) {
-	begun := time.Now()
-	report.Schema, report.Planned, report.ByKind, report.Begun = Schema, len(r.Plan), map[Kind]int{}, begun
+	report.begin(r.Plan)
 	t := &run{Runner: r, report: report, clients: map[string]*ledger.Client{}, statuses: map[string]guest.Status{}}
 	defer func() { err = errors.Join(err, t.save()) }()
 	if t.guests, t.limits, err = r.World.Prepare(ctx); err != nil {
@@ -73,6 +72,7 @@ func (r Runner) Run(ctx context.Context, report *Report) (err error) {
 		if err := t.episode(ctx, e); err != nil {
 			return err
 		}
+		report.Next = e[len(e)-1].Number + 1
 		if err := t.save(); err != nil {
 			return err
 		}
@@ -82,7 +82,7 @@ func (r Runner) Run(ctx context.Context, report *Report) (err error) {
 
 // save writes the report as it is now.
 func (t *run) save() error {
-	t.report.TookS = seconds(time.Since(t.report.Begun))
+	t.report.tick()
 	return t.report.WriteJSON(filepath.Join(t.Out, "report.json"))
 }
 
@@ -142,7 +142,7 @@ func (t *run) episode(ctx context.Context, faults []Fault) error {
 		return err
 	}
 	begun, within := time.Now(), t.limits.Within(faults)
-	t.strike(ctx, faults)
+	results := t.strike(ctx, faults)
 	over := time.Now()
 	limit := max(within-over.Sub(begun), t.limits.Return) + grace
 	look, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("not settled %s after the faults", limit))
@@ -151,6 +151,7 @@ func (t *run) episode(ctx context.Context, faults []Fault) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
+	t.report.count(faults, results)
 	found, took := t.check(ctx, faults, begun, over, within)
 	if unsettled != nil && len(t.silent(over)) == 0 {
 		found = append(found, Finding{What: NodeLost, Evidence: unsettled.Error()})
@@ -165,32 +166,21 @@ func (t *run) episode(ctx context.Context, faults []Fault) error {
 	return t.renew(ctx)
 }
 
-// strike carries out the faults of an episode, each in its own time, and returns when the last one is over. What ctx
-// interrupts is undone.
-func (t *run) strike(ctx context.Context, faults []Fault) {
+// strike carries out the faults of an episode, each in its own time, and returns when the last one is over, with why each
+// was not carried out. What ctx interrupts is undone.
+func (t *run) strike(ctx context.Context, faults []Fault) []error {
 	var group sync.WaitGroup
-	var mu sync.Mutex
 	var at time.Duration
+	results := make([]error, len(faults))
 	for i, f := range faults {
 		if i > 0 {
 			at += f.Rest
 		}
 		later := at
-		group.Go(func() {
-			err := t.carryOut(ctx, f, later)
-			mu.Lock()
-			defer mu.Unlock()
-			switch {
-			case ctx.Err() != nil:
-			case err != nil:
-				t.report.Skipped = append(t.report.Skipped, Skip{f.Number, f.Kind, err.Error()})
-			default:
-				t.report.Faults++
-				t.report.ByKind[f.Kind]++
-			}
-		})
+		group.Go(func() { results[i] = t.carryOut(ctx, f, later) })
 	}
 	group.Wait()
+	return results
 }
 
 // carryOut carries out one fault. The error is that of its first step: later ones may find a node that another fault

@@ -157,6 +157,48 @@ func TestRunnerGivesUp(t *testing.T) {
 	})
 }
 
+// A run that is continued has each fault once, and one report.
+func TestRunnerContinues(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		out, w := t.TempDir(), newFake(switches{})
+		path := filepath.Join(out, "report.json")
+		part := func(ctx context.Context, report *Report, first, last int) error {
+			plan, err := Plan(Request{Seed: 1, Faults: last - first + 1, First: first, Only: []Kind{Crash},
+				Nodes: []string{"node1", "node2"}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return Runner{World: w, Plan: plan, Out: out, Dial: w.dial, Pace: 500 * time.Millisecond,
+				Progress: func(string) {}, Replay: func(int, int) string { return "again" }}.Run(ctx, report)
+		}
+		// The first lab is interrupted.
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+		defer cancel()
+		err := part(ctx, &Report{Commit: "one", Seed: 1, Kinds: []Kind{Crash}, Guests: 2}, 1, 12)
+		first, readErr := ReadReport(path)
+		if !errors.Is(err, context.DeadlineExceeded) || readErr != nil {
+			t.Fatal(err, readErr)
+		}
+		if first.Next < 2 || first.Next > 12 || first.Faults+len(first.Skipped) != first.Next-1 || first.Planned != 12 {
+			t.Fatalf("next %d after %d faults of %d", first.Next, first.Faults, first.Planned)
+		}
+		if err := first.Continues(1, []Kind{Crash}, 2, 12); err != nil {
+			t.Error(err)
+		}
+		done, recoveries := first.Next, first.RecoveryS.N
+		first.Commit = "two"
+		if err := part(t.Context(), first, done, 12); err != nil {
+			t.Fatal(err)
+		}
+		r, err := ReadReport(path)
+		if err != nil || r.Faults+len(r.Skipped) != 12 || r.ByKind[Crash] != r.Faults || r.Planned != 12 || r.Next != 13 ||
+			len(r.Parts) != 2 || r.Parts[0].Commit != "one" || r.Parts[1].Commit != "two" || r.Parts[1].First != done ||
+			r.RecoveryS.N <= recoveries || r.RecoveryS.N != len(r.RecoveriesS) || r.TookS < r.Parts[0].TookS {
+			t.Errorf("%v, %+v", err, r)
+		}
+	})
+}
+
 // An interrupt in the middle of a fault undoes it.
 func TestRunnerInterrupted(t *testing.T) {
 	for _, kind := range []Kind{Hang, CutLinkStorage, Flapping, FullDisk} {
