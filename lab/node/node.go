@@ -50,6 +50,9 @@ func Boot(self Spec, d Dirs, bridge string, cgroup Cgroup, console io.Writer) (*
 	if _, err := os.Stat("/dev/kvm"); err == nil {
 		args = append(args, "--bind=/dev/kvm")
 	}
+	if d.Watchdog != "" {
+		args = append(args, "--bind="+d.Watchdog+":"+WatchdogDevice)
+	}
 	cmd := exec.Command("systemd-nspawn", args...)
 	cmd.Env = append(os.Environ(), "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1")
 	cmd.Stdout, cmd.Stderr = console, console

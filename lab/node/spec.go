@@ -34,7 +34,12 @@ type Dirs struct {
 	State   string // the node's own writable layer and mount point are made in here
 	Shared  string // the shared storage, seen by every node as /shared
 	Device  string // the fence device's socket and client, seen by the node as /lab
+	// Watchdog is a file that behaves like a hardware watchdog, seen by the node as [WatchdogDevice]; "" is none.
+	Watchdog string
 }
+
+// WatchdogDevice is where a node has its watchdog.
+const WatchdogDevice = "/dev/watchdog"
 
 func (d Dirs) upper() string { return filepath.Join(d.State, "upper") }
 func (d Dirs) work() string  { return filepath.Join(d.State, "work") }

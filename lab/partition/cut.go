@@ -2,6 +2,7 @@ package partition
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -12,10 +13,11 @@ import (
 
 // Cut is one fault. Sides are numbered as the nodes are, from 0 on.
 type Cut struct {
-	Name  string
-	Begin func(ctx context.Context, m *Matrix) error
-	End   func(ctx context.Context, m *Matrix) error // nil: it ends by itself
-	Lasts time.Duration                              // from Begin to End, at least
+	Name    string
+	Prepare func(ctx context.Context, m *Matrix) error // before the nodes come to rest; nil: nothing
+	Begin   func(ctx context.Context, m *Matrix) error
+	End     func(ctx context.Context, m *Matrix) error // nil: it ends by itself
+	Lasts   time.Duration                              // from Begin to End, at least
 
 	Loser   int  // the node whose guest leaves it; None: no node's does
 	Dies    bool // the loser crashes: the other node takes its lease as expired
@@ -66,6 +68,8 @@ var Cuts = []Cut{
 		Loser: 1, Hangs: true, Recover: 30 * time.Second, Short: true},
 	{Name: "hang of 25 s", Begin: power(supervisor.OpFreeze, 1), End: power(supervisor.OpThaw, 1), Lasts: 25 * time.Second,
 		Loser: 1, Hangs: true, Recover: 30 * time.Second},
+	{Name: "hang, watchdog in place of revocation", Prepare: useWatchdog, Begin: power(supervisor.OpFreeze, 1), End: useRevocation,
+		Loser: 1, Dies: true, Recover: time.Minute},
 	{Name: "storage for 6 s", Begin: storage(1), End: heal, Lasts: 6 * time.Second, Loser: None, Silent: []int{1},
 		Short: true},
 	{Name: "storage and link", Begin: all(storage(1), link(0, 1)), End: heal, Lasts: 20 * time.Second,
@@ -203,6 +207,33 @@ func fence(at int) func(context.Context, *Matrix) error {
 		_, err := m.Cluster.Run(ctx, m.node(1-at), "stonith_admin", "--reboot="+m.node(at))
 		return err
 	}
+}
+
+// useWatchdog has the guards feed a watchdog, and revoke nothing: that it fires is the only proof.
+func useWatchdog(ctx context.Context, m *Matrix) error {
+	return m.reconfigure(ctx, "cp --preserve guard.toml guard.toml.revoke && "+
+		`sed --in-place --expression='/^\(revoke\|admit\) /d' --expression='1i watchdog = "`+node.WatchdogDevice+`"' guard.toml`)
+}
+
+// useRevocation undoes useWatchdog.
+func useRevocation(ctx context.Context, m *Matrix) error {
+	online, cancel := context.WithTimeoutCause(ctx, calmTime, errors.New("the node that was reset does not join"))
+	defer cancel()
+	if err := m.Cluster.AwaitOnline(online, m.Progress); err != nil {
+		return err
+	}
+	return m.reconfigure(ctx, "mv guard.toml.revoke guard.toml")
+}
+
+// reconfigure changes the guard's configuration on each node by commands of the shell, and restarts it.
+func (m *Matrix) reconfigure(ctx context.Context, commands string) error {
+	for _, name := range m.Cluster.Nodes {
+		if _, err := m.Cluster.Run(ctx, name, "sh", "-c", "cd /etc/vmferry && "+commands+
+			" && systemctl restart vmferry-guard.service"); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // managerUnits are the cluster manager's.

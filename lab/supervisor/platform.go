@@ -12,6 +12,7 @@ import (
 
 	"github.com/vmferry/vmferry/lab/guarded"
 	"github.com/vmferry/vmferry/lab/node"
+	"github.com/vmferry/vmferry/lab/watchdog"
 	"github.com/vmferry/vmferry/lab/xen"
 )
 
@@ -65,9 +66,18 @@ func cgroupOf(cfg Config, spec node.Spec) node.Cgroup {
 	return node.Cgroup(filepath.Join(cgroupRoot, cgroupName(cfg.Dir), spec.Name))
 }
 
+// dogOf is the file of a node's watchdog; "" where nodes have none.
+func dogOf(cfg Config, spec node.Spec) string {
+	if !cfg.Guard {
+		return ""
+	}
+	return filepath.Join(cfg.Dir, "watchdogs", spec.Name, watchdog.Name)
+}
+
 func dirs(cfg Config, spec node.Spec) node.Dirs {
 	return node.Dirs{
-		Image: cfg.Image, Product: cfg.Product,
+		Watchdog: dogOf(cfg, spec),
+		Image:    cfg.Image, Product: cfg.Product,
 		State:  filepath.Join(cfg.Dir, "nodes", spec.Name),
 		Shared: Shared(cfg.Dir), Device: Device(cfg.Dir),
 	}

@@ -18,6 +18,7 @@ import (
 
 	"github.com/vmferry/vmferry/lab/guarded"
 	"github.com/vmferry/vmferry/lab/node"
+	"github.com/vmferry/vmferry/lab/watchdog"
 )
 
 // Config is what a lab is made of. It crosses from `vmferry-lab up` to the
@@ -68,6 +69,7 @@ type supervisor struct {
 	ending bool
 
 	storage *guarded.Storage // nil where the nodes run no guard
+	dogs    map[string]*watchdog.Timer
 
 	fenceMu sync.Mutex
 	fences  []FenceEvent
@@ -101,7 +103,7 @@ func Run(ctx context.Context, cfg Config, log logrus.FieldLogger, ready func()) 
 	if cfg.Guard {
 		s.storage = &guarded.Storage{Image: cfg.Image, Dir: filepath.Join(Shared(cfg.Dir), "disks"), Lease: guarded.Lease(Shared(cfg.Dir)),
 			Nodes: cfg.Nodes}
-		if err := errors.Join(s.storage.Prepare(), s.storage.ExportLease()); err != nil {
+		if err := errors.Join(s.storage.Prepare(), s.storage.ExportLease(), s.makeDogs()); err != nil {
 			return err
 		}
 	}
@@ -126,6 +128,34 @@ func Run(ctx context.Context, cfg Config, log logrus.FieldLogger, ready func()) 
 	group.Go(func() error { return s.serve(ctx, control, s.control(stop)) })
 	group.Go(func() error { return s.serve(ctx, power, s.power) })
 	return group.Wait()
+}
+
+// makeDogs gives each node a watchdog, which resets the node.
+func (s *supervisor) makeDogs() error {
+	s.dogs = map[string]*watchdog.Timer{}
+	for _, spec := range s.cfg.Nodes {
+		dog := watchdog.New(func() { s.fired(spec) })
+		if _, err := watchdog.Serve(filepath.Dir(dogOf(s.cfg, spec)), dog); err != nil {
+			return err
+		}
+		s.dogs[spec.Name] = dog
+	}
+	return nil
+}
+
+// fired resets a node whose watchdog was not fed.
+func (s *supervisor) fired(spec node.Spec) {
+	s.log.WithField("node", spec.Name).Info("the watchdog fires")
+	err := s.off(spec.Name)
+	if err == nil { // a node that hung boots only when nothing freezes it
+		err = cgroupOf(s.cfg, spec).Freeze(false)
+	}
+	if err == nil {
+		err = s.on(spec.Name)
+	}
+	if err != nil {
+		s.log.WithError(err).WithField("node", spec.Name).Error("could not reset it")
+	}
 }
 
 // handler answers one request.
@@ -393,6 +423,9 @@ func (s *supervisor) off(name string) error {
 		return err
 	}
 	delete(s.nodes, name)
+	if dog := s.dogs[name]; dog != nil {
+		dog.Reset()
+	}
 	s.log.WithField("node", name).Info("killed")
 	return nil
 }
