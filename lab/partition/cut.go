@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/vmferry/vmferry/lab/cluster"
 	"github.com/vmferry/vmferry/lab/guarded"
 	"github.com/vmferry/vmferry/lab/node"
 	"github.com/vmferry/vmferry/lab/supervisor"
@@ -87,6 +88,33 @@ var Cuts = []Cut{
 		Loser: 1, Recover: 40 * time.Second},
 	{Name: "flapping link", Begin: flap(5, 1500*time.Millisecond, 2*time.Second), End: heal, Lasts: 20 * time.Second,
 		Loser: None, Silence: quiet},
+}
+
+// underHeartbeat are the cuts from which other things come under Heartbeat than under Pacemaker. One without a Begin is
+// not made.
+var underHeartbeat = []Cut{
+	// Nobody starts Heartbeat again, and its node is fenced. The agent has noted how its guest is migrated.
+	{Name: "cluster daemons killed", Begin: kill(1, "KILL", heartbeatProcess), Loser: 1, Live: true, Silence: quiet,
+		Recover: 20 * time.Second},
+	{Name: "cluster daemons down"}, // the same
+	{Name: "fenced by an operator", Begin: reset(1), Loser: 1, Live: true, Silence: quiet, Recover: 20 * time.Second},
+}
+
+// CutsUnder are the cuts that are made under a cluster manager, in the order in which they are made.
+func CutsUnder(manager string) []Cut {
+	if manager != cluster.HeartbeatName {
+		return Cuts
+	}
+	var cuts []Cut
+	for _, c := range Cuts {
+		if i := slices.IndexFunc(underHeartbeat, func(o Cut) bool { return o.Name == c.Name }); i >= 0 {
+			c = underHeartbeat[i]
+		}
+		if c.Begin != nil {
+			cuts = append(cuts, c)
+		}
+	}
+	return cuts
 }
 
 // Shot is the cut "link" in a cluster that has another fence device than the guard: the winner cuts the power of the loser.
@@ -205,10 +233,18 @@ func fence(at int) func(context.Context, *Matrix) error {
 	}
 }
 
-// managerUnits are the cluster manager's.
+// reset is fence with Heartbeat's STONITH.
+func reset(at int) func(context.Context, *Matrix) error {
+	return func(ctx context.Context, m *Matrix) error {
+		_, err := m.Cluster.Run(ctx, m.node(1-at), "stonith", "-t", stonithPlugin, "-T", "reset", m.node(at))
+		return err
+	}
+}
+
+// managerUnits are Pacemaker's.
 var managerUnits = []string{"corosync.service", "pacemaker.service"}
 
-// run has systemd on a node do something with the cluster manager's units.
+// run has systemd on a node do something with Pacemaker's units.
 func run(node int, verb ...string) func(context.Context, *Matrix) error {
 	return func(ctx context.Context, m *Matrix) error {
 		_, err := m.Cluster.Run(ctx, m.node(node), "systemctl", slices.Concat(verb, managerUnits)...)
@@ -216,8 +252,10 @@ func run(node int, verb ...string) func(context.Context, *Matrix) error {
 	}
 }
 
-// Patterns of the guard's two processes for pkill(1): the guard has no argument.
+// Patterns of Heartbeat's processes and of the guard's two for pkill(1): the guard has no argument.
 const (
+	heartbeatProcess = "^(heartbeat: |/usr/libexec/heartbeat/heartbeat )"
+
 	guardProcess  = "^/usr/sbin/vmferry-guard$"
 	secondProcess = "^/usr/sbin/vmferry-guard --second$"
 )
