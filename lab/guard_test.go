@@ -8,15 +8,18 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/vmferry/vmferry/lab/cluster"
 	"github.com/vmferry/vmferry/lab/partition"
 	"github.com/vmferry/vmferry/lab/report"
 )
 
 // TestLabGuard runs its parts on a lab of the shape guard: two nodes without a power switch, which vmferry-guard fences.
 func TestLabGuard(t *testing.T) {
-	parts := []part{{"partition", true, testPartition}}
+	parts := []part{{"partition", true, func(t *testing.T, b bench) { testPartition(t, b, cluster.PacemakerName) }}}
 	if shareOf(t) == (share{}) { // the short share of the cuts has what the demo shows
-		parts = append(parts, part{"guard demo", true, testGuardDemo})
+		parts = append(parts, part{"guard demo", true, testGuardDemo},
+			part{"partition under Heartbeat", true,
+				func(t *testing.T, b bench) { testPartition(t, b, cluster.HeartbeatName) }})
 	}
 	newBench(t).walk(t, []string{"--shape", "guard"}, parts)
 }
@@ -46,16 +49,20 @@ func testGuardDemo(t *testing.T, b bench) {
 	}
 }
 
-// testPartition makes the cuts of the partition matrix; SHARE=all has all of them. Each cut is a test of its own.
-func testPartition(t *testing.T, b bench) {
+// testPartition makes the cuts of the partition matrix under a cluster manager; SHARE=all has all of them. Each cut is a test of its own.
+func testPartition(t *testing.T, b bench, manager string) {
 	out := t.TempDir()
-	args := []string{"partition", "--keep", "--out", out}
+	args := []string{"partition", "--keep", "--out", out, "--manager", manager}
 	if shareOf(t) != (share{}) {
 		args = append(args, "--only", "short")
 	}
 	said, code := b.try(t, args...)
 	t.Log(said)
-	text, err := os.ReadFile(filepath.Join(out, "partition.json"))
+	files, err := filepath.Glob(filepath.Join(out, "partition*.json"))
+	if err != nil || len(files) != 1 {
+		t.Fatalf("the results are in %v, %v", files, err)
+	}
+	text, err := os.ReadFile(files[0])
 	if err != nil {
 		t.Fatal(err)
 	}

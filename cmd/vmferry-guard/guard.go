@@ -91,6 +91,9 @@ func guard(ctx context.Context, o options, log *logrus.Logger) error {
 	if c.OpenItself = slices.Equal(me.manager, host.Heartbeat); c.OpenItself && len(me.settings.Link) == 0 {
 		return misconfigured{errors.New("link: Heartbeat is started again when another node is heard: name every node")}
 	}
+	if c.OpenItself {
+		go probe(ctx, me.managers, notes.Open(notes.DefaultRunDir, notes.DefaultStateDir), log)
+	}
 	if len(me.settings.Link) > 0 {
 		udp, err := guardd.NewUDP(me.links())
 		if err != nil {

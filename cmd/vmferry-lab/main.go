@@ -123,6 +123,7 @@ Options of partition:
   --out DIR         where the result goes (default build/partition)
   --keep            leave the lab up afterwards
   --only NAME;NAME  only these cuts; short: those of make test
+  --manager NAME    pacemaker (default), or heartbeat
 
 Options:
   --dir DIR    where the running lab keeps its files (default ` + lab.DefaultDir + `)

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/vmferry/vmferry/lab"
+	"github.com/vmferry/vmferry/lab/cluster"
 	"github.com/vmferry/vmferry/lab/guarded"
 	"github.com/vmferry/vmferry/lab/partition"
 	"github.com/vmferry/vmferry/lab/supervisor"
@@ -21,21 +22,27 @@ import (
 
 // partitionOptions are the flags of the partition matrix.
 type partitionOptions struct {
-	out  string
-	only string // names of cuts; "": all of them
-	keep bool
+	out     string
+	only    string // names of cuts; "": all of them
+	manager string
+	keep    bool
 }
 
 func parsePartition(args []string) (o partitionOptions, err error) {
 	flags := newFlags("partition")
 	flags.StringVar(&o.out, "out", filepath.Join("build", "partition"), "")
 	flags.StringVar(&o.only, "only", "", "")
+	flags.StringVar(&o.manager, "manager", cluster.PacemakerName, "")
 	flags.BoolVar(&o.keep, "keep", false, "")
 	if err := parse(flags, args); err != nil {
 		return o, err
 	}
 	if flags.NArg() > 0 {
 		return o, fmt.Errorf("partition: unexpected argument %q: %w", flags.Arg(0), errUsage)
+	}
+	if !slices.Contains([]string{cluster.PacemakerName, cluster.HeartbeatName}, o.manager) {
+		return o, fmt.Errorf("partition: --manager must be %s or %s: %w", cluster.PacemakerName, cluster.HeartbeatName,
+			errUsage)
 	}
 	if _, err := o.cuts(); err != nil {
 		return o, err
@@ -47,13 +54,13 @@ func parsePartition(args []string) (o partitionOptions, err error) {
 // cuts are those that are requested. "short" is those of the short share.
 func (o partitionOptions) cuts() (chosen []partition.Cut, err error) {
 	names := strings.Split(o.only, ";")
-	for _, c := range partition.Cuts {
+	for _, c := range partition.CutsUnder(o.manager) {
 		if o.only == "" || slices.Contains(names, c.Name) || o.only == "short" && c.Short {
 			chosen = append(chosen, c)
 		}
 	}
 	if o.only != "short" && o.only != "" && len(chosen) != len(names) {
-		return nil, fmt.Errorf("partition: --only %q names a cut that there is not: %w", o.only, errUsage)
+		return nil, fmt.Errorf("partition: --only %q names a cut that is not made under %s: %w", o.only, o.manager, errUsage)
 	}
 	return chosen, nil
 }
@@ -85,6 +92,9 @@ func insidePartition(ctx context.Context, l *lab.Lab, args []string) error {
 	if err != nil {
 		return err
 	}
+	if o.manager == cluster.HeartbeatName {
+		r.Manager = cluster.Heartbeat{Cluster: r.Cluster}
+	}
 	m := &partition.Matrix{Runner: r, Lease: guarded.Lease(supervisor.Shared(l.Dir))}
 	var results []partition.Result
 	err = r.Run(ctx, func(ctx context.Context) error {
@@ -99,7 +109,15 @@ func insidePartition(ctx context.Context, l *lab.Lab, args []string) error {
 		})
 		return group.Wait()
 	})
-	return errors.Join(err, showPartition(o.out, results))
+	return errors.Join(err, showPartition(o.file(), results))
+}
+
+// file is where the results are written: each manager has its own.
+func (o partitionOptions) file() string {
+	if o.manager == cluster.HeartbeatName {
+		return filepath.Join(o.out, "partition-heartbeat.json")
+	}
+	return filepath.Join(o.out, "partition.json")
 }
 
 func (o partitionOptions) mustCuts() []partition.Cut {
@@ -108,13 +126,13 @@ func (o partitionOptions) mustCuts() []partition.Cut {
 }
 
 // showPartition writes the results, and fails where something was seen that must not be.
-func showPartition(out string, results []partition.Result) error {
+func showPartition(file string, results []partition.Result) error {
 	text, err := json.MarshalIndent(results, "", "  ")
 	if err == nil {
-		err = os.MkdirAll(out, 0o755)
+		err = os.MkdirAll(filepath.Dir(file), 0o755)
 	}
 	if err == nil {
-		err = atomicfile.Bytes(filepath.Join(out, "partition.json"), append(text, '\n'), 0o644)
+		err = atomicfile.Bytes(file, append(text, '\n'), 0o644)
 	}
 	err = errors.Join(err, partition.WriteTable(os.Stdout, results))
 	for _, r := range results {

@@ -49,7 +49,7 @@ var onlyFiles = map[string]string{
 // on a file system that the cluster mounts, and the first node alone has an ISO image, a bridge and a network. All
 // nodes must be members of Pacemaker. What is there already is kept.
 func (c *Cluster) Furnish(ctx context.Context) error {
-	if err := c.everywhere(ctx, "mkdir", "--parents", Configs, "/shared/"+ConfigsStore); err != nil {
+	if err := c.Everywhere(ctx, "mkdir", "--parents", Configs, "/shared/"+ConfigsStore); err != nil {
 		return err
 	}
 	first := c.Nodes[0]

@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// Heartbeat is Heartbeat 3 in haresources mode, without STONITH: it takes a
-// node for dead when it has been silent for the deadtime of ha.cf. Whoever
-// silences a node must see to it that it is dead.
+// Heartbeat is Heartbeat 3 in haresources mode, without STONITH unless the nodes
+// have the guard: it takes a node for dead when it has been silent for the
+// deadtime of ha.cf. Whoever silences a node must see to it that it is dead.
 type Heartbeat struct{ *Cluster }
 
 // resources is Heartbeat's list of what it runs, the same on all nodes. It is
@@ -35,7 +35,7 @@ func (h Heartbeat) Take(ctx context.Context) error { return h.take(ctx, Heartbea
 func (h Heartbeat) AwaitOnline(ctx context.Context, progress func(string)) error {
 	for _, name := range h.Nodes {
 		err := Await(ctx, fmt.Sprintf("Heartbeat on node %q", name), func(ctx context.Context) (bool, error) {
-			err := h.ready(ctx, name)
+			err := h.Online(ctx, name)
 			if err != nil {
 				progress(name + " is joining the cluster")
 			}
@@ -49,9 +49,8 @@ func (h Heartbeat) AwaitOnline(ctx context.Context, progress func(string)) error
 	return nil
 }
 
-// ready is nil when Heartbeat on the named node sees all nodes alive and
-// nothing changes hands.
-func (h Heartbeat) ready(ctx context.Context, name string) error {
+// Online is as in [Manager].
+func (h Heartbeat) Online(ctx context.Context, name string) error {
 	for _, node := range h.Nodes {
 		if status, err := h.ask(ctx, name, "nodestatus", node); err != nil || status != "active" {
 			return errors.Join(fmt.Errorf("node %q is %q on node %q", node, status, name), err)
@@ -78,7 +77,7 @@ func (h Heartbeat) AddGuests(ctx context.Context, agent Agent, guests []Guest, o
 	if agent != Ours {
 		return fmt.Errorf("run guests with %s: unknown agent for Heartbeat", agent)
 	}
-	if err := h.write(ctx, h.lines(guests, on)); err != nil {
+	if err := h.List(ctx, map[string][]Guest{on: guests}); err != nil {
 		return err
 	}
 	// Heartbeat looks at its list when it starts or something changes hands;
@@ -89,6 +88,16 @@ func (h Heartbeat) AddGuests(ctx context.Context, agent Agent, guests []Guest, o
 		}
 	}
 	return nil
+}
+
+// List has Heartbeat run these guests and no others, by the node that is their home. A Heartbeat that runs looks at its
+// list only when something changes hands.
+func (h Heartbeat) List(ctx context.Context, homes map[string][]Guest) error {
+	var text strings.Builder
+	for _, home := range h.Nodes {
+		text.WriteString(h.lines(homes[home], home))
+	}
+	return h.write(ctx, text.String())
 }
 
 // lines is haresources(5) with one line for each guest.
@@ -136,7 +145,7 @@ func (h Heartbeat) RemoveGuests(ctx context.Context, via string, _ []Guest) erro
 
 // Holds is as in [Manager]. Heartbeat knows whose resources a node holds, not
 // which: those whose lines name it are local, all others foreign.
-func (h Heartbeat) Holds(ctx context.Context, _ []Guest, name string) error {
+func (h Heartbeat) Holds(ctx context.Context, guests []Guest, name string) error {
 	held, err := h.ask(ctx, name, "rscstatus")
 	if err != nil {
 		return err
@@ -145,21 +154,30 @@ func (h Heartbeat) Holds(ctx context.Context, _ []Guest, name string) error {
 	if err != nil {
 		return err
 	}
-	return covers(held, text, name)
+	for _, g := range guests {
+		if err := covers(held, text, h.resource(g), name); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-// covers is nil when a node that holds that much (cl_status rscstatus) has all
-// that is on the list.
-func covers(held, list, name string) error {
+// covers is nil when a node that holds that much (cl_status rscstatus) has a
+// resource of the list.
+func covers(held, list, resource, name string) error {
 	for line := range strings.Lines(list) {
-		home, _, _ := strings.Cut(line, " ")
+		home, what, _ := strings.Cut(strings.TrimSpace(line), " ")
+		if what != resource {
+			continue
+		}
 		want := "foreign"
 		if home == name {
 			want = "local"
 		}
 		if held != "all" && held != want {
-			return fmt.Errorf("node %q holds %s resources, and %s is %s", name, held, strings.TrimSpace(line), want)
+			return fmt.Errorf("node %q holds %s resources, and %s is %s", name, held, resource, want)
 		}
+		return nil
 	}
-	return nil
+	return fmt.Errorf("%s does not list %s", resources, resource)
 }

@@ -25,28 +25,29 @@ func TestLines(t *testing.T) {
 }
 
 func TestCovers(t *testing.T) {
-	lines := heartbeatOn(QEMU).lines
-	list := lines(twoGuests, "node1")
+	h := heartbeatOn(QEMU)
+	list := h.lines(twoGuests[:1], "node1") + h.lines(twoGuests[1:], "node2")
 	for _, test := range []struct {
-		held, name, list string
-		want             bool
+		held, name  string
+		first, last bool
 	}{
-		{"all", "node1", list, true},
-		{"all", "node2", list, true},
-		{"local", "node1", list, true},
-		{"foreign", "node2", list, true},
-		{"local", "node2", list, false},
-		{"foreign", "node1", list, false},
-		{"none", "node1", list, false},
-		{"transition", "node1", list, false},
-		{"local", "node1", list + lines(twoGuests[:1], "node2"), false},
-		{"all", "node1", list + lines(twoGuests[:1], "node2"), true},
-		{"none", "node1", "", true},
+		{"all", "node1", true, true},
+		{"all", "node2", true, true},
+		{"local", "node1", true, false},
+		{"local", "node2", false, true},
+		{"foreign", "node1", false, true},
+		{"foreign", "node2", true, false},
+		{"none", "node1", false, false},
+		{"transition", "node1", false, false},
 	} {
-		err := covers(test.held, test.list, test.name)
-		if (err == nil) != test.want {
-			t.Errorf("%s on %s: %v", test.held, test.name, err)
+		for i, want := range []bool{test.first, test.last} {
+			if err := covers(test.held, list, h.resource(twoGuests[i]), test.name); (err == nil) != want {
+				t.Errorf("%s on %s, guest %d: %v", test.held, test.name, i+1, err)
+			}
 		}
+	}
+	if covers("all", h.lines(twoGuests[:1], "node1"), h.resource(twoGuests[1]), "node1") == nil {
+		t.Error("a guest that is not on the list is held")
 	}
 }
 

@@ -24,6 +24,9 @@ type Manager interface {
 	// AwaitOnline waits until the manager on each of the nodes sees all of them
 	// as members. progress gets what is still missing.
 	AwaitOnline(ctx context.Context, progress func(string)) error
+	// Online is nil when the manager on the named node sees all of the nodes as
+	// members, and nothing changes hands.
+	Online(ctx context.Context, name string) error
 	// AddGuests has the manager run the guests with the given agent, first on
 	// the named node. It returns when the manager knows them.
 	AddGuests(ctx context.Context, agent Agent, guests []Guest, on string) error
@@ -71,7 +74,7 @@ func (c *Cluster) take(ctx context.Context, name string) error {
 		slices.Concat([]string{"unmask"}, units[name]),
 		slices.Concat([]string{"start", "--no-block"}, units[name]),
 	} {
-		if err := c.everywhere(ctx, "systemctl", step...); err != nil {
+		if err := c.Everywhere(ctx, "systemctl", step...); err != nil {
 			return fmt.Errorf("start %s on the nodes: %w", name, err)
 		}
 	}
@@ -116,8 +119,8 @@ func unitStates(text string) map[string]map[string]string {
 	return states
 }
 
-// everywhere runs a command on all nodes at once.
-func (c *Cluster) everywhere(ctx context.Context, program string, args ...string) error {
+// Everywhere runs a command on all nodes at once.
+func (c *Cluster) Everywhere(ctx context.Context, program string, args ...string) error {
 	group, ctx := errgroup.WithContext(ctx)
 	for _, name := range c.Nodes {
 		group.Go(func() error {
@@ -140,6 +143,15 @@ func (p Pacemaker) Agents() []Agent { return []Agent{Ours, p.Hypervisor.Peer} }
 
 // Take is as in [Manager].
 func (p Pacemaker) Take(ctx context.Context) error { return p.take(ctx, PacemakerName) }
+
+// Online is as in [Manager].
+func (p Pacemaker) Online(ctx context.Context, name string) error {
+	m, err := p.Monitor(ctx, name)
+	if err == nil && !m.Ready(p.Nodes...) {
+		err = fmt.Errorf("the nodes are not all members on node %q", name)
+	}
+	return err
+}
 
 // Holds is as in [Manager].
 func (p Pacemaker) Holds(ctx context.Context, guests []Guest, name string) error {

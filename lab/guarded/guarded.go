@@ -58,10 +58,10 @@ func Outfit() (node.Outfit, error) {
 	}, nil
 }
 
-// LinkRule matches what the cluster manager and the guard of a node send to those of another one, and what no guest's
-// migration needs: arguments of iptables(8).
+// LinkRule matches what the cluster managers (Heartbeat, Corosync) and the guard of a node send to those of another one,
+// and what no guest's migration needs: arguments of iptables(8).
 func LinkRule(source string) []string {
-	return []string{"--source=" + source, "--protocol=udp", "--match=multiport", "--dports=5405,5411"}
+	return []string{"--source=" + source, "--protocol=udp", "--match=multiport", "--dports=694,5405,5411"}
 }
 
 // Lease is the path of the lease device, where shared is the folder that the nodes see as /shared.

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/vmferry/vmferry/lab/cluster"
 	"github.com/vmferry/vmferry/lab/guarded"
 	"github.com/vmferry/vmferry/lab/node"
 	"github.com/vmferry/vmferry/lab/supervisor"
@@ -93,6 +94,36 @@ var Cuts = []Cut{
 		Loser: None, Silence: quiet},
 }
 
+// underHeartbeat are the cuts from which other things come under Heartbeat than under Pacemaker, and those that are made
+// there alone. One without a Begin is not made.
+var underHeartbeat = []Cut{
+	// Nobody starts Heartbeat again, and its node is fenced. The agent has noted how its guest is migrated.
+	{Name: "cluster daemons killed", Begin: kill(1, "KILL", heartbeatProcess), Loser: 1, Live: true, Silence: quiet,
+		Recover: 20 * time.Second},
+	{Name: "cluster daemons down"}, // the same
+	{Name: "fenced by an operator", Begin: reset(1), Loser: 1, Live: true, Silence: quiet, Recover: 20 * time.Second},
+	// Nothing like wait_for_all keeps Heartbeat from fencing the winner then.
+	{Name: "link, and the loser boots again", Begin: all(bothWays(0), after(15*time.Second, power(supervisor.OpKill, 1)),
+		power(supervisor.OpOn, 1)), End: healAt(0), Lasts: time.Minute, Loser: 1, Live: true, Reboots: true,
+		Recover: 15 * time.Second},
+}
+
+// CutsUnder are the cuts that are made under a cluster manager, in the order in which they are made.
+func CutsUnder(manager string) []Cut {
+	if manager != cluster.HeartbeatName {
+		return Cuts
+	}
+	cuts := slices.Clone(Cuts)
+	for _, other := range underHeartbeat {
+		if i := slices.IndexFunc(cuts, func(c Cut) bool { return c.Name == other.Name }); i >= 0 {
+			cuts[i] = other
+		} else {
+			cuts = append(cuts, other)
+		}
+	}
+	return slices.DeleteFunc(cuts, func(c Cut) bool { return c.Begin == nil })
+}
+
 // Shot is the cut "link" in a cluster that has another fence device than the guard: the winner cuts the power of the loser.
 var Shot = Cut{Name: "link, the loser loses its power", Begin: link(0, 1), End: all(healAt(0), power(supervisor.OpOn, 1)),
 	Loser: 1, Dies: true, Recover: time.Minute}
@@ -138,6 +169,20 @@ func link(at ...int) func(context.Context, *Matrix) error {
 		return m.drop(ctx, at, func(node int) []string {
 			return guarded.LinkRule(m.address(1 - node))
 		})
+	}
+}
+
+// bothWays is link at one node alone, on the way in and out: it outlasts a boot of the other node.
+func bothWays(at int) func(context.Context, *Matrix) error {
+	return func(ctx context.Context, m *Matrix) error {
+		in := guarded.LinkRule(m.address(1 - at))
+		out := append([]string{"--destination=" + m.address(1-at)}, in[1:]...)
+		for _, rule := range [][]string{in, out} {
+			if err := m.drop(ctx, []int{at}, func(int) []string { return rule }); err != nil {
+				return err
+			}
+		}
+		return nil
 	}
 }
 
@@ -236,10 +281,18 @@ func (m *Matrix) reconfigure(ctx context.Context, commands string) error {
 	return nil
 }
 
-// managerUnits are the cluster manager's.
+// reset is fence with Heartbeat's STONITH.
+func reset(at int) func(context.Context, *Matrix) error {
+	return func(ctx context.Context, m *Matrix) error {
+		_, err := m.Cluster.Run(ctx, m.node(1-at), "stonith", "-t", stonithPlugin, "-T", "reset", m.node(at))
+		return err
+	}
+}
+
+// managerUnits are Pacemaker's.
 var managerUnits = []string{"corosync.service", "pacemaker.service"}
 
-// run has systemd on a node do something with the cluster manager's units.
+// run has systemd on a node do something with Pacemaker's units.
 func run(node int, verb ...string) func(context.Context, *Matrix) error {
 	return func(ctx context.Context, m *Matrix) error {
 		_, err := m.Cluster.Run(ctx, m.node(node), "systemctl", slices.Concat(verb, managerUnits)...)
@@ -247,8 +300,10 @@ func run(node int, verb ...string) func(context.Context, *Matrix) error {
 	}
 }
 
-// Patterns of the guard's two processes for pkill(1): the guard has no argument.
+// Patterns of Heartbeat's processes and of the guard's two for pkill(1): the guard has no argument.
 const (
+	heartbeatProcess = "^(heartbeat: |/usr/libexec/heartbeat/heartbeat )"
+
 	guardProcess  = "^/usr/sbin/vmferry-guard$"
 	secondProcess = "^/usr/sbin/vmferry-guard --second$"
 )

@@ -4,4 +4,7 @@
 //
 // Each node is the home of one guest, so that each cut has a guest on the side that surrenders. A plain process on each
 // node, which the cluster does not know, must live through every cut.
+//
+// The cluster manager is Pacemaker, or Heartbeat in haresources mode, which the matrix sets up as vmferry-guard(8) says;
+// [CutsUnder] says what is expected of each.
 package partition

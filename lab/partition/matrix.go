@@ -12,6 +12,7 @@ import (
 	"github.com/vmferry/vmferry/lab/guest"
 	"github.com/vmferry/vmferry/lab/scenario"
 	"github.com/vmferry/vmferry/migrate/wait"
+	"github.com/vmferry/vmferry/resource/notes"
 )
 
 // Matrix makes cuts on a lab that is up. It must run inside the lab's namespaces, within [scenario.Runner.Run].
@@ -84,7 +85,22 @@ iptables --wait --list CUT >/dev/null 2>&1 || {
   iptables --wait --insert OUTPUT --jump CUT; } || exit 1
 systemctl is-active --quiet ` + bystander + ` || systemd-run --quiet --unit=` + bystander + ` sleep infinity`
 
-// Place gives each guest its home. Without Homes there must be as many guests as nodes.
+// begin has the cluster manager run the guests.
+func (m *Matrix) begin(ctx context.Context) error {
+	_, err := m.Cluster.Run(ctx, m.node(0), "grep", "--quiet", stonithPlugin, haCf)
+	isHeartbeat := err == nil
+	switch h, ok := m.InCharge().(cluster.Heartbeat); {
+	case ok && isHeartbeat:
+		return nil
+	case ok:
+		return m.setUp(ctx, h)
+	case isHeartbeat:
+		return errors.New("the guards of this lab are set up for Heartbeat: end it with `vmferry-lab down` first")
+	}
+	return m.Place(ctx)
+}
+
+// Place has Pacemaker give each guest its home. Without Homes there must be as many guests as nodes.
 func (m *Matrix) Place(ctx context.Context) error {
 	for i, g := range m.Guests {
 		if err := m.Cluster.AddGuests(ctx, cluster.Ours, []cluster.Guest{g.Guest}, m.node(m.home(i))); err != nil {
@@ -126,12 +142,11 @@ func (m *Matrix) isCalm(ctx context.Context) error {
 		if s := m.slots.now(i); s.State != held {
 			return fmt.Errorf("the lease of %s is %s", m.node(i), s.State)
 		}
-		status, err := m.Cluster.Monitor(ctx, m.node(i))
-		if err != nil {
+		if err := m.InCharge().Online(ctx, m.node(i)); err != nil {
 			return err
 		}
-		if !status.Ready(m.Cluster.Nodes...) {
-			return fmt.Errorf("the nodes are not all members on %s", m.node(i))
+		if err := m.knowsGuests(ctx, m.node(i)); err != nil {
+			return err
 		}
 	}
 	for i, g := range m.Guests {
@@ -142,10 +157,20 @@ func (m *Matrix) isCalm(ctx context.Context) error {
 	return nil
 }
 
+// knowsGuests is nil when the agent has noted every guest on a node: the guard there kills no other process, and each of
+// them may be moved there at any time.
+func (m *Matrix) knowsGuests(ctx context.Context, name string) error {
+	out, err := m.Cluster.Run(ctx, name, "ls", notes.DefaultRunDir+"/resources")
+	if n := len(strings.Fields(out)); err == nil && n < len(m.Guests) {
+		err = fmt.Errorf("the guard of %s knows %d of %d guests", name, n, len(m.Guests))
+	}
+	return err
+}
+
 // Holds is nil when the guest runs on a node alone, the cluster knows that, and it answers.
 func (m *Matrix) Holds(ctx context.Context, g scenario.Guest, node int) error {
 	name := m.node(node)
-	if err := (cluster.Pacemaker{Cluster: m.Cluster}).Holds(ctx, []cluster.Guest{g.Guest}, name); err != nil {
+	if err := m.InCharge().Holds(ctx, []cluster.Guest{g.Guest}, name); err != nil {
 		return err
 	}
 	return m.answersOn(ctx, g, node, false)

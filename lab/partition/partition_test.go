@@ -1,17 +1,30 @@
 package partition
 
 import (
+	"os"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/vmferry/vmferry/hbplugin/guard/lease"
+	"github.com/vmferry/vmferry/lab/cluster"
 	"github.com/vmferry/vmferry/migrate/blackout"
 )
 
 // Every cut has a name of its own, and says what has to come of it.
 func TestCuts(t *testing.T) {
+	for _, manager := range []string{cluster.PacemakerName, cluster.HeartbeatName} {
+		t.Run(manager, func(t *testing.T) { checkCuts(t, CutsUnder(manager)) })
+	}
+	if got, want := len(CutsUnder(cluster.HeartbeatName)), len(Cuts); got != want { // one is not made, one is its own
+		t.Errorf("%d cuts under Heartbeat, want %d", got, want)
+	}
+}
+
+func checkCuts(t *testing.T, cuts []Cut) {
 	seen := map[string]bool{}
-	for _, c := range Cuts {
+	for _, c := range cuts {
 		switch {
 		case seen[c.Name]:
 			t.Errorf("%q is there twice", c.Name)
@@ -23,6 +36,26 @@ func TestCuts(t *testing.T) {
 			t.Errorf("%q is over at once", c.Name)
 		}
 		seen[c.Name] = true
+	}
+}
+
+// The lab sets Heartbeat up by the commands of the manual, all of them and in their order.
+func TestSetUpIsTheManuals(t *testing.T) {
+	text, err := os.ReadFile("../../cmd/vmferry-guard/vmferry-guard.8")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(text), "\n.Sh SETTING UP TWO NODES WITH HEARTBEAT\n")
+	section, _, _ = strings.Cut(section, "\n.Sh ")
+	var typed []string
+	for block := range strings.SplitSeq(section, "\n.Bd -literal\n") {
+		if commands, _, ok := strings.Cut(block, ".Ed\n"); ok {
+			typed = append(typed, strings.NewReplacer(`\-`, "-", `\e`, `\`).Replace(commands))
+		}
+	}
+	want := []string{manual.stop, manual.manager, manual.plugin, manual.start, manual.look}
+	if !slices.Equal(typed, want) {
+		t.Errorf("the manual has\n%q\nand the lab types\n%q", typed, want)
 	}
 }
 

@@ -278,7 +278,7 @@ func longest(t *blackout.Target, from, to time.Time) (most time.Duration) {
 
 // All makes cuts one after the other.
 func (m *Matrix) All(ctx context.Context, cuts []Cut) (results []Result, err error) {
-	if err := m.Place(ctx); err != nil {
+	if err := m.begin(ctx); err != nil {
 		return nil, err
 	}
 	for _, c := range cuts {

@@ -128,7 +128,7 @@ func (r *Runner) placeAt(ctx context.Context, homes map[string]string) error {
 	defer cancel()
 	for _, g := range r.Guests {
 		r.Progress(fmt.Sprintf("starting %s on %s", g.Name, homes[g.Name]))
-		if err := r.manager().AddGuests(ctx, cluster.Ours, []cluster.Guest{g.Guest}, homes[g.Name]); err != nil {
+		if err := r.InCharge().AddGuests(ctx, cluster.Ours, []cluster.Guest{g.Guest}, homes[g.Name]); err != nil {
 			return err
 		}
 	}
@@ -137,7 +137,7 @@ func (r *Runner) placeAt(ctx context.Context, homes map[string]string) error {
 	}
 	return cluster.Await(ctx, "each guest to answer on its node", func(ctx context.Context) (bool, error) {
 		for _, g := range r.Guests {
-			if err := r.manager().Holds(ctx, []cluster.Guest{g.Guest}, homes[g.Name]); err != nil {
+			if err := r.InCharge().Holds(ctx, []cluster.Guest{g.Guest}, homes[g.Name]); err != nil {
 				return false, err
 			}
 			if _, err := r.ask(ctx, g); err != nil {

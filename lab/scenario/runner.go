@@ -54,8 +54,8 @@ type Guest struct {
 // at is the guest's address with a port, as HOST:PORT.
 func (g Guest) at(port int) string { return net.JoinHostPort(g.Address, strconv.Itoa(port)) }
 
-// manager is who runs the guests.
-func (r *Runner) manager() cluster.Manager {
+// InCharge is the cluster manager that runs the guests.
+func (r *Runner) InCharge() cluster.Manager {
 	if r.Manager == nil {
 		return cluster.Pacemaker{Cluster: r.Cluster}
 	}
@@ -105,7 +105,7 @@ func (r *Runner) Place(ctx context.Context, agent cluster.Agent, node string) er
 	if err := r.outfit(ctx, agent == cluster.Ours); err != nil {
 		return err
 	}
-	if err := r.manager().AddGuests(ctx, agent, r.known(), node); err != nil {
+	if err := r.InCharge().AddGuests(ctx, agent, r.known(), node); err != nil {
 		return err
 	}
 	if err := forgetNeighbours(r.Guests); err != nil {
@@ -172,7 +172,7 @@ func (r *Runner) hasDaemon(ctx context.Context) bool {
 // awaitAnswers waits until every guest answers and the manager has it on node.
 func (r *Runner) awaitAnswers(ctx context.Context, node string) error {
 	return cluster.Await(ctx, "every guest to answer on "+node, func(ctx context.Context) (bool, error) {
-		if err := r.manager().Holds(ctx, r.known(), node); err != nil {
+		if err := r.InCharge().Holds(ctx, r.known(), node); err != nil {
 			return false, err
 		}
 		for _, g := range r.Guests {
@@ -196,7 +196,7 @@ func (r *Runner) Remove(ctx context.Context, via string) error {
 		errors.New("the guests did not stop"))
 	defer cancel()
 	r.Progress("removing the guests")
-	return r.manager().RemoveGuests(ctx, via, r.known())
+	return r.InCharge().RemoveGuests(ctx, via, r.known())
 }
 
 // Take gives the nodes to the manager of this runner, which must have no
@@ -204,11 +204,11 @@ func (r *Runner) Remove(ctx context.Context, via string) error {
 func (r *Runner) Take(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, r.profile().limits.comeback, errors.New("it does not take over"))
 	defer cancel()
-	r.Progress("the nodes go to " + r.manager().Name())
-	if err := r.manager().Take(ctx); err != nil {
+	r.Progress("the nodes go to " + r.InCharge().Name())
+	if err := r.InCharge().Take(ctx); err != nil {
 		return err
 	}
-	return r.manager().AwaitOnline(ctx, r.Progress)
+	return r.InCharge().AwaitOnline(ctx, r.Progress)
 }
 
 // AwaitReturn waits until the node has been booted more often than that, and both nodes are members again. A node that
@@ -225,7 +225,7 @@ func (r *Runner) AwaitReturn(ctx context.Context, node string, boots int) error 
 func (r *Runner) awaitMember(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, r.profile().limits.comeback, errors.New("the node did not come back"))
 	defer cancel()
-	return r.manager().AwaitOnline(ctx, r.Progress)
+	return r.InCharge().AwaitOnline(ctx, r.Progress)
 }
 
 // Boots is how often the node has been booted in this lab.
@@ -287,7 +287,7 @@ type scene struct {
 // that nothing could be observed; guests that did not recover are a result.
 func (r *Runner) observe(ctx context.Context, agent cluster.Agent, sc scene) (report.Scenario, error) {
 	label := Label(agent)
-	manager := r.manager().Name()
+	manager := r.InCharge().Name()
 	say := func(step string) { r.Progress(fmt.Sprintf("%s, %s, %s: %s", sc.name, manager, label, step)) }
 	o := Observation{Scenario: sc.name, Agent: label, Manager: manager, Hypervisor: r.Cluster.Hypervisor.Name, From: sc.from,
 		To: sc.to, Homes: sc.homes, Begun: time.Now()}

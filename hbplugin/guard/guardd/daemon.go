@@ -124,6 +124,8 @@ type Daemon struct {
 
 	revoking  map[protocol.Revocation]bool // under way; the loop's alone, as the next
 	rejoining bool
+	// the last hello when the cluster manager fenced a node though this one has no lease; 0: it did not; the loop's alone
+	vain uint64
 
 	// the generation in which Surrender has succeeded, or that has ended with an earlier boot; the killer's
 	surrendered uint64
@@ -293,7 +295,7 @@ func (d *Daemon) step(now time.Duration) {
 			d.revoke <- r // has room for one of each node
 		}
 	}
-	if o.Rejoin && !d.rejoining {
+	if (o.Rejoin || d.fencesInVain()) && !d.rejoining {
 		d.rejoining = true
 		d.rejoin <- struct{}{}
 	}
@@ -355,7 +357,20 @@ func (d *Daemon) reportSecond() {
 // opens reports whether a guard that nobody asks takes the lease now, as far as [protocol.Guard.Open] lets it: it has
 // none and is to have one, and the cluster manager runs and has not to be restarted first.
 func (d *Daemon) opens() bool {
-	return d.phase == protocol.Out && d.answered && !d.closed && !d.orders.Rejoin && !d.rejoining
+	return d.phase == protocol.Out && d.answered && !d.closed && !d.orders.Rejoin && !d.rejoining &&
+		(d.vain == 0 || !d.hasMember())
+}
+
+func (d *Daemon) hasMember() bool {
+	return slices.ContainsFunc(d.guard.Views(d.Now()), func(v protocol.View) bool { return v.Member })
+}
+
+// fencesInVain reports whether the cluster manager has to be restarted though nothing was surrendered: it was started
+// while it could not see another node, and Heartbeat goes on fencing that node even when it is a member. With a lease
+// here, that call would succeed. It is restarted when the guard of that node is heard: a node that is alone has none who
+// could be heard, and its manager must go on.
+func (d *Daemon) fencesInVain() bool {
+	return d.vain > 0 && d.phase == protocol.Out && d.links.echoed > d.vain
 }
 
 // lease tells the second process until when guests may run, and feeds the watchdog.
@@ -393,6 +408,7 @@ func (d *Daemon) report(now time.Duration) {
 	d.Log.WithField("phase", phase.String()).Warn(why)
 	switch phase {
 	case protocol.Held:
+		d.vain = 0
 		latest(d.admit, d.guard.Generation())
 	case protocol.Killing:
 		d.Node.Leased(d.end(now), 0)

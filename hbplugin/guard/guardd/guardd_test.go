@@ -753,6 +753,41 @@ func TestRejoinHears(t *testing.T) {
 	})
 }
 
+// A node that boots while the link is cut fences the other one in vain, and Heartbeat repeats that for ever. When the
+// other node is heard again, Heartbeat is restarted before the lease is taken: with it the next call would succeed, and
+// the other node would surrender.
+func TestFencesInVain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		a := w.start(1, nil)
+		a.open(1)
+		w.cutLink(true)
+		b := w.start(2, func(c *Config) { c.OpenItself = true })
+		time.Sleep(10 * time.Second)
+		if _, err := b.fence("alpha"); err == nil {
+			t.Error("a node without a lease fences")
+		}
+		time.Sleep(10 * time.Second)
+		if b.mayRun() || b.done().joined != 0 {
+			t.Errorf("may run %v, joined %d times while the link is cut", b.mayRun(), b.done().joined)
+		}
+		w.cutLink(false)
+		time.Sleep(5 * time.Second)
+		if !b.mayRun() || b.done().joined != 1 {
+			t.Errorf("may run %v, joined %d times after the heal", b.mayRun(), b.done().joined)
+		}
+		if w.slot(1).State != lease.Held || w.slot(1).Generation != 1 {
+			t.Errorf("the other node has lost its lease: %+v", w.slot(1))
+		}
+		time.Sleep(10 * time.Second)
+		if b.done().joined != 1 {
+			t.Errorf("the manager was restarted %d times", b.done().joined)
+		}
+		a.end()
+		b.end()
+	})
+}
+
 // The watchdog is fed while the lease is good or given back, and not while the guests cannot be killed.
 func TestFeed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -88,6 +88,9 @@ func (d *Daemon) emptied(now time.Duration) {
 // verdict answers a fence call.
 func (d *Daemon) verdict(v protocol.Verdict, now time.Duration) {
 	d.Log.WithFields(logrus.Fields{"node": d.name(v.Target), "fenced": v.Fenced}).Warn("fence call: " + v.Evidence)
+	if d.OpenItself && !v.Fenced && d.phase == protocol.Out && !d.orders.Rejoin && !d.rejoining {
+		d.vain = max(d.links.sequence, 1)
+	}
 	calls := d.calls[v.Target]
 	if len(calls) == 0 {
 		return

@@ -222,6 +222,7 @@ func (d *Daemon) rejoiner(ctx context.Context) {
 		d.do(ctx, func(time.Duration) {
 			d.rejoining = false
 			if err == nil {
+				d.vain = 0
 				d.guard.Rejoined()
 			}
 		})
