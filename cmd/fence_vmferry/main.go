@@ -26,7 +26,7 @@ import (
 const (
 	exitOK   = 0
 	exitFail = 1
-	exitOff  = 2 // of the action status: the node is off
+	exitOff  = 2 // of the action status: the node is proven to run no guest
 )
 
 const (
@@ -47,7 +47,7 @@ standard input, as NAME=VALUE lines.
 ACTION
   off, reboot    wait for the proof that NODE has surrendered, or that its lease has expired and its access is revoked
   on             on NODE itself: take the lease again
-  status         whether NODE holds its lease
+  status         whether NODE may run guests
   monitor        whether the guard of this node is well
   list           the nodes
   metadata       describe the agent
@@ -201,13 +201,13 @@ func query(ctx context.Context, o options, action string, stdout io.Writer) (cod
 			if action == "list" {
 				fmt.Fprintf(stdout, "%s,\n", n.Name)
 			} else {
-				fmt.Fprintf(stdout, "%s,,%s\n", n.Name, map[bool]string{true: "ON", false: "OFF"}[n.Held()])
+				fmt.Fprintf(stdout, "%s,,%s\n", n.Name, map[bool]string{false: "ON", true: "OFF"}[n.Gone])
 			}
 		}
 	case "status":
 		for _, n := range r.Nodes {
 			if n.Name == o.node {
-				return map[bool]int{true: exitOK, false: exitOff}[n.Held()], nil
+				return map[bool]int{false: exitOK, true: exitOff}[n.Gone], nil
 			}
 		}
 		return exitFail, fmt.Errorf("the lease device knows no node %q", o.node)

@@ -129,7 +129,8 @@ func guard(t *testing.T, answer func(context.Context, control.Request) control.R
 
 func TestActions(t *testing.T) {
 	status, err := json.Marshal(control.StatusReport{Nodes: []control.NodeReport{
-		{Name: "alpha", State: "held"}, {Name: "beta", State: "surrendered"}, {Name: "gamma", State: "held", Expired: true}}})
+		{Name: "alpha", State: "held"}, {Name: "beta", State: "surrendered", Gone: true},
+		{Name: "gamma", State: "held", Expired: true}, {Name: "delta", State: "surrendered"}}}) // no guard ever ran there
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -148,11 +149,13 @@ func TestActions(t *testing.T) {
 		out  string
 	}{
 		"-o monitor":         {exitOK, ""},
-		"-o list":            {exitOK, "alpha,\nbeta,\ngamma,\n"},
-		"-o list-status":     {exitOK, "alpha,,ON\nbeta,,OFF\ngamma,,OFF\n"},
+		"-o list":            {exitOK, "alpha,\nbeta,\ngamma,\ndelta,\n"},
+		"-o list-status":     {exitOK, "alpha,,ON\nbeta,,OFF\ngamma,,ON\ndelta,,ON\n"},
 		"-o status -n alpha": {exitOK, ""},
 		"-o status -n beta":  {exitOff, ""},
-		"-o status -n delta": {exitFail, `knows no node "delta"`},
+		"-o status -n gamma": {exitOK, ""},
+		"-o status -n delta": {exitOK, ""},
+		"-o status -n other": {exitFail, `knows no node "other"`},
 		"-o off -n beta -v":  {exitOK, "node beta is fenced: evidence"},
 		"-n beta":            {exitOK, ""},
 		"-o on -n alpha":     {exitOK, ""},

@@ -16,6 +16,7 @@ import (
 
 	"github.com/vmferry/vmferry/hbplugin/guard/export"
 	"github.com/vmferry/vmferry/migrate/plaintext"
+	"github.com/vmferry/vmferry/migrate/safefile"
 	"github.com/vmferry/vmferry/migrate/version"
 	"github.com/vmferry/vmferry/resource/command"
 )
@@ -27,6 +28,9 @@ const (
 	exitUsage  = 2
 	exitBroken = 255
 )
+
+// mostConfig is more bytes than any configuration has.
+const mostConfig = 1 << 20
 
 // longest bounds what a node or an operator asks for. A revocation that takes longer is not proven; it can be tried
 // again.
@@ -103,7 +107,7 @@ func (m machine) act(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	text, err := os.ReadFile(m.config)
+	text, err := safefile.ReadPrivate(m.config, mostConfig)
 	if err != nil {
 		return fmt.Errorf("read the configuration: %w", err)
 	}

@@ -90,6 +90,16 @@ func (m machine) try(t *testing.T, code int, want string, args ...string) {
 	}
 }
 
+// Who may write the configuration decides which disks of this machine are exported.
+func TestConfigOfOthers(t *testing.T) {
+	m := storage(newStorage(t), nil, nil)
+	if err := os.Chmod(m.config, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	m.try(t, 1, "others can change it", "status")
+	m.try(t, 255, "others can change it", "admitted", "alpha")
+}
+
 func TestOperator(t *testing.T) {
 	m := storage(newStorage(t), nil, nil)
 	m.try(t, 1, "access is closed", "admitted", "alpha")

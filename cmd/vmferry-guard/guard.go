@@ -46,7 +46,7 @@ func killer(ctx context.Context, path string, log logrus.FieldLogger) *surrender
 	store := notes.Open(notes.DefaultRunDir, notes.DefaultStateDir)
 	k := &surrender.Killer{
 		List: host.Guests(store, local.List),
-		Kill: func(ctx context.Context, p hostproc.Process) error { return hostproc.Host{}.Kill(ctx, p, 0) },
+		Kill: func(ctx context.Context, p hostproc.Process) error { return local.Kill(ctx, p, 0) },
 		Daemons: func(ctx context.Context) ([]hostproc.Process, error) {
 			return hostproc.Host{}.Daemons(ctx, "libvirtd", "virtqemud", "virtxend")
 		},

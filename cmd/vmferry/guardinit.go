@@ -102,6 +102,9 @@ func (c *call) mayInit(ctx context.Context, o *guardFlags, h lease.Header) error
 	}
 	found, err := c.lookTwice(ctx, o.device)
 	err = judge(found, err, o.yes)
+	if (err == nil || errors.Is(err, setup.ErrConfirm)) && setup.OnThisNode(ctx, o.device) {
+		c.printf("%s", setup.Alone(o.device))
+	}
 	if !errors.Is(err, setup.ErrConfirm) || c.answer == nil {
 		return err
 	}

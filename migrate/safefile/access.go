@@ -177,6 +177,22 @@ func SurveyFile(path string, by Owners) (Directory, error) {
 	return d, nil
 }
 
+// ErrExposed says that users who are not trusted can change or replace a file.
+var ErrExposed = errors.New("others can change it")
+
+// ReadPrivate is [Read] of a file that root and the user of this process alone can change or replace. Its errors are
+// those of Read and [SurveyFile], and [ErrExposed], which says what to type.
+func ReadPrivate(path string, limit int64) ([]byte, error) {
+	d, err := SurveyFile(path, Only())
+	switch {
+	case err != nil:
+		return nil, err
+	case d.Access == Exposed:
+		return nil, fmt.Errorf("%q: %w, as %s: type %s", path, ErrExposed, d.Why, d.Fix)
+	}
+	return Read(path, limit, Only())
+}
+
 // MakeDir makes a directory for this program's own files, with those above it, and makes sure that others cannot change
 // names in it. Those above are the system's, or an administrator's choice.
 func MakeDir(path string) error {

@@ -64,6 +64,9 @@ func (h Host) terminate(ctx context.Context, p Process) (*os.File, error) {
 // ended. The start time is compared after the pidfd is open: the process that
 // had the number before and has it still is the one that the pidfd holds.
 func (h Host) open(ctx context.Context, p Process) (*os.File, error) {
+	if p.Domain {
+		return nil, fmt.Errorf("%v is no process", p)
+	}
 	fd, err := unix.PidfdOpen(p.PID, unix.PIDFD_NONBLOCK)
 	if errors.Is(err, unix.ESRCH) {
 		return nil, nil

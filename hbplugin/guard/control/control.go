@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"syscall"
 	"time"
 
 	"github.com/vmferry/vmferry/resource/agentd/wire"
@@ -72,7 +73,8 @@ func AskMayRun(ctx context.Context, socket, node string) error {
 	return nil
 }
 
-// Call asks the guard that listens at socket, and waits until ctx ends, which must have a deadline.
+// Call asks the guard that listens at socket, and waits until ctx ends, which must have a deadline. The word of a
+// process that is neither root's nor this user's is an error.
 func Call(ctx context.Context, socket string, r Request) (Reply, error) {
 	until, ok := ctx.Deadline()
 	if !ok {
@@ -86,6 +88,12 @@ func Call(ctx context.Context, socket string, r Request) (Reply, error) {
 	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
+	if end, ok := conn.(syscall.Conn); ok {
+		_, err = wire.Credentials(end)
+	}
+	if err != nil {
+		return Reply{}, fmt.Errorf("it is no guard that listens at %s: %w", socket, err)
+	}
 	if err := json.NewEncoder(conn).Encode(r); err != nil {
 		return Reply{}, fmt.Errorf("ask the guard: %w", err)
 	}

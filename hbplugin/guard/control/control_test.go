@@ -3,12 +3,18 @@ package control
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vmferry/vmferry/migrate/roottest"
 )
 
 // serve answers at a socket of its own.
@@ -43,6 +49,36 @@ func TestCall(t *testing.T) {
 	reply, err := call(t, socket, Request{Verb: Fence, Node: "beta"})
 	if err != nil || !reply.OK || reply.Why != "fence beta" || string(reply.Status) != `{"a":1}` {
 		t.Errorf("%+v, %v", reply, err)
+	}
+}
+
+// Whoever can make a socket at a path that an agent is given cannot say that a node is fenced.
+func TestGuardOfAnotherUser(t *testing.T) {
+	roottest.Need(t)
+	socket := fmt.Sprintf("@vmferry-%d", os.Getpid())
+	listener := make(chan *net.UnixListener)
+	go func() {
+		runtime.LockOSThread() // and ends with the goroutine: it is nobody's then
+		if _, _, errno := unix.RawSyscall(unix.SYS_SETRESUID, 65534, 65534, 65534); errno != 0 {
+			t.Error(errno)
+		}
+		l, err := net.ListenUnix("unix", &net.UnixAddr{Name: socket})
+		if err != nil {
+			t.Error(err)
+		}
+		listener <- l
+	}()
+	l := <-listener
+	if l == nil {
+		return
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	go Serve(ctx, l, func(context.Context, Request) Reply { return Reply{OK: true} })
+	if reply, err := call(t, socket, Request{Verb: Fence, Node: "beta"}); err == nil {
+		t.Errorf("a user's process says: %+v", reply)
+	} else if !strings.Contains(err.Error(), "user 65534 is at the other end") {
+		t.Error(err)
 	}
 }
 

@@ -31,11 +31,9 @@ type NodeReport struct {
 	Guests     int    `json:"guests"`
 	SeenMS     int64  `json:"renewal_seen_ms"` // how long ago its last renewal was seen
 	Expired    bool   `json:"expired"`
+	Gone       bool   `json:"gone"`                  // its guests are proven gone
 	WatchdogMS int64  `json:"watchdog_ms,omitempty"` // its hardware watchdog fires after this; 0: it has none
 	NotShared  bool   `json:"not_shared,omitempty"`  // its lease device is another one than this node's
 	Claim      string `json:"claim,omitempty"`       // this node's claim against it
 	Claimed    string `json:"claimed,omitempty"`
 }
-
-// Held reports whether guests may run on the node.
-func (n NodeReport) Held() bool { return n.State != "surrendered" && !n.Expired }

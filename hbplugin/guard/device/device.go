@@ -19,7 +19,7 @@ type Device struct {
 
 // Open opens the lease device at path for reading, and for writing where write is true. It fails where that is no block
 // device and no regular file, is smaller than [lease.Size], or where its file system, or the loop device that it is on,
-// has no direct I/O.
+// has no direct I/O or cannot hold leases.
 func Open(path string, write bool) (*Device, error) {
 	mode := os.O_RDONLY
 	if write {
@@ -37,7 +37,7 @@ func Open(path string, write bool) (*Device, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the lease device: %w", err)
 	}
-	if err := errors.Join(fits(f, path), onClusterFS(f, path), onBufferedLoop(f, path)); err != nil {
+	if err := errors.Join(fits(f, path), onUnfitFS(f, path), onBufferedLoop(f, path)); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
 	block, err := unix.Mmap(-1, 0, lease.BlockSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)

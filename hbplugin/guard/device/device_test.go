@@ -1,6 +1,7 @@
 package device
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -205,11 +206,32 @@ func TestLookWhereNoFileIsMade(t *testing.T) {
 	}
 }
 
-// A lease on a file system that waits for the fencing is refused.
-func TestNotOnAClusterFS(t *testing.T) {
-	for kind, refused := range map[int64]bool{gfs2: true, ocfs2: true, unix.EXT4_SUPER_MAGIC: false, unix.NFS_SUPER_MAGIC: false} {
+// A lease in memory, or on a file system that waits for the fencing, is refused.
+func TestNotOn(t *testing.T) {
+	for kind, refused := range map[int64]bool{gfs2: true, ocfs2: true, unix.TMPFS_MAGIC: true, unix.RAMFS_MAGIC: true,
+		unix.EXT4_SUPER_MAGIC: false, unix.NFS_SUPER_MAGIC: false} {
 		if err := notOn(kind, "/srv/lease"); (err != nil) != refused {
 			t.Errorf("%#x: %v", kind, err)
 		}
+	}
+}
+
+// Whether tmpfs has direct I/O or not: no lease is in the memory of a node.
+func TestNotInMemory(t *testing.T) {
+	fd, err := unix.MemfdCreate("lease", unix.MFD_CLOEXEC)
+	if err != nil {
+		t.Skip(err)
+	}
+	memory := os.NewFile(uintptr(fd), "lease")
+	defer memory.Close()
+	if _, err := memory.Write(make([]byte, lease.Size)); err != nil {
+		t.Fatal(err)
+	}
+	d, err := Open(fmt.Sprintf("/proc/self/fd/%d", fd), true)
+	if err == nil {
+		d.Close()
+	}
+	if err == nil || !strings.Contains(err.Error(), "tmpfs") {
+		t.Errorf("%v", err)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/hbplugin/guard/journal"
+	"github.com/vmferry/vmferry/hbplugin/guard/lease"
 	"github.com/vmferry/vmferry/hbplugin/guard/protocol"
 	"github.com/vmferry/vmferry/hbplugin/guard/timing"
 )
@@ -122,6 +123,7 @@ func TestRecordFails(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(t)
+			w.disk.slots[2] = lease.Slot{Node: 2, Instance: lease.Instance{2}, Generation: 1, State: lease.Held}
 			release := make(chan struct{})
 			var asked atomic.Int64
 			a := w.start(1, func(c *Config) {

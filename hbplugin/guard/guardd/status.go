@@ -30,7 +30,7 @@ func (d *Daemon) status(now time.Duration) (control.StatusReport, error) {
 	}
 	here := d.Node.Measure()
 	r.Nodes = []control.NodeReport{{Name: r.Node, State: own.State.String(), Generation: own.Generation, Member: true,
-		Reached: here.Reached, Guests: here.Guests, WatchdogMS: own.Watchdog.Milliseconds()}}
+		Reached: here.Reached, Guests: here.Guests, WatchdogMS: own.Watchdog.Milliseconds(), Gone: phase == protocol.Out}}
 	var problem error
 	if phase != protocol.Held {
 		problem = fmt.Errorf("this node does not hold its lease: %s", why)
@@ -41,7 +41,7 @@ func (d *Daemon) status(now time.Duration) (control.StatusReport, error) {
 	for _, v := range d.guard.Views(now) {
 		n := control.NodeReport{Name: d.name(v.Node), State: v.Slot.State.String(), Generation: v.Slot.Generation,
 			Member: v.Member, Reached: v.Slot.Reached, Guests: v.Slot.Guests, SeenMS: v.Renewed.Milliseconds(),
-			Expired: v.Expired, WatchdogMS: v.Slot.Watchdog.Milliseconds()}
+			Expired: v.Expired, Gone: v.Gone, WatchdogMS: v.Slot.Watchdog.Milliseconds()}
 		if v.Foreign != "" {
 			n.NotShared, problem = true, cmp.Or(problem, errors.New(v.Foreign))
 		}

@@ -259,8 +259,7 @@ func (g *Guard) Open(now time.Duration) error {
 // showed that it has surrendered or that nothing of it can write any more. nil where there is none.
 func (g *Guard) unproven(since time.Duration) *peer {
 	for _, p := range g.peers {
-		gone := p.surrendered() || p.sworn || p.proven == p.slot.Generation
-		if !p.member && (!p.seen || p.read <= since || !gone) {
+		if !p.member && (!p.seen || p.read <= since || !p.isGone()) {
 			return p
 		}
 	}

@@ -69,11 +69,15 @@ func (g *Guard) Unfence(id int) {
 	}
 }
 
-// surrendered reports whether p's slot, as last read, says so itself: what "vmferry guard init" has written is the word
-// of no guard, and guests may run on a node that has none.
-func (p *peer) surrendered() bool {
-	return p.slot.State == lease.Surrendered && p.slot.Instance != lease.Instance{}
-}
+// guarded reports whether a guard has written p's slot: what "vmferry guard init" has written is the word of no guard,
+// and guests may run on a node that has none.
+func (p *peer) guarded() bool { return p.slot.Instance != lease.Instance{} }
+
+// surrendered reports whether p's slot, as last read, says so itself.
+func (p *peer) surrendered() bool { return p.slot.State == lease.Surrendered && p.guarded() }
+
+// isGone reports whether p's guests are proven gone, as it was last read.
+func (p *peer) isGone() bool { return p.surrendered() || p.sworn || p.proven == p.slot.Generation }
 
 // expired reports whether p's lease has expired: a read that began when its count had ended showed the old renewal.
 func (g *Guard) expired(p *peer) bool { return p.seen && !p.surrendered() && g.silent(p) }

@@ -692,7 +692,8 @@ func TestANodeWithoutAGuard(t *testing.T) {
 	}{
 		"nothing is a proof":    {Policy{}, false, "no guard has run on node 2"},
 		"its access is revoked": {Policy{Revoke: true}, true, "its access to the disks is revoked"},
-		"expiry is trusted":     {Policy{TrustExpiry: true}, true, "trust-expiry is set"},
+		// a lease that was never taken cannot expire: nobody has killed the guests when its time was up
+		"expiry is trusted": {Policy{TrustExpiry: true}, false, "nothing proves that it runs no guest; only if you see"},
 	} {
 		n := newNode(t, 1, test.policy, 2)
 		n.Member(2, true)
@@ -716,6 +717,38 @@ func TestANodeWithoutAGuard(t *testing.T) {
 		if len(n.verdicts) != 1 || n.verdicts[0].Fenced != test.fenced ||
 			!strings.Contains(n.verdicts[0].Evidence, test.want) {
 			t.Errorf("%s: %+v", name, n.verdicts)
+		}
+	}
+}
+
+// What a node says of another one is that it is gone only where a fence call would succeed: an expired lease alone is no
+// proof, nor is a slot that no guard has written.
+func TestGone(t *testing.T) {
+	for name, test := range map[string]struct {
+		slot lease.Slot
+		gone bool
+	}{
+		"it holds its lease":     {lease.Slot{Node: 2, Instance: machine(2), Generation: 3, State: lease.Held}, false},
+		"it has surrendered":     {lease.Slot{Node: 2, Instance: machine(2), Generation: 3}, true},
+		"no guard ran there":     {lease.Slot{Node: 2}, false},
+		"its watchdog has fired": {lease.Slot{Node: 2, Instance: machine(2), Generation: 3, State: lease.Held, Watchdog: second}, true},
+	} {
+		n := newNode(t, 1, Policy{}, 2)
+		n.Member(2, true)
+		n.now += 5 * second
+		if err := n.Open(n.now); err != nil {
+			t.Fatal(err)
+		}
+		n.renew()
+		n.is(Held)
+		n.Member(2, false)
+		n.Slot(test.slot, n.now, n.now)
+		n.Fence(2, n.now, n.now+20*second)
+		n.pass(10 * second)
+		n.Slot(test.slot, n.now, n.now)
+		v := n.Step(n.now).Verdicts
+		if got := n.Views(n.now)[0].Gone; got != test.gone || test.gone != (len(v) == 1 && v[0].Fenced) {
+			t.Errorf("%s: gone %v, verdicts %+v", name, got, v)
 		}
 	}
 }

@@ -218,10 +218,12 @@ func (g *Guard) judge(p *peer, now time.Duration, o *Orders) (fenced bool, evide
 	case current && g.expired(p):
 		waited := fmt.Sprintf("no renewal of node %s's generation %d was seen for %s", g.name(p), generation,
 			p.read-p.changed)
-		if generation == 0 {
+		lacking := ", but nothing proves that a hung node cannot wake up and write"
+		if !p.guarded() {
 			waited = fmt.Sprintf("no guard has run on node %s since the lease device was initialized", g.name(p))
+			lacking = ", and nothing proves that it runs no guest"
 		}
-		return g.prove(p, p.read, now, o, waited, ", but nothing proves that a hung node cannot wake up and write")
+		return g.prove(p, p.read, now, o, waited, lacking)
 	case p.member && !p.call.ordered:
 		return false, fmt.Sprintf("node %s is a member of the cluster again", g.name(p))
 	case now >= p.call.deadline && now-p.read > g.times.Fresh():
@@ -260,7 +262,7 @@ func (g *Guard) proof(p *peer, looked time.Duration, o *Orders) (why string) {
 		why = ", and its access to the disks is revoked"
 	case p.slot.Watchdog > 0:
 		why = fmt.Sprintf(", and its watchdog of %s has fired", p.slot.Watchdog)
-	case g.policy.TrustExpiry:
+	case g.policy.TrustExpiry && p.guarded(): // where no guard ran, none has ended the guests when the time was up
 		why = ", and trust-expiry is set"
 	default:
 		return ""

@@ -16,6 +16,7 @@ type View struct {
 	Wrote   time.Duration // how long ago it was last seen to write its slot, by a read or by what it says over the link
 	Member  bool
 	Expired bool
+	Gone    bool   // its guests are proven gone: it has surrendered, or its lease has expired and nothing of it can write
 	Foreign string // why this node's device is not the one that it has; empty: nothing says so
 	Mine    string // the claim against it; empty: none is open, as of Theirs
 	Theirs  string // its claim against this node
@@ -39,7 +40,7 @@ func (g *Guard) Views(now time.Duration) (all []View) {
 	for _, p := range g.peers {
 		all = append(all, View{Node: p.id, Slot: p.slot, Seen: p.seen, Renewed: now - p.changed,
 			Wrote: now - max(p.wrote, p.told.at), Member: p.member,
-			Expired: g.expired(p), Foreign: g.notShared(p), Mine: g.openText(p.mine), Theirs: g.openText(p.theirs)})
+			Expired: g.expired(p), Gone: p.isGone() && g.notShared(p) == "", Foreign: g.notShared(p), Mine: g.openText(p.mine), Theirs: g.openText(p.theirs)})
 	}
 	return all
 }

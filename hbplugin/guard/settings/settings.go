@@ -6,11 +6,13 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/BurntSushi/toml"
 
 	"github.com/vmferry/vmferry/hbplugin/guard/lease"
+	"github.com/vmferry/vmferry/migrate/safefile"
 )
 
 // Path is where the configuration is looked for.
@@ -46,9 +48,12 @@ type raw struct {
 // trust is what trust_expiry must say, word for word: nobody sets it without having read what it risks.
 const trust = "a hung node may wake up and write: I accept that"
 
-// Load reads the file at path.
+// maxFile is more bytes than any configuration has.
+const maxFile = 1 << 20
+
+// Load reads the file at path, which only root may write: it names programs that run as root.
 func Load(path string) (Settings, error) {
-	text, err := os.ReadFile(path)
+	text, err := safefile.ReadPrivate(path, maxFile)
 	if errors.Is(err, os.ErrNotExist) {
 		return Settings{}, fmt.Errorf("%s is missing: no guard is set up on this node; see vmferry-guard(8)", path)
 	}
@@ -96,12 +101,20 @@ func Parse(text string) (Settings, error) {
 func (s *Settings) pings(addresses []string) error {
 	for _, text := range addresses {
 		a, err := netip.ParseAddr(text)
-		if err != nil {
+		switch {
+		case err != nil:
 			return fmt.Errorf("ping: %q is not an IP address", text)
+		case !ofOneHost(a) || a.IsLoopback():
+			return fmt.Errorf("ping: %q is no address of another host", text)
 		}
 		s.Ping = append(s.Ping, a)
 	}
 	return nil
+}
+
+// ofOneHost reports whether an address can be that of one host.
+func ofOneHost(a netip.Addr) bool {
+	return !a.IsUnspecified() && !a.IsMulticast() && a != netip.AddrFrom4([4]byte{255, 255, 255, 255})
 }
 
 func (s *Settings) links(addresses map[string]string) error {
@@ -117,6 +130,9 @@ func (s *Settings) links(addresses map[string]string) error {
 					node, text, DefaultPort)
 			}
 			a = netip.AddrPortFrom(alone, DefaultPort)
+		}
+		if !ofOneHost(a.Addr()) || a.Port() == 0 {
+			return fmt.Errorf("link: %s: %q is not the address and port of one node", node, text)
 		}
 		s.Link[node] = a
 	}
@@ -137,10 +153,19 @@ func (s Settings) Check(h lease.Header, node string) error {
 			return fmt.Errorf("link: the lease device knows no node %q: it has %s", name, strings.Join(h.Nodes, ", "))
 		}
 	}
+	taken := map[netip.AddrPort]string{}
 	for _, name := range h.Nodes {
-		if !s.Link[name].IsValid() {
+		at := s.Link[name]
+		switch {
+		case !at.IsValid():
 			return fmt.Errorf("link: node %s is missing: name every node, or none", name)
+		case taken[at] != "":
+			return fmt.Errorf("link: nodes %s and %s have the same address %s: each has its own", taken[at], name, at)
+		case slices.Contains(s.Ping, at.Addr()):
+			return fmt.Errorf("ping: %s is node %s, which reaches it even if it reaches nothing else: name gateways and switches",
+				at.Addr(), name)
 		}
+		taken[at] = name
 	}
 	return nil
 }

@@ -37,6 +37,7 @@ var rules = []struct {
 	about string
 	judge func(o Observed, f *findings)
 }{
+	{"device", onThisNode},
 	{"times", times},
 	{"hang", hang},
 	{"split", split},

@@ -44,6 +44,8 @@ func TestCheck(t *testing.T) {
 		"pcmk_off_timeout": {func(o *Observed) {
 			o.Pacemaker.Devices[0].Timeout, o.Pacemaker.Devices[0].By = 10*time.Second, "pcmk_off_timeout"
 		}, "the fence timeout of 10s", "crm_resource --resource guard --set-parameter pcmk_off_timeout --parameter-value 24s", true},
+		"a lease device of this node": {func(o *Observed) { o.OnThisNode = true },
+			"/dev/x is on a file system of this node alone", "an NFS share that all nodes have", false},
 		"times": {func(o *Observed) { o.Header.Times.SelfKill = time.Second }, "self-kill 1s is less than 3 renewals of 500ms",
 			"make the lease device again", true},
 		"a hang":             {func(o *Observed) { o.Settings.Revoke = nil }, "is never proven gone", "see guard.toml(5)", true},

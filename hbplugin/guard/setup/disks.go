@@ -3,6 +3,7 @@ package setup
 import (
 	"context"
 	"fmt"
+	"os"
 
 	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/hbplugin/inventory"
@@ -61,6 +62,33 @@ func sharedOn(d domainxml.CachedDisk, kind string, err error) string {
 		return "a shareable disk"
 	}
 	return ""
+}
+
+// OnThisNode reports whether path is, or will be, a file on a file system that this node alone has: the leases of the
+// other nodes are not there. What cannot be told in time is no yes.
+func OnThisNode(ctx context.Context, path string) bool {
+	ctx, cancel := timely.Within(ctx, timely.StorageTime)
+	defer cancel()
+	is, err := timely.Get(ctx, func() (bool, error) {
+		if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+			return false, nil
+		}
+		kind, err := disks.SharedBy(path)
+		return kind == "", err
+	})
+	return is && err == nil
+}
+
+// Alone is what it means that OnThisNode is true of path.
+func Alone(path string) string {
+	return path + " is on a file system of this node alone: with a lease device that is not shared nothing is proven of other nodes"
+}
+
+// onThisNode: can the other nodes have the lease device?
+func onThisNode(o Observed, f *findings) {
+	if o.OnThisNode {
+		f.warn(Alone(o.Settings.Device), "make the lease device on a block device or an NFS share that all nodes have")
+	}
 }
 
 // cache: is all that a guest has written on the disk when its process has ended?

@@ -120,7 +120,7 @@ func (s Sources) device(ctx context.Context, o *Observed) {
 		o.unusable("device", fmt.Errorf("%s %s", path, what), remake)
 		return
 	}
-	o.Header = found.Header
+	o.Header, o.OnThisNode = found.Header, OnThisNode(ctx, path)
 	for _, slot := range found.Slots {
 		o.Watchdog = max(o.Watchdog, slot.Watchdog)
 		if slot.Instance == (lease.Instance{}) {

@@ -17,13 +17,14 @@ import (
 
 // Observed is what Check looks at.
 type Observed struct {
-	Node     string
-	Settings settings.Settings
-	Header   *lease.Header // of the lease device; nil where it cannot be read
-	Watchdog time.Duration // the longest that a slot declares; 0: there is none
-	NeverRan []string      // nodes of Header whose guards have never run since it was written
-	Unusable []Finding     // why some of this is missing
-	Process  Process
+	Node       string
+	Settings   settings.Settings
+	Header     *lease.Header // of the lease device; nil where it cannot be read
+	Watchdog   time.Duration // the longest that a slot declares; 0: there is none
+	OnThisNode bool          // the lease device is a file that this node alone has
+	NeverRan   []string      // nodes of Header whose guards have never run since it was written
+	Unusable   []Finding     // why some of this is missing
+	Process    Process
 
 	Manager     timing.Manager // Detect is 0 where it does not answer
 	ManagerName string         // empty: none runs here

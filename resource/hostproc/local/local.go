@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"os"
 	"slices"
+	"time"
 
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/libvirt"
@@ -49,6 +50,16 @@ func List(ctx context.Context, uris ...string) ([]hostproc.Process, error) {
 		all, errs = append(all, found...), append(errs, err)
 	}
 	return all, errors.Join(errs...)
+}
+
+// Kill ends what runs one guest, which is from List, and returns nil only with the proof of its end: see Kill of
+// [hostproc.Host] and of [xl.Host].
+func Kill(ctx context.Context, p hostproc.Process, grace time.Duration) error {
+	var w Processes = hostproc.Host{}
+	if p.Domain {
+		w = xl.Host{}
+	}
+	return w.Kill(ctx, p, grace)
 }
 
 func isXen(uri string) bool { return libvirt.DriverOf(uri).IsXen() }

@@ -88,3 +88,20 @@ func TestSetDeps(t *testing.T) {
 		t.Error("Xen is not asked what it knows")
 	}
 }
+
+// The number of a domain is not one of a process.
+func TestKillDomain(t *testing.T) {
+	if _, err := os.Stat("/usr/sbin/xl"); err == nil {
+		t.Skip("this machine has Xen")
+	}
+	domain := hostproc.Process{PID: 1, Name: "vm1", Domain: true}
+	if err := Kill(t.Context(), domain, 0); err == nil || !strings.Contains(err.Error(), "/usr/sbin/xl") {
+		t.Errorf("without Xen's program a domain is taken as ended: %v", err)
+	}
+	if err := (hostproc.Host{}).Kill(t.Context(), domain, 0); err == nil {
+		t.Error("a domain is taken for an ended process of its number")
+	}
+	if err := Kill(t.Context(), hostproc.Process{PID: 1 << 30}, 0); err != nil {
+		t.Errorf("a process that has ended: %v", err)
+	}
+}
