@@ -264,7 +264,7 @@ func useWatchdog(ctx context.Context, m *Matrix) error {
 func useRevocation(ctx context.Context, m *Matrix) error {
 	online, cancel := context.WithTimeoutCause(ctx, calmTime, errors.New("the node that was reset does not join"))
 	defer cancel()
-	if err := m.Cluster.AwaitOnline(online, m.Progress); err != nil {
+	if err := m.InCharge().AwaitOnline(online, m.Progress); err != nil {
 		return err
 	}
 	return m.reconfigure(ctx, "mv guard.toml.revoke guard.toml")
