@@ -15,7 +15,7 @@ import (
 // Cut is one fault. Sides are numbered as the nodes are, from 0 on.
 type Cut struct {
 	Name    string
-	Prepare func(ctx context.Context, m *Matrix) error // before the nodes come to rest; nil: nothing
+	Prepare func(ctx context.Context, m *Matrix) error // when the nodes have come to rest; nil: nothing
 	Begin   func(ctx context.Context, m *Matrix) error
 	End     func(ctx context.Context, m *Matrix) error // nil: it ends by itself
 	Lasts   time.Duration                              // from Begin to End, at least

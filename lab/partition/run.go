@@ -48,14 +48,17 @@ type before struct {
 func (m *Matrix) Make(ctx context.Context, c Cut) (r Result, err error) {
 	r = Result{Cut: c.Name, Expected: c.expected(m)}
 	fail := func(format string, args ...any) { r.Failures = append(r.Failures, fmt.Sprintf(format, args...)) }
+	m.Progress(c.Name + ": waiting for rest")
+	if err := m.calm(ctx); err != nil {
+		return r, err
+	}
 	if c.Prepare != nil {
 		if err := c.Prepare(ctx, m); err != nil {
 			return r, fmt.Errorf("prepare %q: %w", c.Name, err)
 		}
-	}
-	m.Progress(c.Name + ": waiting for rest")
-	if err := m.calm(ctx); err != nil {
-		return r, err
+		if err := m.calm(ctx); err != nil {
+			return r, err
+		}
 	}
 	was, err := m.look(ctx)
 	if err != nil {
