@@ -356,7 +356,7 @@ func (l *Lab) clean() error {
 	if err != nil {
 		return err
 	}
-	own := []string{"lab.json", "lab.json.part", "product", "device", "shared", "nodes", "cgroup", "control.sock", "supervisor.log", "ssh"}
+	own := []string{"lab.json", "lab.json.part", "product", "device", "shared", "nodes", "watchdogs", "cgroup", "control.sock", "supervisor.log", "ssh"}
 	for _, shape := range []Shape{Plain, Field} {
 		nodes, err := NodesOf(shape)
 		if err != nil {

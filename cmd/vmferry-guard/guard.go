@@ -64,6 +64,9 @@ func killer(ctx context.Context, path string, log logrus.FieldLogger) *surrender
 func guard(ctx context.Context, o options, log *logrus.Logger) error {
 	prepared := prepare(log)
 	me, err := identify(ctx, o.config, clusters)
+	if err == nil {
+		me.settings.Watchdog, err = watchdogOf(me.settings.Watchdog, armedPath, log)
+	}
 	if err != nil {
 		return err
 	}
@@ -195,10 +198,10 @@ func (me *identity) serve(ctx context.Context, d *guardd.Daemon, l leaving, log 
 	early := context.AfterFunc(ctx, cancel)
 	return d.Run(work, func() error {
 		if me.settings.Watchdog != "" {
-			if me.watchdog, err = host.Arm(me.settings.Watchdog, me.header.Times.Watchdog()); err != nil {
+			me.watchdog, l.disarm, err = arm(me.settings.Watchdog, armedPath, me.header.Times.Watchdog())
+			if err != nil {
 				return err
 			}
-			l.disarm = me.watchdog.Disarm
 		}
 		early()
 		context.AfterFunc(ctx, func() { l.end(log); cancel() })

@@ -69,8 +69,6 @@ var Cuts = []Cut{
 		Loser: 1, Hangs: true, Recover: 30 * time.Second, Short: true},
 	{Name: "hang of 25 s", Begin: power(supervisor.OpFreeze, 1), End: power(supervisor.OpThaw, 1), Lasts: 25 * time.Second,
 		Loser: 1, Hangs: true, Recover: 30 * time.Second},
-	{Name: "hang, watchdog in place of revocation", Prepare: useWatchdog, Begin: power(supervisor.OpFreeze, 1), End: useRevocation,
-		Loser: 1, Dies: true, Recover: time.Minute},
 	{Name: "storage for 6 s", Begin: storage(1), End: heal, Lasts: 6 * time.Second, Loser: None, Silent: []int{1},
 		Short: true},
 	{Name: "storage and link", Begin: all(storage(1), link(0, 1)), End: heal, Lasts: 20 * time.Second,
@@ -92,6 +90,9 @@ var Cuts = []Cut{
 		Loser: 1, Recover: 40 * time.Second},
 	{Name: "flapping link", Begin: flap(5, 1500*time.Millisecond, 2*time.Second), End: heal, Lasts: 20 * time.Second,
 		Loser: None, Silence: quiet},
+	// The watchdogs are fed until the nodes boot: this one comes last.
+	{Name: "hang, watchdog in place of revocation", Prepare: useWatchdog, Begin: power(supervisor.OpFreeze, 1),
+		End: useRevocation, Loser: 1, Dies: true, Recover: time.Minute},
 }
 
 // underHeartbeat are the cuts from which other things come under Heartbeat than under Pacemaker, and those that are made
@@ -101,6 +102,7 @@ var underHeartbeat = []Cut{
 	{Name: "cluster daemons killed", Begin: kill(1, "KILL", heartbeatProcess), Loser: 1, Live: true, Silence: quiet,
 		Recover: 20 * time.Second},
 	{Name: "cluster daemons down"}, // the same
+	{Name: "hang, watchdog in place of revocation"},
 	{Name: "fenced by an operator", Begin: reset(1), Loser: 1, Live: true, Silence: quiet, Recover: 20 * time.Second},
 	// Nothing like wait_for_all keeps Heartbeat from fencing the winner then.
 	{Name: "link, and the loser boots again", Begin: all(bothWays(0), after(15*time.Second, power(supervisor.OpKill, 1)),
