@@ -59,6 +59,22 @@ func (c Cgroup) Freeze(frozen bool) error {
 	return nil
 }
 
+// killFrozen kills every process of a cgroup that is frozen, before one of them can continue, and thaws it: it is to be
+// of use again. One that is not frozen is left alone.
+func (c Cgroup) killFrozen() error {
+	frozen, err := os.ReadFile(filepath.Join(string(c), "cgroup.freeze"))
+	if err != nil {
+		return fmt.Errorf("see whether the node is frozen: %w", err)
+	}
+	if strings.TrimSpace(string(frozen)) != "1" {
+		return nil
+	}
+	if err := os.WriteFile(filepath.Join(string(c), "cgroup.kill"), []byte("1"), 0); err != nil {
+		return fmt.Errorf("kill the frozen node: %w", err)
+	}
+	return c.Freeze(false)
+}
+
 // WaitEmpty waits until the cgroup holds no process: the proof that a fence
 // device owes the cluster.
 func (c Cgroup) WaitEmpty(ctx context.Context) error {

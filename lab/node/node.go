@@ -158,6 +158,10 @@ func (n *Node) Kill(ctx context.Context) error {
 		// No leader yet, or no more: nspawn itself is all there is.
 		_ = n.cmd.Process.Kill()
 	}
+	// systemd-nspawn is frozen with the node, and would not see it end.
+	if err := n.cgroup.killFrozen(); err != nil {
+		return fmt.Errorf("kill node %q: %w", n.Name, err)
+	}
 	select {
 	case <-n.done:
 	case <-ctx.Done():

@@ -146,14 +146,7 @@ func (s *supervisor) makeDogs() error {
 // fired resets a node whose watchdog was not fed.
 func (s *supervisor) fired(spec node.Spec) {
 	s.log.WithField("node", spec.Name).Info("the watchdog fires")
-	err := s.off(spec.Name)
-	if err == nil { // a node that hung boots only when nothing freezes it
-		err = cgroupOf(s.cfg, spec).Freeze(false)
-	}
-	if err == nil {
-		err = s.on(spec.Name)
-	}
-	if err != nil {
+	if err := s.reboot(spec.Name); err != nil {
 		s.log.WithError(err).WithField("node", spec.Name).Error("could not reset it")
 	}
 }

@@ -124,7 +124,7 @@ func (w *World) Crash(ctx context.Context, node string) error {
 	if err := w.ask(ctx, supervisor.OpKill, node); err != nil {
 		return err
 	}
-	// A node that hung can be killed, and boots only when nothing freezes it.
+	// One that hung does not hang any more.
 	if err := w.Wake(ctx, node); err != nil {
 		return err
 	}
