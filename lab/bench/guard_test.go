@@ -129,7 +129,7 @@ func TestSBDDevices(t *testing.T) {
 	for part, times := range map[string]int{
 		`type="fence_lab"`: 2, `name="msgwait" value="10"`: 2, `name="pcmk_reboot_action" value="off"`: 2,
 		`<nvpair id="fence-node1-pcmk_delay_base" name="pcmk_delay_base" value="5s"/>`: 1, `pcmk_delay_base" value`: 1,
-		`<fencing-level id="level-node2" target="node2" index="1" devices="fence-node2"/>`: 1, "<fencing-level": 2,
+		`<fencing-level id="level-node2" target="node2" index="1" devices="fence-node2"/>`: 1, "<fencing-level": 4,
 	} {
 		if got := strings.Count(text, part); got != times {
 			t.Errorf("%s is there %d times, want %d: %s", part, got, times, text)

@@ -20,9 +20,11 @@ var sbdAbout = fmt.Sprintf("the peer is Pacemaker with the lab's power switch, w
 
 func sbdDevice(target string) string { return "fence-" + target }
 func sbdLevel(target string) string  { return "level-" + target }
+func ourLevel(target string) string  { return "level-2-" + target }
 
 // sbdDevices are a part of a CIB: a power switch for each node, which answers as late as SBD. loser gets no handicap.
-// The guard's device stays for unfencing alone.
+// The guard's device stays for unfencing: as a second level, which the first one, as it succeeds, leaves without a call.
+// pacemaker-fenced before 3.0.1 hangs where a device that unfences is in no level.
 func sbdDevices(nodes []string, loser string) string {
 	var devices, levels strings.Builder
 	for _, n := range nodes {
@@ -40,6 +42,7 @@ func sbdDevices(nodes []string, loser string) string {
 		}
 		devices.WriteString("</instance_attributes></primitive>")
 		fmt.Fprintf(&levels, `<fencing-level id="%s" target="%s" index="1" devices="%s"/>`, sbdLevel(n), n, id)
+		fmt.Fprintf(&levels, `<fencing-level id="%s" target="%s" index="2" devices="fence"/>`, ourLevel(n), n)
 	}
 	return "<configuration><resources>" + devices.String() + "</resources><fencing-topology>" + levels.String() +
 		"</fencing-topology></configuration>"
@@ -59,7 +62,8 @@ func (s *Stage) fenceBySBD(ctx context.Context) error {
 func (s *Stage) fenceByGuard(ctx context.Context) error {
 	for _, n := range s.Cluster.Nodes {
 		for _, path := range []string{
-			fmt.Sprintf("//fencing-level[@id='%s']", sbdLevel(n)), fmt.Sprintf("//primitive[@id='%s']", sbdDevice(n)),
+			fmt.Sprintf("//fencing-level[@id='%s']", sbdLevel(n)), fmt.Sprintf("//fencing-level[@id='%s']", ourLevel(n)),
+			fmt.Sprintf("//primitive[@id='%s']", sbdDevice(n)),
 		} {
 			if _, err := s.Cluster.Run(ctx, s.node(), "cibadmin", "--delete-all", "--force", "--xpath="+path); err != nil {
 				return err

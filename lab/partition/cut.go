@@ -3,7 +3,9 @@ package partition
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/vmferry/vmferry/lab/cluster"
@@ -90,6 +92,8 @@ var Cuts = []Cut{
 		Loser: 1, Recover: 40 * time.Second},
 	{Name: "flapping link", Begin: flap(5, 1500*time.Millisecond, 2*time.Second), End: heal, Lasts: 20 * time.Second,
 		Loser: None, Silence: quiet},
+	{Name: "crash, power board without power", Prepare: boardsFirst, Begin: power(supervisor.OpKill, 1),
+		End: all(power(supervisor.OpOn, 1), guardAlone), Loser: 1, Dies: true, Recover: time.Minute},
 	// The watchdogs are fed until the nodes boot: this one comes last.
 	{Name: "hang, watchdog in place of revocation", Prepare: useWatchdog, Begin: power(supervisor.OpFreeze, 1),
 		End: useRevocation, Loser: 1, Dies: true, Recover: time.Minute},
@@ -103,6 +107,7 @@ var underHeartbeat = []Cut{
 		Recover: 20 * time.Second},
 	{Name: "cluster daemons down"}, // the same
 	{Name: "hang, watchdog in place of revocation"},
+	{Name: "crash, power board without power"}, // it has no levels
 	{Name: "fenced by an operator", Begin: reset(1), Loser: 1, Live: true, Silence: quiet, Recover: 20 * time.Second},
 	// Nothing like wait_for_all keeps Heartbeat from fencing the winner then.
 	{Name: "link, and the loser boots again", Begin: all(bothWays(0), after(15*time.Second, power(supervisor.OpKill, 1)),
@@ -254,6 +259,34 @@ func fence(at int) func(context.Context, *Matrix) error {
 		_, err := m.Cluster.Run(ctx, m.node(1-at), "stonith_admin", "--reboot="+m.node(at))
 		return err
 	}
+}
+
+// boardsFirst gives each node a power board that does not switch it off, as it lost its power with the node, and makes
+// the guard the second level.
+func boardsFirst(ctx context.Context, m *Matrix) error {
+	var devices, levels strings.Builder
+	for _, n := range m.Cluster.Nodes {
+		fmt.Fprintf(&devices, `<primitive id="board-%[1]s" class="stonith" type="fence_lab"><instance_attributes id="board-%[1]s-a">`+
+			`<nvpair id="board-%[1]s-plug" name="plug" value="none"/>`+
+			`<nvpair id="board-%[1]s-list" name="pcmk_host_list" value="%[1]s"/></instance_attributes></primitive>`, n)
+		for i, device := range []string{"board-" + n, "fence"} {
+			fmt.Fprintf(&levels, `<fencing-level id="level-%d-%s" target="%[2]s" index="%[1]d" devices="%[3]s"/>`, i+1, n, device)
+		}
+	}
+	_, err := m.Cluster.Run(ctx, m.node(0), "cibadmin", "--modify", "--allow-create", "--scope=configuration",
+		"--xml-text=<configuration><resources>"+devices.String()+"</resources><fencing-topology>"+levels.String()+
+			"</fencing-topology></configuration>")
+	return err
+}
+
+// guardAlone undoes boardsFirst.
+func guardAlone(ctx context.Context, m *Matrix) error {
+	for _, path := range []string{"//fencing-level", "//primitive[@type='fence_lab']"} {
+		if _, err := m.Cluster.Run(ctx, m.node(0), "cibadmin", "--delete-all", "--force", "--xpath="+path); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // useWatchdog has the guards feed a watchdog, and revoke nothing: that it fires is the only proof.

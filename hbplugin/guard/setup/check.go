@@ -207,6 +207,15 @@ func pacemaker(o Observed, f *findings) {
 				d.ID), "type: "+cib.SetMeta(d.ID, "provides", "unfencing"))
 		}
 	}
+	for _, target := range p.Without {
+		if len(p.Devices) == 0 {
+			break
+		}
+		id := p.Devices[0].ID
+		f.problem(fmt.Sprintf("the fencing topology for %s does not name %s: Pacemaker does not ask the guard to fence it, and "+
+			"before 3.0.1 its pacemaker-fenced may hang when %s unfences a node", target, id, id),
+			fmt.Sprintf("add %s as a level, such as the second, for %s: pcs stonith level add 2 NODE %[1]s", id, target))
+	}
 	for _, r := range p.Hasty {
 		f.problem(fmt.Sprintf("guest %s is started before a lost node is fenced, as its meta attribute requires says: it may run "+
 			"twice", r), "type: "+cib.SetMeta(r, "requires", "fencing"))

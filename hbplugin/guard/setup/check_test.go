@@ -84,6 +84,8 @@ func TestCheck(t *testing.T) {
 			"cibadmin --create --scope resources --xml-text '<primitive", true},
 		"no unfencing": {func(o *Observed) { o.Pacemaker.Devices[0].Unfencing = false }, "provides=unfencing",
 			"crm_resource --resource guard --meta --set-parameter provides", true},
+		"a topology": {func(o *Observed) { o.Pacemaker.Without = []string{"node2"} }, "the fencing topology for node2 does not name",
+			"pcs stonith level add 2 NODE guard", true},
 		"a hasty guest": {func(o *Observed) { o.Pacemaker.Hasty = []string{"web"} }, "guest web is started before",
 			"crm_resource --resource web --meta --set-parameter requires --parameter-value fencing", true},
 		"another agent": {func(o *Observed) { o.Pacemaker.Guests = []string{"db"} }, "guest db is of another resource agent",
@@ -151,7 +153,11 @@ func TestFromCIB(t *testing.T) {
 <primitive id="web" class="ocf" provider="vmferry" type="Domain"/>
 <primitive id="mail" class="ocf" provider="vmferry" type="Domain"><meta_attributes id="m"><nvpair id="m1" name="requires" value="quorum"/></meta_attributes></primitive>
 <primitive id="db" class="ocf" provider="heartbeat" type="VirtualDomain"/>
-<primitive id="ip1" class="ocf" provider="heartbeat" type="IPaddr2"/></resources></configuration>`
+<primitive id="ip1" class="ocf" provider="heartbeat" type="IPaddr2"/></resources><fencing-topology>
+<fencing-level id="l1" target="node1" index="1" devices="power"/><fencing-level id="l2" target="node1" index="2" devices="x, guard"/>
+<fencing-level id="l3" target="node2" index="1" devices="power"/>
+<fencing-level id="l4" target-pattern="node[3-9]" index="1" devices="slow"/>
+<fencing-level id="l5" target-attribute="rack" target-value="1" index="1" devices="power"/></fencing-topology></configuration>`
 	agents := []string{"ocf:vmferry:Domain", "ocf:heartbeat:VirtualDomain"}
 	read := func(text string) *Pacemaker {
 		conf, err := cib.ParseConfig(strings.NewReader(text))
@@ -161,6 +167,7 @@ func TestFromCIB(t *testing.T) {
 		return FromCIB(conf, agents)
 	}
 	want := &Pacemaker{Off: true, Guests: []string{"db"}, Hasty: []string{"mail"}, Others: []string{"ip1"},
+		Without: []string{"attribute rack=1", "node2"},
 		Devices: []FenceDevice{{ID: "guard", Unfencing: true, Timeout: 40 * time.Second},
 			{ID: "slow", Timeout: 2 * time.Minute, By: "pcmk_reboot_timeout"}}}
 	if got := read(doc); !reflect.DeepEqual(got, want) {

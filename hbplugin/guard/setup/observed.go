@@ -1,6 +1,7 @@
 package setup
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -52,6 +53,7 @@ type Pacemaker struct {
 	Guests  []string      // guests that another agent runs
 	Hasty   []string      // guests that start before a lost node is fenced
 	Others  []string      // other resources
+	Without []string      // whose fencing topology names none of Devices
 }
 
 // FenceDevice is a fence device of fence_vmferry.
@@ -93,7 +95,24 @@ func FromCIB(conf cib.Config, agents []string) *Pacemaker {
 			p.Others = append(p.Others, r.ID)
 		}
 	}
+	p.Without = without(conf.Levels, p.Devices)
 	return p
+}
+
+// without are the targets of a fencing topology that names no fence device of the guard.
+func without(levels []cib.Level, devices []FenceDevice) (targets []string) {
+	named := map[string]bool{}
+	for _, l := range levels {
+		named[l.Target] = named[l.Target] || slices.ContainsFunc(devices, func(d FenceDevice) bool {
+			return slices.Contains(l.Devices, d.ID)
+		})
+	}
+	for _, target := range slices.Sorted(maps.Keys(named)) {
+		if !named[target] {
+			targets = append(targets, target)
+		}
+	}
+	return targets
 }
 
 // option is a cluster option of fencing, which has two names from Pacemaker 3.0.2 on.

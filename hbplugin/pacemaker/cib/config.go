@@ -20,6 +20,14 @@ type Config struct {
 	Nodes       []Member            // the members and the remote nodes, in the order of the document
 	Tags        map[string][]string // what each tag stands for
 	Underway    []Pending           // the operations that have begun and not ended
+	Levels      []Level             // the fencing topology
+}
+
+// Level is one level of the fencing topology.
+type Level struct {
+	Target  string // whom it is for, as written: a node's name, "pattern REGEX", or "attribute NAME=VALUE"
+	Index   string
+	Devices []string // all have to succeed
 }
 
 // Resource is one primitive, with what it inherits from its template, from the
@@ -79,6 +87,7 @@ func (d *document) read() Config {
 	d.walk(d.conf.at("resources"), holder{meta: defaults, origin: originOf(nil, defaults, "")})
 	d.readNodes()
 	d.readPending()
+	d.readLevels()
 	d.readConstraints(d.conf.at("constraints"))
 	return d.out
 }
@@ -353,4 +362,21 @@ func ParseErased(r io.Reader) ([]string, error) {
 		}
 	}
 	return out, nil
+}
+
+// readLevels reads the fencing topology.
+func (d *document) readLevels() {
+	for _, t := range d.conf.at("fencing-topology").all("fencing-level") {
+		l := Level{Target: t.attr("target"), Index: t.attr("index")}
+		if pattern := t.attr("target-pattern"); pattern != "" {
+			l.Target = "pattern " + pattern
+		}
+		if name := t.attr("target-attribute"); name != "" {
+			l.Target = "attribute " + name + "=" + t.attr("target-value")
+		}
+		for device := range strings.SplitSeq(t.attr("devices"), ",") {
+			l.Devices = append(l.Devices, strings.TrimSpace(device))
+		}
+		d.out.Levels = append(d.out.Levels, l)
+	}
 }
