@@ -296,6 +296,9 @@ func (d *Daemon) step(now time.Duration) {
 		}
 	}
 	if (o.Rejoin || d.fencesInVain()) && !d.rejoining {
+		if !o.Rejoin {
+			d.Log.Warn("the cluster manager is restarted: it goes on fencing a node that it did not see at its start")
+		}
 		d.rejoining = true
 		d.rejoin <- struct{}{}
 	}

@@ -211,12 +211,12 @@ func (d *Daemon) silencer(ctx context.Context) {
 	})
 }
 
-// rejoiner restarts the cluster manager after a surrender.
+// rejoiner restarts the cluster manager: after a surrender, or as it fences in vain.
 func (d *Daemon) rejoiner(ctx context.Context) {
 	each(ctx, d.rejoin, func(struct{}) {
 		err := d.Node.Rejoin(ctx, d.hears(ctx))
 		if err != nil {
-			d.Log.WithError(err).Error("restart the cluster manager after the surrender")
+			d.Log.WithError(err).Error("restart the cluster manager")
 			_ = wait.For(ctx, time.Second)
 		}
 		d.do(ctx, func(time.Duration) {
