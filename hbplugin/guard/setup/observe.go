@@ -186,7 +186,7 @@ func (s Sources) manager(ctx context.Context, o *Observed) {
 			o.unusable(m.String(), fmt.Errorf("not all can be checked: %w", err), "type: systemctl status "+m.String())
 		}
 		o.ManagerName = m.String()
-		o.Cached = append(o.Cached, s.cachedDisks(ctx, m)...)
+		s.disks(ctx, m, o)
 	}
 }
 
