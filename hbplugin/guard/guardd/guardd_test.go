@@ -296,6 +296,22 @@ func TestOpenAsksForTheMembers(t *testing.T) {
 	})
 }
 
+// A node that hung answers nobody by what it knew before.
+func TestMayRunAfterAHang(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		var slept atomic.Int64
+		a := w.start(1, func(c *Config) { c.Now = func() time.Duration { return w.now() + time.Duration(slept.Load()) } })
+		a.open(1)
+		time.Sleep(time.Second + step/2)
+		synctest.Wait()
+		if slept.Store(int64(10 * time.Second)); a.mayRun() {
+			t.Error("guests may be started with a lease that is 10 s old")
+		}
+		a.end()
+	})
+}
+
 // fence is a fence call of at most a minute.
 func (n *node) fence(other string) (string, error) {
 	ctx, cancel := context.WithTimeout(n.Context(), time.Minute)
