@@ -312,6 +312,31 @@ func TestMayRunAfterAHang(t *testing.T) {
 	})
 }
 
+// deaf is a link whose socket fails at once.
+type deaf struct {
+	*node
+	reads *atomic.Int64
+}
+
+func (d deaf) Receive(context.Context, []byte) (int, error) {
+	d.reads.Add(1)
+	return 0, errors.New("the network is down")
+}
+
+// A link that fails takes no processor from others.
+func TestBrokenLink(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		var reads atomic.Int64
+		a := w.start(1, func(c *Config) { c.Link = deaf{c.Link.(*node), &reads} })
+		time.Sleep(time.Second)
+		if n := reads.Load(); n > int64(time.Second/step)+1 {
+			t.Errorf("it is read %d times in a second", n)
+		}
+		a.end()
+	})
+}
+
 // fence is a fence call of at most a minute.
 func (n *node) fence(other string) (string, error) {
 	ctx, cancel := context.WithTimeout(n.Context(), time.Minute)
