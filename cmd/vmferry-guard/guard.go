@@ -98,7 +98,7 @@ func guard(ctx context.Context, o options, log *logrus.Logger) error {
 		}
 		c.Link = udp
 	}
-	go keepSecond(ctx, log)
+	go keepSecond(ctx, c.Node.SecondRuns, runSecond, log)
 	d := guardd.New(c)
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
