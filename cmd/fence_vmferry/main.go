@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/vmferry/vmferry/cmd/about"
 	"github.com/vmferry/vmferry/cmd/completion"
 	"github.com/vmferry/vmferry/hbplugin/guard/control"
 	"github.com/vmferry/vmferry/migrate/plaintext"
@@ -79,15 +80,8 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		fmt.Fprint(stdout, bashCompletion())
 		return exitOK
 	}
-	if len(args) == 1 {
-		switch args[0] {
-		case "--help", "-h":
-			fmt.Fprint(stdout, usage)
-			return exitOK
-		case "--version", "-V":
-			fmt.Fprintln(stdout, "fence_vmferry", version.String())
-			return exitOK
-		}
+	if about.Asked("fence_vmferry", usage, args, stdout) {
+		return exitOK
 	}
 	o, err := argumentOptions(args)
 	if len(args) == 0 {

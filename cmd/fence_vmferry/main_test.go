@@ -20,6 +20,7 @@ func TestReadOptions(t *testing.T) {
 	for text, want := range map[string]options{
 		"": {},
 		"action=off\nport=beta\nnodename=other\n":            {action: "off", node: "beta"},
+		"action=off\r\nnodename=beta\r\nport=\r\n":           {action: "off", node: "beta"},
 		"nodename=beta\naction=reboot\n":                     {action: "reboot", node: "beta"},
 		"# a comment\n\noption=status\nplug=beta\nfoo=bar\n": {action: "status", node: "beta"},
 		"power_timeout=20\nverbose=1\nsocket=/a":             {timeout: 20 * time.Second, verbose: true, socket: "/a"},

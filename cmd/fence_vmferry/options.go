@@ -65,12 +65,12 @@ func bashCompletion() string {
 }
 
 // readOptions reads standard input. Parameters that it does not know are left out, as each fence agent has to: the
-// cluster manager hands over all that it has, its own too.
+// cluster manager hands over all that it has, its own too. One without a value is not set.
 func readOptions(in io.Reader) (o options, err error) {
 	lines := bufio.NewScanner(io.LimitReader(in, 64<<10))
 	for lines.Scan() {
 		name, value, ok := strings.Cut(strings.TrimSpace(lines.Text()), "=")
-		if !ok || strings.HasPrefix(name, "#") {
+		if !ok || value == "" || strings.HasPrefix(name, "#") {
 			continue
 		}
 		i := slices.IndexFunc(parameters, func(p parameter) bool { return slices.Contains(p.names, name) })

@@ -14,10 +14,10 @@ import (
 	"github.com/coreos/go-systemd/v22/journal"
 	"golang.org/x/sys/unix"
 
+	"github.com/vmferry/vmferry/cmd/about"
 	"github.com/vmferry/vmferry/hbplugin/guard/export"
 	"github.com/vmferry/vmferry/migrate/plaintext"
 	"github.com/vmferry/vmferry/migrate/safefile"
-	"github.com/vmferry/vmferry/migrate/version"
 	"github.com/vmferry/vmferry/resource/command"
 )
 
@@ -77,15 +77,8 @@ type machine struct {
 var errUsage = errors.New("type vmferry-export --help")
 
 func (m machine) run(ctx context.Context, args []string) int {
-	if len(args) == 1 {
-		switch args[0] {
-		case "--help", "-h":
-			fmt.Fprint(m.stdout, usage)
-			return exitOK
-		case "--version", "-V":
-			fmt.Fprintln(m.stdout, "vmferry-export", version.String())
-			return exitOK
-		}
+	if about.Asked("vmferry-export", usage, args, m.stdout) {
+		return exitOK
 	}
 	err := m.act(ctx, args)
 	if err == nil {

@@ -45,7 +45,7 @@ var journalPath = filepath.Join(notes.DefaultStateDir, journal.File)
 func killer(ctx context.Context, path string, log logrus.FieldLogger) *surrender.Killer {
 	store := notes.Open(notes.DefaultRunDir, notes.DefaultStateDir)
 	k := &surrender.Killer{
-		List: host.Guests(store, local.List),
+		List: host.Guests(store, local.ListAll),
 		Kill: func(ctx context.Context, p hostproc.Process) error { return local.Kill(ctx, p, 0) },
 		Daemons: func(ctx context.Context) ([]hostproc.Process, error) {
 			return hostproc.Host{}.Daemons(ctx, "libvirtd", "virtqemud", "virtxend")
@@ -104,7 +104,7 @@ func guard(ctx context.Context, o options, log *logrus.Logger) error {
 		}
 		c.Link = udp
 	}
-	go keepSecond(ctx, log)
+	go keepSecond(ctx, c.Node.SecondRuns, runSecond, log)
 	d := guardd.New(c)
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
@@ -163,7 +163,7 @@ func (me *identity) node(ctx context.Context, page *second.Page, log logrus.Fiel
 		},
 	}
 	me.optional(&n, run)
-	return n, func(ctx context.Context) (int, error) { all, err := k.List(ctx); return len(all), err }
+	return n, func(ctx context.Context) (int, error) { all, err := k.List(ctx); return host.Count(all), err }
 }
 
 // optional is what a node has only where it is set up so.

@@ -59,19 +59,27 @@ func recordKill(begun time.Time, guests int, generation uint64, log logrus.Field
 	}
 }
 
-// keepSecond keeps a second process running, in a session of its own: what kills the guard's processes together must
-// name it too. It outlives the guard.
-func keepSecond(ctx context.Context, log logrus.FieldLogger) {
-	for ctx.Err() == nil {
-		cmd := exec.Command(self, "--second")
-		cmd.Args[0] = os.Args[0]
-		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-		cmd.SysProcAttr = &unix.SysProcAttr{Setsid: true}
-		if err := cmd.Run(); err != nil {
+// keepSecond has start run a second process whenever runs says that there is none: one that an earlier guard has left
+// behind is as good.
+func keepSecond(ctx context.Context, runs func() bool, start func() error, log logrus.FieldLogger) {
+	for ; ctx.Err() == nil; _ = wait.For(ctx, time.Second) {
+		if runs() {
+			continue
+		}
+		if err := start(); err != nil {
 			log.WithError(err).Error("the guard's second process ended: it is started again")
 		}
-		_ = wait.For(ctx, time.Second) // one that another guard has left behind is still there
 	}
+}
+
+// runSecond runs the second process until it ends, in a session of its own: what kills the guard's processes together
+// must name it too. It outlives the guard.
+func runSecond() error {
+	cmd := exec.Command(self, "--second")
+	cmd.Args[0] = os.Args[0]
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	cmd.SysProcAttr = &unix.SysProcAttr{Setsid: true}
+	return cmd.Run()
 }
 
 // prepare keeps this process from waiting for storage or for a processor when it has to kill. It reports what it got.

@@ -1,11 +1,17 @@
 package main
 
 import (
+	"context"
+	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"slices"
 	"testing"
+	"testing/synctest"
+	"time"
 
+	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 )
 
@@ -32,6 +38,27 @@ func TestRealTime(t *testing.T) {
 	if err != nil || attr.Policy != unix.SCHED_RR || attr.Priority != priority {
 		t.Errorf("%+v, %v", attr, err)
 	}
+}
+
+// A second process that is there is not started again and again: each start takes the processor from others.
+func TestKeepSecond(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := logrus.New()
+		log.SetOutput(io.Discard)
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		left, starts := time.Now().Add(10*time.Second), 0 // of an earlier guard
+		keepSecond(ctx, func() bool { return time.Now().Before(left) }, func() error {
+			if starts++; starts == 1 {
+				return errors.New("killed")
+			}
+			<-ctx.Done()
+			return nil
+		}, log)
+		if starts != 2 {
+			t.Errorf("%d starts, want 2", starts)
+		}
+	})
 }
 
 func TestFileMappings(t *testing.T) {

@@ -14,9 +14,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/vmferry/vmferry/cmd/about"
 	"github.com/vmferry/vmferry/hbplugin/guard/nvme"
 	"github.com/vmferry/vmferry/migrate/plaintext"
-	"github.com/vmferry/vmferry/migrate/version"
 	"github.com/vmferry/vmferry/resource/command"
 )
 
@@ -53,15 +53,8 @@ func main() {
 // run is main with its surroundings passed in.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	stdout, stderr = plaintext.Writer{To: stdout}, plaintext.Writer{To: stderr}
-	if len(args) == 1 {
-		switch args[0] {
-		case "--help", "-h":
-			fmt.Fprint(stdout, usage)
-			return exitOK
-		case "--version", "-V":
-			fmt.Fprintln(stdout, "vmferry-nvme", version.String())
-			return exitOK
-		}
+	if about.Asked("vmferry-nvme", usage, args, stdout) {
+		return exitOK
 	}
 	o, err := parse(args)
 	if err != nil {

@@ -22,12 +22,11 @@ type CachedDisk struct {
 // Source: libvirt's formatdomain page, "cache" of <driver>; a shareable disk has no cache where none is set
 // (qemuDomainPrepareDiskCachemode).
 func CachedDisks(text string) (all []CachedDisk) {
-	d, err := Parse(text)
-	guest := &libvirtxml.Domain{}
-	if err != nil || d.IsXL || guest.Unmarshal(d.Text) != nil || guest.Type == "xen" || guest.Devices == nil {
+	devices := devicesOf(text)
+	if devices == nil {
 		return nil
 	}
-	for _, disk := range guest.Devices.Disks {
+	for _, disk := range devices.Disks {
 		if c, ok := cached(disk); ok {
 			all = append(all, c)
 		}

@@ -30,6 +30,7 @@ type group struct {
 	place   place
 	guest   bool   // it is a group that libvirt's QEMU driver, or systemd-machined for it, made for a guest
 	machine string // the name of that guest, as libvirt puts it there; empty where the group does not tell
+	scope   string // the name of that group, in which libvirt's number of the guest is
 }
 
 // group reads what is left of a QEMU that exits: the command line goes with the memory, the control group stays
@@ -127,7 +128,7 @@ func groupOf(path, base string) group {
 	isUsers := top > 0 && (parts[0] == "user.slice" || parts[0] == "user")
 	if top < len(parts) {
 		if machine, ok := machineOf(parts[top]); ok {
-			return group{place: inLibvirt, guest: true, machine: guestOf(machine)}
+			return group{place: inLibvirt, guest: true, machine: guestOf(machine), scope: machine}
 		}
 	}
 	switch {

@@ -47,7 +47,7 @@ func TestParseCgroup(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got := parseCgroup([]byte(c.raw), "")
-			want := group{place: got.place, guest: c.want != "", machine: strings.Trim(c.want, unknown)}
+			want := group{place: got.place, guest: c.want != "", machine: strings.Trim(c.want, unknown), scope: got.scope}
 			if got != want {
 				t.Errorf("parseCgroup = %+v, want %+v", got, want)
 			}
@@ -107,7 +107,7 @@ func TestGroupsOfANodeInAContainer(t *testing.T) {
 	for path, want := range map[string]group{
 		"/lxc/n1":                               {},
 		"/lxc/n1/system.slice/libvirtd.service": {place: inLibvirt},
-		"/lxc/n1/machine.slice/machine-qemu\\x2d3\\x2dvm1.scope": {place: inLibvirt, guest: true, machine: "vm1"},
+		"/lxc/n1/machine.slice/machine-qemu\\x2d3\\x2dvm1.scope": {place: inLibvirt, guest: true, machine: "vm1", scope: "qemu-3-vm1"},
 		"/lxc/n1/docker/0123":                    {place: inContainer},
 		"/lxc/n12/system.slice/libvirtd.service": {place: inContainer},
 	} {

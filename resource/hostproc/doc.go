@@ -7,7 +7,8 @@
 // a pidfd, so that neither the kill nor the proof of its end can hit another
 // process that got the same number.
 //
-// Start with [Host.List] for all guests of a node, or [Host.Find] for one. Package xl does the same for the domains of
+// Start with [Host.List] for all guests of a node, [Host.ListAll] for these and what libvirt has started beside them, or
+// [Host.Find] for one. Package xl does the same for the domains of
 // Xen, in the words of this package, and package local chooses between the two. [Host.Helpers] finds what works for
 // libvirt's daemon beside the guests.
 //

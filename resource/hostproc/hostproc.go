@@ -53,12 +53,18 @@ type Process struct {
 	StartTime uint64 // clock ticks after boot, field 22 of proc(5)'s stat; 0 for a domain
 	Condition Condition
 	Domain    bool // it is a domain of Xen's
+	// Helper says that it works for the guest beside its QEMU, as virtiofsd does. Where that QEMU has ended, UUID is empty
+	// and Name is what the control group has kept of the name: see MayBeOf.
+	Helper bool
 }
 
 // String names the process or domain.
 func (p Process) String() string {
-	if p.Domain {
+	switch {
+	case p.Domain:
 		return fmt.Sprintf("Xen domain %d", p.PID)
+	case p.Helper:
+		return fmt.Sprintf("helper process %d of guest %q", p.PID, p.Name)
 	}
 	return fmt.Sprintf("QEMU process %d", p.PID)
 }
@@ -91,9 +97,17 @@ func (h Host) List(ctx context.Context) ([]Process, error) {
 	return seen.found, seen.doubt("")
 }
 
+// ListAll is List with the helpers of each guest: what is in its control group beside QEMU, and the children of that,
+// which may have begun before libvirt put their parent there. Without control groups of guests no helper is found.
+func (h Host) ListAll(ctx context.Context) ([]Process, error) {
+	seen := h.scan(ctx)
+	return append(seen.found, seen.helpers()...), seen.doubt("")
+}
+
 // sighting is one scan of the processes.
 type sighting struct {
 	found   []Process
+	looks   map[int]look // all that were looked at, by number
 	doubts  []doubt
 	problem error // why some processes were not seen at all
 }
@@ -149,7 +163,9 @@ func (h Host) etc(file string) string { return filepath.Join(cmp.Or(h.Etc, defau
 func (h Host) scan(ctx context.Context) (s sighting) {
 	var looks []look
 	var unread error
+	s.looks = map[int]look{}
 	err := each(ctx, h, h.newJudge().look, func(pid int, l look, err error) {
+		s.looks[pid] = l
 		switch {
 		case l.ours:
 			l.read = h.beginRead(pid, l.stat)

@@ -65,7 +65,7 @@ func (g Guest) IsRunBy(p hostproc.Process) bool {
 	if g.UUID != "" && p.UUID != "" {
 		return strings.EqualFold(p.UUID, g.UUID)
 	}
-	return p.Name == g.Guest
+	return p.MayBeOf(g.Guest)
 }
 
 // Identity is resources/ID.json: the guest of a resource, as its config file said last. Each action writes

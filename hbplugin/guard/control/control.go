@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/vmferry/vmferry/migrate/wait"
 	"github.com/vmferry/vmferry/resource/agentd/wire"
 )
 
@@ -20,6 +21,7 @@ const Socket = "/run/vmferry/guard.sock"
 const (
 	maxLine  = 64 << 10
 	talkTime = 2 * time.Second // for one line
+	pause    = 50 * time.Millisecond
 )
 
 // Verb is what a request wants.
@@ -119,8 +121,12 @@ func Serve(ctx context.Context, l *net.UnixListener, answer func(context.Context
 	defer stop()
 	for {
 		conn, err := l.AcceptUnix()
-		if err != nil {
+		switch {
+		case ctx.Err() != nil:
 			return
+		case err != nil:
+			_ = wait.For(ctx, pause) // there may be no descriptor for now; a guard that answers nobody is none
+			continue
 		}
 		go func() {
 			defer conn.Close()

@@ -82,6 +82,34 @@ func TestGuardOfAnotherUser(t *testing.T) {
 	}
 }
 
+// A guard that cannot take a connection for a while, as it has no descriptor left, answers the next ones.
+func TestAcceptFails(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "guard.sock")
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: socket})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.SetDeadline(time.Unix(1, 0)); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() { Serve(ctx, l, func(context.Context, Request) Reply { return Reply{OK: true} }); close(done) }()
+	select {
+	case <-done:
+		t.Fatal("it serves nobody any more")
+	case <-time.After(2 * pause):
+	}
+	if err := l.SetDeadline(time.Time{}); err != nil {
+		t.Fatal(err)
+	}
+	if reply, err := call(t, socket, Request{Verb: Status}); err != nil || !reply.OK {
+		t.Errorf("%+v, %v", reply, err)
+	}
+	cancel()
+	<-done
+}
+
 func TestNoGuard(t *testing.T) {
 	_, err := call(t, filepath.Join(t.TempDir(), "none.sock"), Request{Verb: Status})
 	if !errors.Is(err, ErrNoGuard) || !strings.Contains(err.Error(), "systemctl start vmferry-guard") {

@@ -71,7 +71,7 @@ func (d *Daemon) OpenLease(ctx context.Context) error {
 			if err := d.openGuard(now); err != nil {
 				problem = err
 			} else {
-				problem = d.mayRun()
+				problem = d.mayRun(now)
 			}
 		})
 		if asked && problem == nil {
@@ -89,7 +89,7 @@ func (d *Daemon) MayRun(ctx context.Context, node string) error {
 	problem := errors.New("the guard does not answer")
 	d.ask(ctx, func(now time.Duration) {
 		if problem = nil; node == "" || node == d.name(d.ID) {
-			problem = d.mayRun()
+			problem = d.mayRun(now)
 			return
 		}
 		problem = d.mayRunAt(node, now)

@@ -117,6 +117,7 @@ type Daemon struct {
 
 	records chan journal.Event
 	fed     time.Duration
+	stepped time.Duration  // when the last step was
 	phase   protocol.Phase // at the last step
 	over    chan struct{}  // closed when that is over; each phase has its own
 	alone   bool           // the second process does not run, at the last step
@@ -274,6 +275,7 @@ func (d *Daemon) loop(ctx context.Context) {
 
 // step has the protocol decide, and hands out the orders. Nothing here waits.
 func (d *Daemon) step(now time.Duration) {
+	d.stepped = now
 	d.guard.Measured(d.Node.Measure())
 	d.orders = d.guard.Step(now)
 	o := d.orders
@@ -440,8 +442,11 @@ func (d *Daemon) reportForeign(views []protocol.View) {
 	d.foreign = foreign
 }
 
-// mayRun says why guests may not run and be started here, or nil.
-func (d *Daemon) mayRun() error {
+// mayRun says why guests may not run and be started here, or nil. A node that has just woken up judges first.
+func (d *Daemon) mayRun(now time.Duration) error {
+	if now-d.stepped > 2*step {
+		d.step(now)
+	}
 	phase, why := d.guard.Phase()
 	switch {
 	case phase == protocol.Held && !d.orders.Run:

@@ -296,6 +296,57 @@ func TestOpenAsksForTheMembers(t *testing.T) {
 	})
 }
 
+// pair is both nodes with their leases held for a while, and one guest on the first, three on the second.
+func (w *world) pair(first, second func(*Config)) (a, b *node) {
+	w.Helper()
+	a, b = w.start(1, first), w.start(2, second)
+	a.open(1)
+	b.open(3)
+	time.Sleep(2 * time.Second)
+	return a, b
+}
+
+// A node that hung answers nobody by what it knew before.
+func TestMayRunAfterAHang(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		var slept atomic.Int64
+		a := w.start(1, func(c *Config) { c.Now = func() time.Duration { return w.now() + time.Duration(slept.Load()) } })
+		a.open(1)
+		time.Sleep(time.Second + step/2)
+		synctest.Wait()
+		if slept.Store(int64(10 * time.Second)); a.mayRun() {
+			t.Error("guests may be started with a lease that is 10 s old")
+		}
+		a.end()
+	})
+}
+
+// deaf is a link whose socket fails at once.
+type deaf struct {
+	*node
+	reads *atomic.Int64
+}
+
+func (d deaf) Receive(context.Context, []byte) (int, error) {
+	d.reads.Add(1)
+	return 0, errors.New("the network is down")
+}
+
+// A link that fails takes no processor from others.
+func TestBrokenLink(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		var reads atomic.Int64
+		a := w.start(1, func(c *Config) { c.Link = deaf{c.Link.(*node), &reads} })
+		time.Sleep(time.Second)
+		if n := reads.Load(); n > int64(time.Second/step)+1 {
+			t.Errorf("it is read %d times in a second", n)
+		}
+		a.end()
+	})
+}
+
 // fence is a fence call of at most a minute.
 func (n *node) fence(other string) (string, error) {
 	ctx, cancel := context.WithTimeout(n.Context(), time.Minute)
@@ -334,10 +385,7 @@ func TestLife(t *testing.T) {
 func TestSplit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		a, b := w.start(1, nil), w.start(2, nil)
-		a.open(1)
-		b.open(3)
-		time.Sleep(2 * time.Second)
+		a, b := w.pair(nil, nil)
 		w.cutLink(true)
 		begun := time.Now()
 		lost := make(chan error)
@@ -389,10 +437,7 @@ func TestSplitWithoutMoves(t *testing.T) {
 					return test.err
 				}
 			}
-			a, b := w.start(1, cannot), w.start(2, nil)
-			a.open(1)
-			b.open(3)
-			time.Sleep(2 * time.Second)
+			a, b := w.pair(cannot, nil)
 			w.cutLink(true)
 			begun := w.now()
 			if _, err := b.fence("alpha"); err != nil {
@@ -417,10 +462,7 @@ func TestSplitWithoutMoves(t *testing.T) {
 func TestStorageHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		a, b := w.start(1, nil), w.start(2, nil)
-		a.open(1)
-		b.open(3)
-		time.Sleep(2 * time.Second)
+		a, b := w.pair(nil, nil)
 		hang := make(chan struct{})
 		w.disk.mu.Lock()
 		w.disk.hangs[1] = hang
@@ -462,18 +504,14 @@ func TestCrash(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(t)
-			var a *node
-			a = w.start(1, func(c *Config) {
+			var a, b *node
+			a, b = w.pair(func(c *Config) {
 				c.Policy = test.policy
 				c.Node.Revoke = func(_ context.Context, node string, generation uint64) error {
 					a.note(func(s *state) { s.revoked = append(s.revoked, node) })
 					return test.revoke
 				}
-			})
-			b := w.start(2, nil)
-			a.open(1)
-			b.open(3)
-			time.Sleep(2 * time.Second)
+			}, nil)
 			b.end()
 			w.cutLink(true)
 			begun := time.Now()
@@ -504,10 +542,7 @@ func errorText(err error) string {
 func TestResume(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		a, b := w.start(1, nil), w.start(2, nil)
-		a.open(1)
-		b.open(3)
-		time.Sleep(2 * time.Second)
+		a, b := w.pair(nil, nil)
 		a.end()
 		good := a.done().until - timing.Default.SelfKill
 		time.Sleep(time.Second)
@@ -583,9 +618,7 @@ func TestOldKillEnds(t *testing.T) {
 func TestFenceCallerGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		a, b := w.start(1, nil), w.start(2, nil)
-		a.open(1)
-		b.open(3)
+		a, b := w.pair(nil, nil)
 		b.end()
 		w.cutLink(true)
 		claim := func() lease.Claim {
@@ -616,10 +649,7 @@ func TestFenceCallerGone(t *testing.T) {
 func TestTwoFenceCalls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		a := w.start(1, func(c *Config) { c.Policy.TrustExpiry = true })
-		b := w.start(2, nil)
-		a.open(1)
-		b.open(3)
+		a, b := w.pair(func(c *Config) { c.Policy.TrustExpiry = true }, nil)
 		b.end()
 		w.cutLink(true)
 		first := make(chan error)
@@ -860,14 +890,10 @@ func TestNoGuestAppearsAfterTheSurrender(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(t)
-			var a *node
-			a = w.start(1, func(c *Config) {
+			var a, b *node
+			a, b = w.pair(func(c *Config) {
 				c.Node.Surrender = func(ctx context.Context) error { return test.end(a)(ctx) }
-			})
-			b := w.start(2, nil)
-			a.open(1)
-			b.open(3)
-			time.Sleep(2 * time.Second)
+			}, nil)
 			a.note(func(s *state) { s.starts = a.now() + 10*time.Second })
 			w.cutLink(true)
 			if _, err := b.fence("alpha"); err != nil {
@@ -1063,10 +1089,7 @@ func TestAnnouncesAfterASurrender(t *testing.T) {
 				c.Node.Announce = func(context.Context) error { announced[i].Add(1); return nil }
 			}
 		}
-		a, b := w.start(1, counts(0)), w.start(2, counts(1))
-		a.open(1)
-		b.open(3)
-		time.Sleep(2 * time.Second)
+		a, b := w.pair(counts(0), counts(1))
 		if n := announced[1].Load(); n != 0 {
 			t.Errorf("announced %d times though nobody has surrendered", n)
 		}

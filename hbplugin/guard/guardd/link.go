@@ -8,6 +8,7 @@ import (
 
 	"github.com/vmferry/vmferry/hbplugin/guard/link"
 	"github.com/vmferry/vmferry/hbplugin/guard/protocol"
+	"github.com/vmferry/vmferry/migrate/wait"
 )
 
 // Link carries datagrams between the guards.
@@ -66,6 +67,7 @@ func (d *Daemon) linkReceiver(ctx context.Context) {
 	for ctx.Err() == nil {
 		n, err := d.Link.Receive(ctx, buffer)
 		if err != nil {
+			_ = wait.For(ctx, step) // it may fail at once, again and again, and this process runs before others
 			continue
 		}
 		m, err := link.Unseal(d.key(), buffer[:n])

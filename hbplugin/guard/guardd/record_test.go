@@ -36,10 +36,7 @@ func (n *node) recorded(want ...[4]string) {
 func TestRecordOfASplit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		a, b := w.start(1, nil), w.start(2, nil)
-		a.open(1)
-		b.open(3)
-		time.Sleep(2 * time.Second)
+		a, b := w.pair(nil, nil)
 		w.cutLink(true)
 		lost := make(chan error)
 		go func() { _, err := a.fence("beta"); lost <- err }()

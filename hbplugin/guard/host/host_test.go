@@ -30,6 +30,9 @@ func TestGuests(t *testing.T) {
 			{PID: 3, Name: "mail"},             // no UUID can be read
 			{PID: 4, Name: "private"},
 			{PID: 5},
+			{PID: 6, Name: "web", UUID: uuidA, Helper: true},
+			{PID: 7, Name: "private", UUID: uuidB, Helper: true},
+			{PID: 8, Name: "mail", Helper: true}, // its QEMU has ended
 		}, nil
 	}
 	guests := Guests(store, list)
@@ -43,8 +46,8 @@ func TestGuests(t *testing.T) {
 	for _, p := range all {
 		pids = append(pids, p.PID)
 	}
-	if err != nil || !slices.Equal(pids, []int{1, 3}) {
-		t.Errorf("%v, %v", pids, err)
+	if err != nil || !slices.Equal(pids, []int{1, 3, 6, 8}) || Count(all) != 2 {
+		t.Errorf("%v, %v, %d guests", pids, err, Count(all))
 	}
 	if want := []string{systemURI, "qemu+unix:///system"}; !slices.Equal(asked, want) {
 		t.Errorf("asked %v, want %v", asked, want)

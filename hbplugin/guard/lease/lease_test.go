@@ -14,7 +14,7 @@ import (
 
 var (
 	aSlot = Slot{Node: 2, Instance: Instance{1, 2, 3}, Generation: 7, Counter: 1 << 40, State: Moving, Reached: 3, Guests: 12,
-		Members: 1, Watchdog: 10 * time.Second}
+		Watchdog: 10 * time.Second}
 	aClaim = Claim{From: 2, Target: 1, Split: 9, Answers: 4, FromGeneration: 7, TargetGeneration: 3, Ordered: true, Quorate: true, First: 2,
 		Members: 1, Reached: 2,
 		Guests: 5}

@@ -44,7 +44,6 @@ type Slot struct {
 	State      State
 	Reached    int           // addresses of the ping list that answer, smoothed
 	Guests     int           // guests that run here
-	Members    int           // nodes that this node sees, with itself
 	Watchdog   time.Duration // its hardware watchdog fires after this; 0: none
 }
 
@@ -66,7 +65,6 @@ func (s Slot) Encode(block []byte) {
 	e.u8(uint8(s.State))
 	e.u32(uint32(s.Reached))
 	e.u32(uint32(s.Guests))
-	e.u32(uint32(s.Members))
 	e.u64(uint64(s.Watchdog))
 	e.end(block)
 }
@@ -79,7 +77,7 @@ func DecodeSlot(block []byte, node int) (Slot, error) {
 	}
 	s := Slot{
 		Node: int(d.u8()), Instance: Instance(d.bytes(16)), Generation: d.u64(), Counter: d.u64(), State: State(d.u8()),
-		Reached: int(d.u32()), Guests: int(d.u32()), Members: int(d.u32()), Watchdog: time.Duration(d.u64()),
+		Reached: int(d.u32()), Guests: int(d.u32()), Watchdog: time.Duration(d.u64()),
 	}
 	switch {
 	case d.bad || s.State > Moving || s.Watchdog < 0 || s.Watchdog > LongestWatchdog:

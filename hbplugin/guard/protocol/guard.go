@@ -158,7 +158,8 @@ func New(own lease.Slot, instance lease.Instance, mine []lease.Claim, times timi
 // is not too old; if not, the guests are killed. It is called before anything else.
 func (g *Guard) Resume(previous lease.Slot, good, now time.Duration) bool {
 	if g.phase != Killing || previous.State != lease.Held || previous.Instance != g.slot.Instance ||
-		previous.Generation != g.slot.Generation || now-good >= g.times.SelfKill {
+		previous.Generation != g.slot.Generation || g.foreign.Instance != g.slot.Instance ||
+		now < good || now-good >= g.times.SelfKill {
 		return false
 	}
 	g.good, g.looked, g.opened = good, good, good

@@ -380,6 +380,7 @@ func TestResume(t *testing.T) {
 	}{
 		"in time":          {func(*lease.Slot) {}, 2 * second, Held},
 		"too late":         {func(*lease.Slot) {}, 3 * second, Killing},
+		"of another boot":  {func(*lease.Slot) {}, -second, Killing}, // of which the clock went further
 		"after a reboot":   {func(own *lease.Slot) { own.Instance = machine(7) }, second, Killing},
 		"in a surrender":   {func(own *lease.Slot) { own.State = lease.Moving }, second, Killing},
 		"it had none held": {func(own *lease.Slot) { own.State = lease.Surrendered }, second, Out},
@@ -388,7 +389,9 @@ func TestResume(t *testing.T) {
 		test.change(&own)
 		n := &node{T: t, now: time.Hour}
 		n.Guard = New(own, machine(1), []lease.Claim{{From: 1, Target: 2}}, timing.Default, Policy{}, n.now)
-		resumed := n.Resume(own, n.now-test.age, n.now)
+		previous := own
+		previous.Instance = machine(1) // the guard takes what it finds for its own
+		resumed := n.Resume(previous, n.now-test.age, n.now)
 		if phase, _ := n.Phase(); phase != test.want || resumed != (phase == Held) {
 			t.Errorf("%s: %v, resumed %v, want %v", name, phase, resumed, test.want)
 		}

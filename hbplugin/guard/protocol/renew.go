@@ -23,7 +23,7 @@ func (g *Guard) Renewal(begun time.Duration) (lease.Slot, bool) {
 		s.State = lease.Held
 	}
 	s.Counter++
-	s.Reached, s.Guests, s.Members, s.Watchdog = g.here.Reached, g.here.Guests, g.seen(), g.here.Watchdog
+	s.Reached, s.Guests, s.Watchdog = g.here.Reached, g.here.Guests, g.here.Watchdog
 	if g.blind(begun) {
 		s.Reached = 0 // no other node is worse off than this one, see package health
 	}

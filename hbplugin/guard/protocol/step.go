@@ -167,20 +167,6 @@ func (g *Guard) side(p *peer, now time.Duration) (all []*peer) {
 // size is how many nodes are on this node's side where p is not.
 func (g *Guard) size(p *peer, now time.Duration) int { return 1 + len(g.side(p, now)) }
 
-// seen is how many nodes this node sees, with itself; none without a manager.
-func (g *Guard) seen() int {
-	if g.here.Unmanaged {
-		return 0
-	}
-	n := 1
-	for _, p := range g.peers {
-		if p.member {
-			n++
-		}
-	}
-	return n
-}
-
 // quorate reports whether so many nodes are half of all or more. Of two halves the claims decide.
 func (g *Guard) quorate(members int) bool { return 2*members >= len(g.peers)+1 }
 

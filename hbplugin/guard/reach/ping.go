@@ -18,6 +18,7 @@ import (
 
 const (
 	round     = time.Second
+	pause     = 20 * time.Millisecond // after a socket has failed
 	tokenSize = 16
 
 	echoRequest4, echoReply4 = 8, 0     // RFC 792
@@ -141,7 +142,8 @@ func (p *Pinger) receive(ctx context.Context, socket net.PacketConn, reply byte)
 	for ctx.Err() == nil {
 		n, from, err := socket.ReadFrom(b)
 		if err != nil {
-			continue // closed: ctx has ended
+			_ = wait.For(ctx, pause) // closed as ctx has ended, or it may fail at once, again and again
+			continue
 		}
 		if address, ok := from.(*net.IPAddr); ok {
 			p.take(address, b[:n], reply)

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/roottest"
@@ -74,4 +75,27 @@ func TestRun(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
+}
+
+// broken is a socket that fails at once.
+type broken struct {
+	net.PacketConn
+	reads int
+}
+
+func (b *broken) ReadFrom([]byte) (int, net.Addr, error) {
+	b.reads++
+	return 0, nil, net.ErrClosed
+}
+
+// A socket that fails takes no processor from others.
+func TestBrokenSocket(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		b := new(broken)
+		if NewPinger(nil).receive(ctx, b, echoReply4); b.reads > int(time.Second/pause)+1 {
+			t.Errorf("it is read %d times in a second", b.reads)
+		}
+	})
 }

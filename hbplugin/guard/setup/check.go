@@ -48,6 +48,7 @@ var rules = []struct {
 	{"corosync", quorum},
 	{"heartbeat", heartbeatOf},
 	{"disks", cache},
+	{"disks", backends},
 }
 
 // Check is what stands in the way of the guard's promises.

@@ -76,6 +76,13 @@ func TestCheck(t *testing.T) {
 			o.Cached = []CachedDisk{{"web", "NFS", domainxml.CachedDisk{Target: "vda", Path: "/srv/a.img", Cache: "default"}}}
 		}, "guest web, disk vda (/srv/a.img, on NFS) has cache mode default: the kernel may write", "<driver cache='none'/>", false},
 
+		"a backend of somebody's": {func(o *Observed) {
+			o.Backends = []Backend{{"web", "", domainxml.Backend{Device: "disk vda"}}}
+		}, "guest web, disk vda: a program serves it that libvirt has not started", "give disk vda another source", false},
+		"a shared directory": {func(o *Observed) {
+			o.Backends = []Backend{{"web", "NFS", domainxml.Backend{Device: "file system data", Dir: "/srv/x"}}}
+		}, "guest web, file system data (/srv/x, on NFS): the kernel may write", "mount it over the network", false},
+
 		"no manager": {func(o *Observed) { o.ManagerName, o.Pacemaker, o.Quorum = "", nil, nil }, "no cluster manager runs here",
 			"systemctl start pacemaker", true},
 		"stonith off": {func(o *Observed) { o.Pacemaker.Off = true }, "stonith-enabled is false",

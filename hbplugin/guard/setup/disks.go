@@ -21,19 +21,28 @@ type CachedDisk struct {
 	domainxml.CachedDisk
 }
 
-// cachedDisks are those of the guests that a manager has, by the files that their resources name. Of a file that cannot
-// be read on this node, or not in time, nothing is known; "vmferry check" names it.
-func (s Sources) cachedDisks(ctx context.Context, m inventory.Manager) []CachedDisk {
-	claims, err := managers.Ask(ctx, m.Claims)
-	if err != nil {
-		return nil // the manager does not answer, which is found elsewhere
-	}
-	return s.cachedDisksOf(ctx, claims)
+// Backend is a device of a guest whose data may be written when the guest's process has ended.
+type Backend struct {
+	Guest string
+	On    string // what kind of storage its directory is on; empty where a program serves it that the guard does not know
+	domainxml.Backend
 }
 
-func (s Sources) cachedDisksOf(ctx context.Context, claims []hbplugin.Claim) (all []CachedDisk) {
+// disks looks at those of the guests that a manager has, by the files that their resources name. Of a file that cannot
+// be read on this node, or not in time, nothing is known; "vmferry check" names it.
+func (s Sources) disks(ctx context.Context, m inventory.Manager, o *Observed) {
+	claims, err := managers.Ask(ctx, m.Claims)
+	if err == nil { // a manager that does not answer is found elsewhere
+		s.disksOf(ctx, claims, o)
+	}
+}
+
+func (s Sources) disksOf(ctx context.Context, claims []hbplugin.Claim, o *Observed) {
 	ctx, cancel := timely.Within(ctx, timely.StorageTime)
 	defer cancel()
+	kindOf := func(path string) (string, error) {
+		return timely.Get(ctx, func() (string, error) { return disks.SharedBy(path) })
+	}
 	for _, c := range claims {
 		file := s.Path(c.Environ.Params.File())
 		d, err := timely.Get(ctx, func() (domainxml.Domain, error) { return domainxml.Read(file) })
@@ -41,13 +50,21 @@ func (s Sources) cachedDisksOf(ctx context.Context, claims []hbplugin.Claim) (al
 			continue
 		}
 		for _, disk := range domainxml.CachedDisks(d.Text) {
-			kind, err := timely.Get(ctx, func() (string, error) { return disks.SharedBy(disk.Path) })
+			kind, err := kindOf(disk.Path)
 			if on := sharedOn(disk, kind, err); on != "" {
-				all = append(all, CachedDisk{Guest: d.Name, On: on, CachedDisk: disk})
+				o.Cached = append(o.Cached, CachedDisk{Guest: d.Name, On: on, CachedDisk: disk})
+			}
+		}
+		for _, b := range domainxml.Backends(d.Text) {
+			kind := ""
+			if b.Dir != "" {
+				kind, _ = kindOf(b.Dir) // what is not known is not named
+			}
+			if b.Dir == "" || kind != "" {
+				o.Backends = append(o.Backends, Backend{Guest: d.Name, On: kind, Backend: b})
 			}
 		}
 	}
-	return all
 }
 
 // sharedOn says on what of which another node can write the disk, and is empty for one that this node alone has. kind
@@ -97,5 +114,19 @@ func cache(o Observed, f *findings) {
 		f.warn(fmt.Sprintf("guest %s, disk %s (%s, on %s) has cache mode %s: the kernel may write to it when the guest has been "+
 			"killed and runs elsewhere", d.Guest, d.Target, d.Path, d.On, d.Cache),
 			"set <driver cache='none'/> for "+d.Target+" in the guest's file, and restart the guest")
+	}
+}
+
+// backends: is there a program beside the guest, or a cache of the host's, that still writes when the guest has ended?
+func backends(o Observed, f *findings) {
+	for _, b := range o.Backends {
+		if b.Dir == "" {
+			f.warn(fmt.Sprintf("guest %s, %s: a program serves it that libvirt has not started (vhost-user): the guard does not know it, "+
+				"and it may write when the guest has been killed and runs elsewhere", b.Guest, b.Device),
+				"let libvirt start that program, or give "+b.Device+" another source")
+			continue
+		}
+		f.warn(fmt.Sprintf("guest %s, %s (%s, on %s): the kernel may write to it when the guest has been killed and runs elsewhere",
+			b.Guest, b.Device, b.Dir, b.On), "let the guest mount it over the network by itself")
 	}
 }

@@ -32,14 +32,16 @@ func TestSharedOn(t *testing.T) {
 }
 
 // Of the guests' files, those that this node can read are judged: disks that are local to it are not named.
-func TestCachedDisksOf(t *testing.T) {
+func TestDisksOf(t *testing.T) {
 	dir := t.TempDir()
 	var claims []hbplugin.Claim
 	for name, text := range map[string]string{
 		"web": `<domain type='kvm'><name>web</name><devices>
 <disk type='file'><source file='` + dir + `/local.img'/><target dev='vda'/></disk>
 <disk type='block'><source dev='/dev/disk/by-id/x'/><target dev='vdb'/></disk>
-<disk type='block'><driver cache='none'/><source dev='/dev/disk/by-id/y'/><target dev='vdc'/></disk></devices></domain>`,
+<disk type='block'><driver cache='none'/><source dev='/dev/disk/by-id/y'/><target dev='vdc'/></disk>
+<disk type='vhostuser'><source type='unix' path='/run/x.sock'/><target dev='vdd'/></disk>
+<filesystem type='mount'><driver type='virtiofs'/><source dir='` + dir + `'/><target dir='data'/></filesystem></devices></domain>`,
 		"broken": `<domain>`, "missing": "",
 	} {
 		if text != "" {
@@ -51,8 +53,12 @@ func TestCachedDisksOf(t *testing.T) {
 			map[string]string{"config": "/" + name + ".xml"})})
 	}
 	path := func(name string) string { return filepath.Join(dir, strings.TrimPrefix(name, dir)) }
-	got := Sources{Path: path}.cachedDisksOf(t.Context(), claims)
-	if len(got) != 1 || got[0].Guest != "web" || got[0].Target != "vdb" || got[0].On != "a block device" {
+	var o Observed
+	Sources{Path: path}.disksOf(t.Context(), claims, &o)
+	if got := o.Cached; len(got) != 1 || got[0].Guest != "web" || got[0].Target != "vdb" || got[0].On != "a block device" {
+		t.Errorf("%+v", got)
+	}
+	if got := o.Backends; len(got) != 1 || got[0].Guest != "web" || got[0].Device != "disk vdd" || got[0].On != "" {
 		t.Errorf("%+v", got)
 	}
 }

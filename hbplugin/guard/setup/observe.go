@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"time"
 
 	"github.com/vmferry/vmferry/hbplugin/config"
@@ -23,6 +24,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/shellword"
 	"github.com/vmferry/vmferry/migrate/wait"
 	"github.com/vmferry/vmferry/resource/command"
+	"github.com/vmferry/vmferry/resource/timely"
 )
 
 const (
@@ -94,9 +96,28 @@ func (s Sources) Observe(ctx context.Context) Observed {
 		o.unusable("guard.toml", err, remedy)
 		return o
 	}
+	s.programs(ctx, &o)
 	s.device(ctx, &o)
 	o.Process = s.process(ctx, &o)
 	return o
+}
+
+// programs looks whether those of the settings can be run: of revoke nobody else would notice before a node fails.
+func (s Sources) programs(ctx context.Context, o *Observed) {
+	ctx, cancel := timely.Within(ctx, timely.StorageTime)
+	defer cancel()
+	for _, each := range []struct {
+		key     string
+		program []string
+	}{{"revoke", o.Settings.Revoke}, {"admit", o.Settings.Admit}} {
+		if len(each.program) == 0 {
+			continue
+		}
+		_, err := timely.Get(ctx, func() (string, error) { return exec.LookPath(s.Path(each.program[0])) })
+		if err != nil {
+			o.unusable("guard.toml", fmt.Errorf("%s cannot be run: %w", each.key, err), "install it, or correct "+each.key)
+		}
+	}
 }
 
 func (o *Observed) unusable(about string, err error, remedy string) {
@@ -186,7 +207,7 @@ func (s Sources) manager(ctx context.Context, o *Observed) {
 			o.unusable(m.String(), fmt.Errorf("not all can be checked: %w", err), "type: systemctl status "+m.String())
 		}
 		o.ManagerName = m.String()
-		o.Cached = append(o.Cached, s.cachedDisks(ctx, m)...)
+		s.disks(ctx, m, o)
 	}
 }
 

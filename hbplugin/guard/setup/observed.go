@@ -33,6 +33,7 @@ type Observed struct {
 	Quorum      *ring.Quorum   // nil: Corosync does not run here
 	Heartbeat   *Heartbeat     // nil: it does not run here
 	Cached      []CachedDisk   // of the manager's guests
+	Backends    []Backend      // of the same
 }
 
 // Process is vmferry-guard on this node.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -13,8 +14,8 @@ import (
 
 // Killer ends guests. It is safe for concurrent use.
 type Killer struct {
-	// List returns what runs the guests that this node answers for, never other processes. An error means that some may
-	// be missing.
+	// List returns what runs the guests that this node answers for, and their helpers, never other processes. An error
+	// means that some may be missing.
 	List func(ctx context.Context) ([]hostproc.Process, error)
 	// Kill ends one of them, or of Daemons, and returns nil with the proof of its end.
 	Kill func(ctx context.Context, p hostproc.Process) error
@@ -26,9 +27,10 @@ type Killer struct {
 
 	mu      sync.Mutex
 	known   []hostproc.Process
-	sockets map[cookie]socket // of known, and of those that ended
-	version uint64            // one more with each change of sockets
-	changed chan<- struct{}   // where Keep waits for one; nil: it does not run
+	left    []hostproc.Process // those that Prove has killed without a proof of their end
+	sockets map[cookie]socket  // of known, and of those that ended
+	version uint64             // one more with each change of sockets
+	changed chan<- struct{}    // where Keep waits for one; nil: it does not run
 }
 
 // Watch looks at the guests again and again until ctx ends, so that Prove needs no look before it kills.
@@ -42,7 +44,13 @@ func (k *Killer) Watch(ctx context.Context, every time.Duration) {
 func (k *Killer) Known() int {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return len(k.known)
+	n := 0
+	for _, p := range k.known {
+		if !p.Helper {
+			n++
+		}
+	}
+	return n
 }
 
 // look takes the list of guests, and their sockets. With an error some may be missing.
@@ -153,28 +161,48 @@ func owned(all []socket, owner map[uint32]int) (found []socket) {
 	return found
 }
 
-// Prove kills every guest and returns nil when all are proven gone: no process is left, and no socket of one. It goes
-// on until then, or until ctx ends, and kills nothing after that. It begins with the guests that are known, before it
+// Prove kills every guest, with its helpers, and returns nil when all are proven gone: no process is left, and no socket
+// of one. It goes on until then, or until ctx ends, and kills nothing after that. It begins with what is known, before it
 // looks for more: a look can hang. Only its own looks are proof: one of Watch may have begun before a guest did, and
-// end later.
+// end later. What was killed counts until its end is proven, whether a look still shows it or not: a helper whose parent
+// has ended cannot be told from other programs.
 func (k *Killer) Prove(ctx context.Context) error {
 	k.mu.Lock()
-	known := k.known
+	known := union(k.known, k.left)
 	k.mu.Unlock()
+	var problem error
 	for ctx.Err() == nil {
-		problem := k.killAll(ctx, known)
+		var left []hostproc.Process
+		left, problem = k.killAll(ctx, known)
+		k.mu.Lock()
+		k.left = left
+		k.mu.Unlock()
 		found, err := k.look(ctx)
-		known, problem = found, errors.Join(problem, err)
+		known, problem = union(found, left), errors.Join(problem, err)
 		if problem == nil && len(known) == 0 {
 			if problem = k.drain(); problem == nil {
 				return nil
 			}
 		}
-		if err := wait.For(ctx, 10*time.Millisecond); err != nil {
-			return errors.Join(err, problem, stillThere(known))
+		if wait.For(ctx, 10*time.Millisecond) != nil {
+			break
 		}
 	}
-	return ctx.Err()
+	return errors.Join(ctx.Err(), problem, stillThere(known))
+}
+
+// union is a with those of b that are other processes.
+func union(a, b []hostproc.Process) []hostproc.Process {
+	all := slices.Clone(a)
+	for _, p := range b {
+		same := func(q hostproc.Process) bool {
+			return q.PID == p.PID && q.StartTime == p.StartTime && q.Domain == p.Domain
+		}
+		if !slices.ContainsFunc(all, same) {
+			all = append(all, p)
+		}
+	}
+	return all
 }
 
 func stillThere(known []hostproc.Process) error {
@@ -184,16 +212,21 @@ func stillThere(known []hostproc.Process) error {
 	return fmt.Errorf("%v is still there, and %d others", known[0], len(known)-1)
 }
 
-// killAll takes the sockets that these have now, and ends them, all at once.
-func (k *Killer) killAll(ctx context.Context, processes []hostproc.Process) error {
-	err := k.remember(ctx, processes)
+// killAll takes the sockets that these have now, and ends them, all at once. It returns those whose end is not proven.
+func (k *Killer) killAll(ctx context.Context, processes []hostproc.Process) (left []hostproc.Process, err error) {
+	err = k.remember(ctx, processes)
 	errs := make([]error, len(processes), len(processes)+1)
 	var all sync.WaitGroup
 	for i, p := range processes {
 		all.Go(func() { errs[i] = k.Kill(ctx, p) })
 	}
 	all.Wait()
-	return errors.Join(append(errs, err)...)
+	for i, p := range processes {
+		if errs[i] != nil {
+			left = append(left, p)
+		}
+	}
+	return left, errors.Join(append(errs, err)...)
 }
 
 // drain destroys the sockets of guests that ended, and reports whether one is left.

@@ -19,7 +19,8 @@ import (
 // ends.
 func (k *Killer) EndStarts(ctx context.Context) error {
 	daemons, err := k.Daemons(ctx)
-	if err := errors.Join(err, k.killAll(ctx, daemons)); err != nil {
+	_, killErr := k.killAll(ctx, daemons)
+	if err := errors.Join(err, killErr); err != nil {
 		return fmt.Errorf("end libvirt's daemons: %w", err)
 	}
 	// What they forked is older than this. The next daemons are not, or are killed once more.
@@ -27,7 +28,8 @@ func (k *Killer) EndStarts(ctx context.Context) error {
 	for clean := 0; clean < 2; { // twice: a process that forks while it is looked for can hide its child
 		left, err := k.Daemons(ctx)
 		left = slices.DeleteFunc(left, func(p hostproc.Process) bool { return p.Began() > end })
-		err = errors.Join(err, k.killAll(ctx, left))
+		_, killErr := k.killAll(ctx, left)
+		err = errors.Join(err, killErr)
 		if clean++; len(left) > 0 || err != nil {
 			clean = 0
 		}

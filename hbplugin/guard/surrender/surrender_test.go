@@ -204,6 +204,47 @@ func TestNoProofOfWhatDoesNotEnd(t *testing.T) {
 	}
 }
 
+// A helper that does not end is no longer seen once its parent has ended, and counts all the same.
+func TestNoProofOfAHelperThatIsNotSeen(t *testing.T) {
+	var mu sync.Mutex
+	seen := []hostproc.Process{{PID: 7, StartTime: 1}, {PID: 8, StartTime: 2, Helper: true}}
+	tries, giveUp := 0, func() {}
+	k := &Killer{
+		List: func(context.Context) ([]hostproc.Process, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			return seen, nil
+		},
+		Kill: func(_ context.Context, p hostproc.Process) error {
+			mu.Lock()
+			defer mu.Unlock()
+			seen = nil
+			if !p.Helper || tries == 6 {
+				return nil
+			}
+			if tries++; tries%3 == 0 {
+				giveUp()
+			}
+			return errors.New("it waits for a disk")
+		},
+	}
+	if _, err := k.look(t.Context()); err != nil || k.Known() != 1 {
+		t.Errorf("%d guests, %v", k.Known(), err)
+	}
+	for range 2 { // the guard bounds each try
+		ctx, cancel := context.WithCancel(t.Context())
+		mu.Lock()
+		giveUp = cancel
+		mu.Unlock()
+		if err := k.Prove(ctx); err == nil || !strings.Contains(err.Error(), "it waits for a disk") {
+			t.Errorf("%v", err)
+		}
+	}
+	if err := k.Prove(t.Context()); err != nil || tries != 6 {
+		t.Errorf("%v after %d tries", err, tries)
+	}
+}
+
 func TestInodesOfNobody(t *testing.T) {
 	if got, err := inodes(filepath.Join(t.TempDir(), "proc"), 1); err != nil || got != nil {
 		t.Errorf("%v, %v", got, err)

@@ -33,20 +33,32 @@ func Of(uri string) Processes {
 // List is all that runs guests of the libvirts; each hypervisor is asked once. With an error some guests may be
 // missing.
 func List(ctx context.Context, uris ...string) ([]hostproc.Process, error) {
+	return list(ctx, hostproc.Host.List, uris)
+}
+
+// ListAll is List with the helpers of guests of QEMU's, see ListAll of [hostproc.Host].
+func ListAll(ctx context.Context, uris ...string) ([]hostproc.Process, error) {
+	return list(ctx, hostproc.Host.ListAll, uris)
+}
+
+func list(ctx context.Context, qemus func(hostproc.Host, context.Context) ([]hostproc.Process, error), uris []string,
+) ([]hostproc.Process, error) {
 	asked := map[bool]bool{}
 	var all []hostproc.Process
 	var errs []error
-	look := hostOf(uris...) // one look for the guests of all of QEMU's
 	for _, uri := range uris {
 		if asked[isXen(uri)] {
 			continue
 		}
 		asked[isXen(uri)] = true
-		w := Of(uri)
-		if _, isQEMU := w.(hostproc.Host); isQEMU {
-			w = look
+		var found []hostproc.Process
+		var err error
+		if w, isQEMU := Of(uri).(hostproc.Host); isQEMU {
+			w = hostOf(uris...) // one look for the guests of all of QEMU's
+			found, err = qemus(w, ctx)
+		} else {
+			found, err = Of(uri).List(ctx)
 		}
-		found, err := w.List(ctx)
 		all, errs = append(all, found...), append(errs, err)
 	}
 	return all, errors.Join(errs...)
