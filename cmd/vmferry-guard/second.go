@@ -41,7 +41,7 @@ func asSecond(ctx context.Context, _ options, log *logrus.Logger) error {
 			go recordKill(begun, guests, generation, log) // its disk may hang
 		}
 		return err
-	}, log)
+	}, k.Prove, log)
 	return nil
 }
 

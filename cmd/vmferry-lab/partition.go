@@ -66,18 +66,13 @@ func (o partitionOptions) cuts() (chosen []partition.Cut, err error) {
 }
 
 // runPartition is the command outside.
-func runPartition(ctx context.Context, l *lab.Lab, args []string) (err error) {
+func runPartition(ctx context.Context, l *lab.Lab, args []string) error {
 	o, err := parsePartition(args)
 	if err != nil {
 		return err
 	}
-	if _, statusErr := l.Status(ctx); errors.Is(statusErr, lab.ErrNotUp) && !o.keep {
-		defer func() { err = errors.Join(err, down(context.WithoutCancel(ctx), l, nil)) }()
-	}
-	if err := up(ctx, l, []string{"--shape=" + string(lab.Guard)}); err != nil {
-		return err
-	}
-	return l.Enter(ctx, append([]string{"inside-partition"}, args...)...)
+	l.Shape = lab.Guard
+	return withLab(ctx, l, cluster.QEMU.Name, o.out, o.keep, append([]string{"inside-partition"}, args...))
 }
 
 // insidePartition is the command inside the lab's namespaces.

@@ -84,7 +84,7 @@ func (m *Matrix) Make(ctx context.Context, c Cut) (r Result, err error) {
 	if err := pause(ctx, time.Until(r.Begun.Add(c.Lasts))); err != nil {
 		return r, err
 	}
-	m.during(ctx, c, was, fail)
+	seen := m.during(ctx, c, was, fail)
 	healed := time.Now()
 	m.Progress(c.Name + ": ends")
 	if c.End != nil {
@@ -95,6 +95,7 @@ func (m *Matrix) Make(ctx context.Context, c Cut) (r Result, err error) {
 	if err := m.calm(ctx); err != nil {
 		fail("%v", err)
 	}
+	m.judgeReturn(ctx, seen, fail)
 	stop()
 	probes, err := probe()
 	if err != nil {
@@ -144,12 +145,13 @@ func (m *Matrix) look(ctx context.Context) (b before, err error) {
 	return b, err
 }
 
-// during judges what was seen before the cut ended.
-func (m *Matrix) during(ctx context.Context, c Cut, was before, fail func(string, ...any)) {
+// during judges what was seen before the cut ended. It returns the guests that ran then, by name.
+func (m *Matrix) during(ctx context.Context, c Cut, was before, fail func(string, ...any)) map[string]guest.Status {
 	if c.Both {
-		return
+		return nil
 	}
 	m.judgeSlots(c, fail)
+	seen := map[string]guest.Status{}
 	for i, g := range m.Guests {
 		if c.Killed && m.home(i) == c.Loser {
 			continue
@@ -164,6 +166,18 @@ func (m *Matrix) during(ctx context.Context, c Cut, was before, fail func(string
 		}
 		if now.Counter < was.status[i].Counter {
 			fail("the counter on the disk of guest %s went from %d to %d", g.Name, was.status[i].Counter, now.Counter)
+		}
+		seen[g.Name] = now
+	}
+	return seen
+}
+
+// judgeReturn judges the way back to where all began: a guest that ran at the end of the cut goes on, wherever it is.
+func (m *Matrix) judgeReturn(ctx context.Context, seen map[string]guest.Status, fail func(string, ...any)) {
+	for _, g := range m.Guests {
+		was, ran := seen[g.Name]
+		if now, err := m.ask(ctx, g); err == nil && ran && now.BootID != was.BootID {
+			fail("guest %s was started again after the end of the cut", g.Name)
 		}
 	}
 }

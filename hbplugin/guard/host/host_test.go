@@ -3,8 +3,13 @@ package host
 import (
 	"context"
 	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -85,7 +90,7 @@ func TestRejoin(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &systemctl{hangs: true}
 		begun := time.Now()
-		if err := Rejoin(t.Context(), Pacemaker, s.run, func() bool { return false }); err != nil {
+		if err := rejoin(t.Context(), Pacemaker, s.run, func() bool { return false }, t.TempDir()); err != nil {
 			t.Error(err)
 		}
 		if took := time.Since(begun); took != stopTime {
@@ -109,13 +114,13 @@ func TestRejoinHeartbeat(t *testing.T) {
 		s := new(systemctl)
 		begun := time.Now()
 		heard := func() bool { return time.Since(begun) > time.Minute }
-		if err := Rejoin(t.Context(), Heartbeat, s.run, heard); err != nil || time.Since(begun) < time.Minute {
+		if err := rejoin(t.Context(), Heartbeat, s.run, heard, t.TempDir()); err != nil || time.Since(begun) < time.Minute {
 			t.Errorf("%v after %s", err, time.Since(begun))
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		s = new(systemctl)
-		err := Rejoin(ctx, Heartbeat, s.run, func() bool { return false })
+		err := rejoin(ctx, Heartbeat, s.run, func() bool { return false }, t.TempDir())
 		if err == nil || slices.ContainsFunc(s.calls, func(c string) bool { return strings.Contains(c, "start") }) {
 			t.Errorf("%v, %q", err, s.calls)
 		}
@@ -124,7 +129,7 @@ func TestRejoinHeartbeat(t *testing.T) {
 
 func TestRejoinFails(t *testing.T) {
 	s := &systemctl{fails: "start"}
-	if err := Rejoin(t.Context(), Pacemaker, s.run, nil); err == nil || !strings.Contains(err.Error(), "start failed") {
+	if err := rejoin(t.Context(), Pacemaker, s.run, nil, t.TempDir()); err == nil || !strings.Contains(err.Error(), "start failed") {
 		t.Errorf("%v", err)
 	}
 }
@@ -134,7 +139,7 @@ func TestRejoinIsStuck(t *testing.T) {
 	for _, verb := range []string{"kill", "reset-failed", "start"} {
 		synctest.Test(t, func(t *testing.T) {
 			begun, s := time.Now(), &systemctl{stuck: verb}
-			err := Rejoin(t.Context(), Pacemaker, s.run, nil)
+			err := rejoin(t.Context(), Pacemaker, s.run, nil, t.TempDir())
 			if took := time.Since(begun); took != startTime || (err == nil) != (verb != "start") {
 				t.Errorf("%s: %v after %s", verb, err, took)
 			}
@@ -180,10 +185,58 @@ func TestSetHealth(t *testing.T) {
 
 func TestSilence(t *testing.T) {
 	s := new(systemctl)
-	if err := Silence(t.Context(), Pacemaker, s.run); err != nil {
+	if err := silence(t.Context(), Pacemaker, s.run, t.TempDir()); err != nil {
 		t.Error(err)
 	}
 	if want := []string{"systemctl kill --signal=SIGKILL corosync.service pacemaker.service"}; !slices.Equal(s.calls, want) {
 		t.Errorf("%v, want %v", s.calls, want)
 	}
+}
+
+// The daemons are killed without a program where their control group is found: none starts while the lease device hangs.
+func TestSilenceKillsTheControlGroup(t *testing.T) {
+	daemon := exec.Command("sleep", "60")
+	if err := daemon.Start(); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "heartbeat.service"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	procs := filepath.Join(dir, "heartbeat.service", "cgroup.procs")
+	if err := os.WriteFile(procs, fmt.Appendf(nil, "%d\n", daemon.Process.Pid), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	s := new(systemctl)
+	if err := silence(t.Context(), Heartbeat, s.run, dir); err != nil || len(s.calls) != 0 {
+		t.Errorf("%v, calls %q", err, s.calls)
+	}
+	err := daemon.Wait()
+	if status, ok := daemon.ProcessState.Sys().(syscall.WaitStatus); !ok || status.Signal() != syscall.SIGKILL {
+		t.Errorf("the daemon: %v", err)
+	}
+}
+
+// A stop that does not even begin, as the lease device hangs, delays no kill; and it must not come after the start.
+func TestRejoinWithoutPrograms(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		begun, s := time.Now(), new(systemctl)
+		var killed time.Duration
+		run := func(ctx context.Context, name string, args ...string) (string, error) {
+			if args[0] == "kill" {
+				killed = time.Since(begun)
+			}
+			if args[0] == "stop" {
+				time.Sleep(time.Minute)
+			}
+			return s.run(ctx, name, args...)
+		}
+		if err := rejoin(t.Context(), Pacemaker, run, nil, t.TempDir()); err != nil || killed != stopTime {
+			t.Errorf("%v, killed after %s", err, killed)
+		}
+		if verbs := strings.Join(s.calls, "\n"); !strings.Contains(verbs, "stop") ||
+			strings.Index(verbs, "stop") > strings.Index(verbs, "systemctl start") {
+			t.Errorf("calls %q", s.calls)
+		}
+	})
 }

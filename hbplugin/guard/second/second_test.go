@@ -84,7 +84,7 @@ func TestWatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		begun := time.Now()
 		now := func() time.Duration { return time.Hour + time.Since(begun) }
-		var proven, fails atomic.Int64
+		var surrendered, proven, fails atomic.Int64
 		fails.Store(2)
 		log := logrus.New()
 		log.SetOutput(io.Discard)
@@ -95,29 +95,29 @@ func TestWatch(t *testing.T) {
 				if fails.Add(-1) >= 0 {
 					return errors.New("it waits for a disk")
 				}
-				proven.Add(1)
+				surrendered.Add(1)
 				return nil
-			}, log)
+			}, func(context.Context) error { proven.Add(1); return nil }, log)
 			close(done)
 		}()
 		time.Sleep(10 * time.Second)
-		if proven.Load() != 0 {
+		if surrendered.Load() != 0 {
 			t.Error("killed without a lease")
 		}
 		for range 10 {
 			p.Leased(now()+3*time.Second, now(), 1)
 			time.Sleep(time.Second)
 		}
-		if proven.Load() != 0 {
+		if surrendered.Load() != 0 {
 			t.Error("killed under a good lease")
 		}
 		time.Sleep(2*time.Second + 5*step)
-		if proven.Load() != 1 {
-			t.Errorf("killed %d times after the lease ran out", proven.Load())
+		if surrendered.Load() != 1 || proven.Load() != 0 {
+			t.Errorf("killed %d times and %d after the lease ran out", surrendered.Load(), proven.Load())
 		}
 		time.Sleep(time.Minute) // whoever starts a guest now does so without a lease
-		if n := proven.Load(); n < 50 || n > 62 {
-			t.Errorf("killed %d times in a minute after the lease ran out", n)
+		if n := proven.Load(); n < 50 || n > 62 || surrendered.Load() != 1 {
+			t.Errorf("killed %d times in a minute after the lease ran out, and surrendered %d times", n, surrendered.Load())
 		}
 		p.Leased(now()+time.Second, now(), 2)
 		was := proven.Load()
@@ -126,8 +126,8 @@ func TestWatch(t *testing.T) {
 			t.Error("killed under the next lease")
 		}
 		time.Sleep(5 * step)
-		if proven.Load() != was+1 {
-			t.Errorf("killed %d times after the next lease ran out", proven.Load())
+		if surrendered.Load() != 2 {
+			t.Errorf("surrendered %d times after the next lease ran out", surrendered.Load())
 		}
 		cancel()
 		<-done
@@ -155,7 +155,7 @@ func TestAKillEndsWithTheNextLease(t *testing.T) {
 				<-ctx.Done()
 				killing.Store(false)
 				return ctx.Err()
-			}, log)
+			}, nil, log)
 			time.Sleep(5 * time.Second)
 			if !killing.Load() {
 				t.Errorf("%s: nothing is killed", name)

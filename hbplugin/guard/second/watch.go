@@ -15,9 +15,11 @@ const step = 20 * time.Millisecond
 // again is how often guests are looked for that were started after the lease had run out.
 const again = time.Second
 
-// Watch kills the guests for as long as the lease on the page has run out, until ctx ends. now is the guard's clock,
-// and prove kills every guest and returns nil when all are proven gone.
-func Watch(ctx context.Context, p *Page, now func() time.Duration, prove func(context.Context) error,
+// Watch kills the guests for as long as the lease on the page has run out, until ctx ends. now is the guard's clock.
+// surrender kills every guest and ends all that could bring one, and is called until it succeeds once; prove kills every
+// guest that was started since. Both return nil when all are proven gone. surrender must not be called again and again:
+// it ends libvirt's daemons, and systemd gives up on a unit that ends too often.
+func Watch(ctx context.Context, p *Page, now func() time.Duration, surrender, prove func(context.Context) error,
 	log logrus.FieldLogger,
 ) {
 	over := time.Duration(-1) // the end of the lease that was the last to run out
@@ -27,12 +29,13 @@ func Watch(ctx context.Context, p *Page, now func() time.Duration, prove func(co
 		if until == 0 || now() < until || until == over && now() < next {
 			continue
 		}
-		first := until != over
+		first, kill := until != over, prove
 		if first {
 			log.Warn("the guard does not renew the lease: killing the guests")
+			kill = surrender
 		}
 		during, cancel := whileOver(ctx, p, now)
-		err := prove(during)
+		err := kill(during)
 		renewed := during.Err() != nil
 		if cancel(); renewed {
 			continue
