@@ -62,7 +62,7 @@ func asMover(ctx context.Context, o options, log *logrus.Logger) error {
 	}
 	noted, err := notes.GuestsIn(general.GuestsDir).All()
 	if err != nil {
-		return err
+		log.WithError(err).Error("some guests are not moved, as what the agent has noted of them cannot be read")
 	}
 	moves := recorded.Moves{StateDir: notes.DefaultStateDir, Log: log}
 	move := func(ctx context.Context, m param.Move) error {

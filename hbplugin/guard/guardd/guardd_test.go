@@ -18,6 +18,7 @@ import (
 	"github.com/vmferry/vmferry/hbplugin/guard/health"
 	"github.com/vmferry/vmferry/hbplugin/guard/journal"
 	"github.com/vmferry/vmferry/hbplugin/guard/lease"
+	"github.com/vmferry/vmferry/hbplugin/guard/link"
 	"github.com/vmferry/vmferry/hbplugin/guard/protocol"
 	"github.com/vmferry/vmferry/hbplugin/guard/timing"
 	"github.com/vmferry/vmferry/migrate/wait"
@@ -293,6 +294,27 @@ func TestOpenAsksForTheMembers(t *testing.T) {
 		a.end()
 		b.end()
 		time.Sleep(time.Second)
+	})
+}
+
+// A node whose guard had another lease device for a while is believed as soon as its guard has this one, also where
+// neither has a lease to renew.
+func TestForeignNoMore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		a := w.start(1, nil)
+		a.inbox <- link.Message{Kind: link.Hello, From: 2, To: 1}.Seal([]byte("of another device"))
+		time.Sleep(5 * time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := a.OpenLease(ctx); err == nil || !strings.Contains(err.Error(), "is not shared with node beta") {
+			t.Errorf("the lease is taken: %v", err)
+		}
+		b := w.start(2, nil)
+		time.Sleep(time.Second)
+		a.open(1)
+		a.end()
+		b.end()
 	})
 }
 

@@ -90,10 +90,12 @@ func (d *Daemon) take(m link.Message, now time.Duration) {
 		}
 	case m.Kind == link.Echo && m.Run == d.links.run:
 		d.links.echoed = max(d.links.echoed, m.Sequence)
+		d.guard.LinkHeard(m.From)
 	case m.Kind == link.Renewal && d.links.received[m.From].Fresh(m) &&
 		d.guard.LinkRenewal(m.From, m.Generation, m.Written, now):
 		d.reply(m, link.Ack)
 	case m.Kind == link.Hello && d.links.received[m.From].Fresh(m):
+		d.guard.LinkHeard(m.From)
 		d.reply(m, link.Echo)
 	}
 }

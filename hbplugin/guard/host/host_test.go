@@ -57,6 +57,11 @@ func TestGuests(t *testing.T) {
 	if want := []string{systemURI, "qemu+unix:///system"}; !slices.Equal(asked, want) {
 		t.Errorf("asked %v, want %v", asked, want)
 	}
+	// A note that cannot be read hides its own guest, and no other.
+	save(t, os.Truncate(store.Guests.Path("mail"), 1<<30))
+	if all, err := guests(t.Context()); err == nil || len(all) != 2 {
+		t.Errorf("beside a note that cannot be read: %v, %v", all, err)
+	}
 }
 
 func save(t *testing.T, err error) {

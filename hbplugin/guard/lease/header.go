@@ -1,15 +1,21 @@
 package lease
 
 import (
+	"errors"
 	"fmt"
 	"math"
+	"regexp"
 	"time"
 
 	"github.com/vmferry/vmferry/hbplugin/guard/timing"
 )
 
-// maxName is the longest name of a cluster or a node that fits, in bytes, with 16 nodes.
-const maxName = 20
+// maxNames is how many bytes the names of the cluster and its nodes may have, one more for each: what is left of a
+// sector beside the kind, the version, the identity, the times, how many nodes there are, and the checksum.
+const maxNames = sector - len(kind{}) - 4 - 16 - 7*8 - 8 - 1 - 4
+
+// nodeName is what a node may be called: its name is an argument of programs.
+var nodeName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]*$`)
 
 // Header is what all nodes of a device have in common. "vmferry guard init" writes it, once.
 type Header struct {
@@ -34,10 +40,16 @@ func (h Header) Check() error {
 	if len(h.Nodes) < 2 || len(h.Nodes) > MaxNodes {
 		return fmt.Errorf("a guard needs 2 to %d nodes, not %d", MaxNodes, len(h.Nodes))
 	}
+	room := maxNames
 	for i, name := range append([]string{h.Cluster}, h.Nodes...) {
+		room -= 1 + len(name)
 		switch {
-		case name == "" || len(name) > maxName:
-			return fmt.Errorf("the name %q has %d bytes: use 1 to %d", name, len(name), maxName)
+		case name == "":
+			return errors.New("a name is empty: the cluster and each node need one")
+		case len(name) > math.MaxUint8 || room < 0:
+			return fmt.Errorf("with %q the names are too long for the lease device: use shorter ones", name)
+		case i > 0 && !nodeName.MatchString(name):
+			return fmt.Errorf("the name %q is not one of a node: use letters, digits, '.', '_' and '-'", name)
 		case i > 0 && h.ID(name) != i:
 			return fmt.Errorf("node %q is named twice: name each node once", name)
 		}

@@ -41,10 +41,11 @@ func TestRoundTrip(t *testing.T) {
 		t.Errorf("header: %+v, %v", got, err)
 	}
 	full := aHeader
-	full.Cluster, full.Nodes = strings.Repeat("c", maxName), nil
+	full.Nodes = nil
 	for i := range MaxNodes {
-		full.Nodes = append(full.Nodes, fmt.Sprintf("node-%02d-%s", i, strings.Repeat("n", maxName-8)))
+		full.Nodes = append(full.Nodes, fmt.Sprintf("node-%02d-%s", i, strings.Repeat("n", 14)))
 	}
+	full.Cluster = strings.Repeat("c", maxNames-MaxNodes*(1+22)-1)
 	if err := full.Encode(block); err != nil {
 		t.Fatal(err)
 	}
@@ -103,10 +104,18 @@ func TestHeaderCheck(t *testing.T) {
 		change func(*Header)
 		want   string
 	}{
-		"one node":       {func(h *Header) { h.Nodes = h.Nodes[:1] }, "a guard needs 2 to 16 nodes, not 1"},
-		"a node twice":   {func(h *Header) { h.Nodes = []string{"a", "b", "a"} }, `node "a" is named twice`},
-		"no name":        {func(h *Header) { h.Cluster = "" }, `the name "" has 0 bytes`},
-		"a long name":    {func(h *Header) { h.Nodes = []string{"a", strings.Repeat("b", 21)} }, "has 21 bytes: use 1 to 20"},
+		"one node":     {func(h *Header) { h.Nodes = h.Nodes[:1] }, "a guard needs 2 to 16 nodes, not 1"},
+		"a node twice": {func(h *Header) { h.Nodes = []string{"a", "b", "a"} }, `node "a" is named twice`},
+		"no name":      {func(h *Header) { h.Cluster = "" }, "a name is empty"},
+		"a long name":  {func(h *Header) { h.Nodes = []string{"a", strings.Repeat("b", 256)} }, "too long"},
+		"long names": {func(h *Header) {
+			h.Nodes = nil
+			for i := range MaxNodes {
+				h.Nodes = append(h.Nodes, fmt.Sprintf("node%02d.a-long-domain.example", i))
+			}
+		}, "too long"},
+		"an option":      {func(h *Header) { h.Nodes = []string{"a", "--b"} }, `the name "--b" is not one of a node`},
+		"a blank":        {func(h *Header) { h.Nodes = []string{"a", "b c"} }, `the name "b c" is not one of a node`},
 		"an unfit times": {func(h *Header) { h.Times.Kill = 0 }, "kill is 0s"},
 	} {
 		h := aHeader

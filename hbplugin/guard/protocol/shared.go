@@ -68,6 +68,13 @@ func (g *Guard) LinkForeign(from int) {
 	}
 }
 
+// LinkHeard takes an authenticated message of a node that renews nothing: its guard has this lease device.
+func (g *Guard) LinkHeard(from int) {
+	if p := g.peer(from); p != nil {
+		p.foreign = false
+	}
+}
+
 // notShared says why the lease device is not the one that p has; empty: nothing says so.
 func (g *Guard) notShared(p *peer) string {
 	switch {
