@@ -4,12 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // CgroupPrefix begins the name of the cgroup that holds all nodes of a lab:
@@ -69,10 +73,34 @@ func (c Cgroup) killFrozen() error {
 	if strings.TrimSpace(string(frozen)) != "1" {
 		return nil
 	}
-	if err := os.WriteFile(filepath.Join(string(c), "cgroup.kill"), []byte("1"), 0); err != nil {
+	if err := c.killAll(); err != nil {
 		return fmt.Errorf("kill the frozen node: %w", err)
 	}
 	return c.Freeze(false)
+}
+
+// killAll sends SIGKILL to each process of the cgroup, and of those below it. Linux 6.18 kills what is started in a
+// cgroup after a write to its cgroup.kill, too.
+func (c Cgroup) killAll() error {
+	return filepath.WalkDir(string(c), func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || !entry.IsDir() {
+			return err
+		}
+		pids, err := os.ReadFile(filepath.Join(path, "cgroup.procs"))
+		if err != nil {
+			return err
+		}
+		for word := range strings.FieldsSeq(string(pids)) {
+			pid, err := strconv.Atoi(word)
+			if err != nil || pid <= 0 { // 0 is one of another process namespace
+				return fmt.Errorf("%s has process %q", path, word)
+			}
+			if err := unix.Kill(pid, unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // WaitEmpty waits until the cgroup holds no process: the proof that a fence

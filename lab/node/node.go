@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -88,12 +89,22 @@ func mountRoot(d Dirs) error {
 	return nil
 }
 
-// sweep removes the mount that a systemd-nspawn from version 256 on leaves when
-// it is killed before it could, and refuses to start over.
+// sweep removes what a systemd-nspawn leaves that is killed before it could, and refuses to start over: from version
+// 256 on a mount, and its end of the node's link, which goes with the node's network some time later.
 func sweep(name string) error {
 	left := filepath.Join("/run/systemd/nspawn/unix-export", name)
 	err := unix.Unmount(left, unix.MNT_DETACH)
-	if err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.EINVAL) {
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EINVAL) {
+		err = nil
+	}
+	link, linkErr := netlink.LinkByName("vb-" + name)
+	if linkErr == nil {
+		linkErr = netlink.LinkDel(link)
+	}
+	if linkErr != nil && !errors.As(linkErr, new(netlink.LinkNotFoundError)) && !errors.Is(linkErr, unix.ENODEV) {
+		err = errors.Join(err, linkErr)
+	}
+	if err != nil {
 		return fmt.Errorf("remove what an earlier boot of node %q left: %w", name, err)
 	}
 	return nil
