@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -73,6 +74,7 @@ func save(t *testing.T, err error) {
 
 // systemctl is a fake one that writes down what it is told. A stop may last for ever.
 type systemctl struct {
+	mu    sync.Mutex
 	calls []string
 	hangs bool
 	fails string // the verb that fails
@@ -80,7 +82,9 @@ type systemctl struct {
 }
 
 func (s *systemctl) run(ctx context.Context, name string, args ...string) (string, error) {
+	s.mu.Lock()
 	s.calls = append(s.calls, name+" "+strings.Join(args, " "))
+	s.mu.Unlock()
 	if args[0] == "stop" && s.hangs || args[0] == s.stuck {
 		<-ctx.Done()
 		return "", ctx.Err()
