@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"time"
 
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
@@ -16,6 +17,7 @@ import (
 	"github.com/vmferry/vmferry/hbplugin/guard/settings"
 	"github.com/vmferry/vmferry/migrate/plaintext"
 	"github.com/vmferry/vmferry/migrate/version"
+	"github.com/vmferry/vmferry/migrate/wait"
 )
 
 // Exit codes. The unit does not restart the guard after exitConfig (EX_CONFIG of sysexits.h): only an operator can mend
@@ -101,7 +103,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	log := logrus.New()
 	journal := newLines(stderr)
 	log.SetOutput(journal)
-	work := guard
+	work := again
 	switch {
 	case o.second:
 		work = asSecond
@@ -123,6 +125,16 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return exitError
 	}
 	return exitOK
+}
+
+// again is the guard, and does not end at once with an error that another try may not have: systemd starts it again a
+// moment later, as it has to after a crash, and would do so several times a second.
+func again(ctx context.Context, o options, log *logrus.Logger) error {
+	err := guard(ctx, o, log)
+	if err != nil && !errors.As(err, new(misconfigured)) {
+		_ = wait.For(ctx, time.Second)
+	}
+	return err
 }
 
 // misconfigured is an error that an operator has to mend before another try can succeed.

@@ -10,6 +10,7 @@ import (
 	"math"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -201,6 +202,20 @@ func TestUsage(t *testing.T) {
 			!strings.Contains(out.String(), want.text) {
 			t.Errorf("%s: exit %d, %q", args, code, &out)
 		}
+	}
+}
+
+// A guard that cannot start for now does not take the processor from others by trying ten times a second.
+func TestStartsAgainLater(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "guard.toml")
+	if err := os.WriteFile(file, []byte("device = '/nonexistent/lease'\nnode = 'alpha'\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	begun := time.Now()
+	code := run(t.Context(), []string{"--config", file}, &out, &out)
+	if took := time.Since(begun); code != exitError || took < time.Second || !strings.Contains(out.String(), "/nonexistent/lease") {
+		t.Errorf("exit %d after %s: %s", code, took, &out)
 	}
 }
 

@@ -84,7 +84,11 @@ func runSecond() error {
 
 // prepare keeps this process from waiting for storage or for a processor when it has to kill. It reports what it got.
 func prepare(log logrus.FieldLogger) (got control.Prepared) {
-	got.Locked, got.RealTime = true, true
+	got.Locked, got.RealTime, got.Destroys = true, true, true
+	if err := surrender.CanDestroy(); err != nil {
+		got.Destroys = false
+		log.WithError(err).Warn("cannot destroy sockets: there is no surrender of guests that have disks over the network")
+	}
 	if err := lockMemory(); err != nil {
 		got.Locked = false
 		log.WithError(err).Warn("cannot lock the memory: the guard may wait for swap; set LimitMEMLOCK=infinity in its unit")

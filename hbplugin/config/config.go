@@ -43,42 +43,42 @@ type Config struct {
 // rawConfig is the file as it is written. Strings stand for durations, so that
 // a bare number, whose unit one would have to guess, is refused.
 type rawConfig struct {
-	Window     *text `toml:"window"`
-	StopWindow *text `toml:"stop_window"`
-	Poll       *text `toml:"poll"`
-	Forecast   *text `toml:"forecast_interval"`
-	Manager    *text `toml:"manager"`
-	Node       *text `toml:"node"`
-	Agents     *list `toml:"agents"`
-	GuestsDir  *text `toml:"guests_dir"`
-	StateDir   *text `toml:"state_dir"`
+	Window     *Text `toml:"window"`
+	StopWindow *Text `toml:"stop_window"`
+	Poll       *Text `toml:"poll"`
+	Forecast   *Text `toml:"forecast_interval"`
+	Manager    *Text `toml:"manager"`
+	Node       *Text `toml:"node"`
+	Agents     *List `toml:"agents"`
+	GuestsDir  *Text `toml:"guests_dir"`
+	StateDir   *Text `toml:"state_dir"`
 }
 
-// text and list are strings and lists of strings that say what is wrong in an
-// operator's words; the decoder adds the place.
+// Text and List are strings and lists of strings of a TOML file that say what is wrong in an operator's words; the
+// decoder adds the place.
 type (
-	text string
-	list []string
+	Text string
+	List []string
 )
 
 // UnmarshalTOML implements toml.Unmarshaler.
-func (t *text) UnmarshalTOML(v any) error {
+func (t *Text) UnmarshalTOML(v any) error {
 	s, ok := v.(string)
 	if !ok {
 		return fmt.Errorf("%v is not a string: put it in double quotes", v)
 	}
-	*t = text(s)
+	*t = Text(s)
 	return nil
 }
 
 // UnmarshalTOML implements toml.Unmarshaler.
-func (l *list) UnmarshalTOML(v any) error {
+func (l *List) UnmarshalTOML(v any) error {
 	values, ok := v.([]any)
 	if !ok {
 		return fmt.Errorf("%v is not a list: put it in square brackets", v)
 	}
 	for _, v := range values {
-		var t text
+		var t Text
 		if err := t.UnmarshalTOML(v); err != nil {
 			return err
 		}
@@ -196,8 +196,8 @@ func set[R, V any](written *R, into *V, read func(R) (V, error)) error {
 }
 
 // atLeast reads a duration.
-func atLeast(least time.Duration) func(text) (time.Duration, error) {
-	return func(s text) (time.Duration, error) {
+func atLeast(least time.Duration) func(Text) (time.Duration, error) {
+	return func(s Text) (time.Duration, error) {
 		d, err := time.ParseDuration(string(s))
 		switch {
 		case err != nil:
@@ -210,21 +210,21 @@ func atLeast(least time.Duration) func(text) (time.Duration, error) {
 }
 
 // interval is a duration that may be "0" for never.
-func interval(s text) (time.Duration, error) {
+func interval(s Text) (time.Duration, error) {
 	if s == "0" {
 		return 0, nil
 	}
 	return atLeast(10 * time.Second)(s)
 }
 
-func directory(s text) (string, error) {
+func directory(s Text) (string, error) {
 	if !strings.HasPrefix(string(s), "/") {
 		return "", fmt.Errorf("%q is not an absolute path", s)
 	}
 	return string(s), nil
 }
 
-func manager(s text) (string, error) {
+func manager(s Text) (string, error) {
 	if !slices.Contains(managers, string(s)) {
 		return "", fmt.Errorf("%q is not a cluster manager: use one of %s", s, strings.Join(managers, ", "))
 	}
@@ -232,7 +232,7 @@ func manager(s text) (string, error) {
 }
 
 // agents wants names as the cluster manager writes them, class and all.
-func agents(l list) ([]string, error) {
+func agents(l List) ([]string, error) {
 	if len(l) == 0 {
 		return nil, errors.New("an empty list would wait for no guest")
 	}
@@ -244,7 +244,7 @@ func agents(l list) ([]string, error) {
 	return l, nil
 }
 
-func node(s text) (string, error) {
+func node(s Text) (string, error) {
 	if strings.HasPrefix(string(s), "-") || strings.ContainsAny(string(s), " \t\n") {
 		return "", fmt.Errorf("%q is not a node name", s)
 	}

@@ -17,8 +17,9 @@ type StatusReport struct {
 
 // Prepared is what the guard's process got of its system, so that it kills in time.
 type Prepared struct {
-	RealTime bool `json:"real_time"` // it runs before other processes
-	Locked   bool `json:"locked"`    // its memory is never swapped out
+	RealTime bool `json:"real_time"`        // it runs before other processes
+	Locked   bool `json:"locked"`           // its memory is never swapped out
+	Destroys bool `json:"destroys_sockets"` // it can destroy the sockets of guests that ended
 }
 
 // NodeReport is one node, as its slot says.

@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"github.com/BurntSushi/toml"
+
+	"github.com/vmferry/vmferry/hbplugin/config"
 )
 
 // ConfigPath is where the configuration is looked for.
@@ -28,8 +30,8 @@ var name = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 // Parse reads the text of the configuration. Anything that is not understood is an error.
 func Parse(text string) (Config, error) {
 	var r struct {
-		Nodes map[string]string `toml:"nodes"`
-		Disks map[string]string `toml:"disks"`
+		Nodes map[string]config.Text `toml:"nodes"`
+		Disks map[string]config.Text `toml:"disks"`
 	}
 	meta, err := toml.Decode(text, &r)
 	if err != nil {
@@ -41,9 +43,12 @@ func Parse(text string) (Config, error) {
 	if len(r.Nodes) == 0 || len(r.Disks) == 0 {
 		return Config{}, errors.New("[nodes] and [disks] must name one node and one disk at least")
 	}
-	c := Config{Nodes: map[string]netip.AddrPort{}, Disks: r.Disks}
+	c := Config{Nodes: map[string]netip.AddrPort{}, Disks: map[string]string{}}
+	for disk, path := range r.Disks {
+		c.Disks[disk] = string(path)
+	}
 	for _, node := range slices.Sorted(maps.Keys(r.Nodes)) {
-		if err := c.add(node, r.Nodes[node]); err != nil {
+		if err := c.add(node, string(r.Nodes[node])); err != nil {
 			return Config{}, fmt.Errorf("nodes: %w", err)
 		}
 	}

@@ -46,7 +46,8 @@ type Node struct {
 	Move func(ctx context.Context, to string) error
 	// Announce announces the guests to the network once more; nil: nobody does.
 	Announce func(ctx context.Context) error
-	// Revoke ends the access of a node to the disks and returns nil with the proof; nil: there is no such driver.
+	// Revoke ends the access of a node to the disks and returns nil with the proof; nil: there is no such driver. It may be
+	// called for several nodes at once.
 	Revoke func(ctx context.Context, node string, generation uint64) error
 	// Admit opens this node's own access to the disks, for a generation, before a guest may run; nil: it is never
 	// closed.

@@ -318,6 +318,43 @@ func TestForeignNoMore(t *testing.T) {
 	})
 }
 
+// The storage that one node's access is revoked on does not answer: that of the others is revoked all the same.
+func TestRevokesAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		for _, id := range []int{2, 3} {
+			w.disk.slots[id] = lease.Slot{Node: id, Instance: lease.Instance{byte(id)}, Generation: 1, State: lease.Held}
+		}
+		var mu sync.Mutex
+		first := map[string]time.Duration{}
+		a := w.start(1, func(c *Config) {
+			c.Header.Nodes, c.Policy.Revoke, c.Link = append(c.Header.Nodes, "gamma"), true, nil
+			c.Node.Members = func(context.Context) ([]string, error) { return []string{"alpha"}, nil }
+			c.Node.Revoke = func(ctx context.Context, node string, _ uint64) error {
+				mu.Lock()
+				if first[node] == 0 {
+					first[node] = w.now()
+				}
+				mu.Unlock()
+				<-ctx.Done()
+				return ctx.Err()
+			}
+		})
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		if err := a.OpenLease(ctx); err == nil {
+			t.Error("the lease is taken without a proof")
+		}
+		mu.Lock()
+		if late := (first["gamma"] - first["beta"]).Abs(); first["gamma"] == 0 || first["beta"] == 0 || late > time.Second {
+			t.Errorf("revoked at %v", first)
+		}
+		mu.Unlock()
+		a.end()
+		time.Sleep(time.Second)
+	})
+}
+
 // pair is both nodes with their leases held for a while, and one guest on the first, three on the second.
 func (w *world) pair(first, second func(*Config)) (a, b *node) {
 	w.Helper()

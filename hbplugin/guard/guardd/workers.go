@@ -180,22 +180,24 @@ func (d *Daemon) mover(ctx context.Context) {
 	})
 }
 
-// revoker revokes the access of nodes whose lease has expired.
+// revoker revokes the access of nodes whose lease has expired: one that takes its time does not delay that of another.
 func (d *Daemon) revoker(ctx context.Context) {
-	each(ctx, d.revoke, func(r protocol.Revocation) {
-		bounded, cancel := context.WithTimeout(ctx, d.Header.Times.Revoke)
-		err := d.Node.Revoke(bounded, d.name(r.Node), r.Generation)
-		cancel()
-		if err != nil {
-			d.Log.WithError(err).WithField("node", d.name(r.Node)).Error("revoke the access to the disks")
-			_ = wait.For(ctx, d.Header.Times.Poll)
+	each(ctx, d.revoke, func(r protocol.Revocation) { go d.revokeOnce(ctx, r) })
+}
+
+func (d *Daemon) revokeOnce(ctx context.Context, r protocol.Revocation) {
+	bounded, cancel := context.WithTimeout(ctx, d.Header.Times.Revoke)
+	err := d.Node.Revoke(bounded, d.name(r.Node), r.Generation)
+	cancel()
+	if err != nil {
+		d.Log.WithError(err).WithField("node", d.name(r.Node)).Error("revoke the access to the disks")
+		_ = wait.For(ctx, d.Header.Times.Poll)
+	}
+	d.do(ctx, func(now time.Duration) {
+		delete(d.revoking, r)
+		if err == nil {
+			d.guard.Revoked(r.Node, r.Generation, now)
 		}
-		d.do(ctx, func(now time.Duration) {
-			delete(d.revoking, r)
-			if err == nil {
-				d.guard.Revoked(r.Node, r.Generation, now)
-			}
-		})
 	})
 }
 

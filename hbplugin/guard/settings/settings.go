@@ -11,6 +11,7 @@ import (
 
 	"github.com/BurntSushi/toml"
 
+	"github.com/vmferry/vmferry/hbplugin/config"
 	"github.com/vmferry/vmferry/hbplugin/guard/lease"
 	"github.com/vmferry/vmferry/migrate/safefile"
 )
@@ -35,14 +36,14 @@ type Settings struct {
 
 // raw is the file as it is written.
 type raw struct {
-	Device      string            `toml:"device"`
-	Node        string            `toml:"node"`
-	Ping        []string          `toml:"ping"`
-	Link        map[string]string `toml:"link"`
-	Revoke      []string          `toml:"revoke"`
-	Admit       []string          `toml:"admit"`
-	Watchdog    string            `toml:"watchdog"`
-	TrustExpiry string            `toml:"trust_expiry"`
+	Device      config.Text            `toml:"device"`
+	Node        config.Text            `toml:"node"`
+	Ping        config.List            `toml:"ping"`
+	Link        map[string]config.Text `toml:"link"`
+	Revoke      config.List            `toml:"revoke"`
+	Admit       config.List            `toml:"admit"`
+	Watchdog    config.Text            `toml:"watchdog"`
+	TrustExpiry config.Text            `toml:"trust_expiry"`
 }
 
 // trust is what trust_expiry must say, word for word: nobody sets it without having read what it risks.
@@ -77,8 +78,8 @@ func Parse(text string) (Settings, error) {
 	if unknown := meta.Undecoded(); len(unknown) > 0 {
 		return Settings{}, fmt.Errorf("%q: there is no such setting", unknown[0].String())
 	}
-	s := Settings{Device: r.Device, Node: r.Node, Revoke: r.Revoke, Admit: r.Admit, Watchdog: r.Watchdog,
-		TrustExpiry: r.TrustExpiry == trust}
+	s := Settings{Device: string(r.Device), Node: string(r.Node), Revoke: r.Revoke, Admit: r.Admit,
+		Watchdog: string(r.Watchdog), TrustExpiry: r.TrustExpiry == trust}
 	if r.TrustExpiry != "" && !s.TrustExpiry {
 		return Settings{}, fmt.Errorf("trust_expiry: write %q, or leave it out", trust)
 	}
@@ -117,11 +118,12 @@ func ofOneHost(a netip.Addr) bool {
 	return !a.IsUnspecified() && !a.IsMulticast() && a != netip.AddrFrom4([4]byte{255, 255, 255, 255})
 }
 
-func (s *Settings) links(addresses map[string]string) error {
+func (s *Settings) links(addresses map[string]config.Text) error {
 	if len(addresses) > 0 {
 		s.Link = map[string]netip.AddrPort{}
 	}
-	for node, text := range addresses {
+	for node, value := range addresses {
+		text := string(value)
 		a, err := netip.ParseAddrPort(text)
 		if err != nil {
 			var alone netip.Addr

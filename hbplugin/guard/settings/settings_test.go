@@ -42,7 +42,10 @@ func TestParseRefuses(t *testing.T) {
 	for text, want := range map[string]string{
 		``:                                           `device: "" is not an absolute path`,
 		`device = "lease"`:                           `device: "lease" is not an absolute path`,
-		`device = 7`:                                 `device`,
+		"device = 7":                                 `"device"): 7 is not a string: put it in double quotes`,
+		"device = \"/a\"\nrevoke = \"/b\"":           `"revoke"): /b is not a list: put it in square brackets`,
+		"device = \"/a\"\n[link]\nb = 7":             `7 is not a string: put it in double quotes`,
+		`device = 8`:                                 `device`,
 		`devices = "/a"`:                             `"devices": there is no such setting`,
 		"device = \"/a\"\nping = [\"gateway\"]":      `ping: "gateway" is not an IP address`,
 		"device = \"/a\"\nrevoke = [\"sh\"]":         `revoke: "sh" is not an absolute path of a program`,

@@ -160,6 +160,10 @@ func process(o Observed, f *findings) {
 		f.warn("the guard has no real-time priority: a busy node may lose its lease",
 			"type: journalctl -u vmferry-guard; a container or kernel.sched_rt_runtime_us may refuse it")
 	}
+	if !p.Destroys {
+		f.warn("the guard cannot destroy sockets: a node whose guests have disks over the network never surrenders",
+			"use a kernel with CONFIG_INET_DIAG_DESTROY, as distributions have it, and the unit of vmferry-guard as it is")
+	}
 	if !p.Locked {
 		f.warn("the guard's memory is not locked: it may wait for swap when it has to kill",
 			"set LimitMEMLOCK=infinity for vmferry-guard: systemctl edit vmferry-guard")

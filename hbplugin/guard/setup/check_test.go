@@ -24,7 +24,7 @@ func well() Observed {
 		Settings: settings.Settings{Device: "/dev/x", Revoke: []string{"/sbin/revoke"},
 			Ping: []netip.Addr{netip.MustParseAddr("192.0.2.1")}, Link: map[string]netip.AddrPort{"alpha": {}, "beta": {}}},
 		Process: Process{Active: true, Enabled: true, Phase: "held",
-			Prepared: control.Prepared{RealTime: true, Locked: true}},
+			Prepared: control.Prepared{RealTime: true, Locked: true, Destroys: true}},
 		Pacemaker: &Pacemaker{Devices: []FenceDevice{{ID: "guard", Unfencing: true, Timeout: time.Minute}}},
 		Quorum:    &ring.Quorum{Nodes: []string{"beta", "alpha"}, TwoNode: true, WaitForAll: true},
 	}
@@ -67,6 +67,8 @@ func TestCheck(t *testing.T) {
 			"the slot of node beta cannot be read", "vmferry guard status", true},
 		"no real-time priority": {func(o *Observed) { o.Process.RealTime = false }, "no real-time priority",
 			"journalctl -u vmferry-guard", false},
+		"no way to destroy sockets": {func(o *Observed) { o.Process.Destroys = false }, "cannot destroy sockets",
+			"CONFIG_INET_DIAG_DESTROY", false},
 		"no locked memory": {func(o *Observed) { o.Process.Locked = false }, "memory is not locked", "LimitMEMLOCK", false},
 
 		"a node whose guard has never run": {func(o *Observed) { o.NeverRan = []string{"alpha", "beta"} },

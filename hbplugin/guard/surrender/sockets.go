@@ -119,6 +119,11 @@ func address(family uint8, ip []byte) []byte {
 	return b
 }
 
+// CanDestroy is the error of a kernel that cannot destroy sockets, or of a process that may not.
+func CanDestroy() error {
+	return destroy(socket{family: unix.AF_INET, id: netlink.SocketID{Cookie: cookie{1, 1<<31 - 1}}}) // there is none
+}
+
 // destroy ends a socket at once: what it has queued is never sent. One that is gone already is no error.
 func destroy(s socket) error {
 	request := nl.NewNetlinkRequest(nl.SOCK_DESTROY, unix.NLM_F_ACK)

@@ -67,6 +67,14 @@ func TestDestroy(t *testing.T) {
 	}
 }
 
+// Whether sockets can be destroyed is asked with one that does not exist.
+func TestCanDestroy(t *testing.T) {
+	roottest.Need(t)
+	if err := CanDestroy(); err != nil {
+		t.Error(err)
+	}
+}
+
 // own are the sockets of this process.
 func own(t *testing.T) []socket {
 	t.Helper()
