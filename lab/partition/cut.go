@@ -30,6 +30,7 @@ type Cut struct {
 	Killed  bool // the loser's guest is killed; where it is started again is the cluster's affair
 	Both    bool // both nodes crash
 	Reboots bool // the loser boots again
+	Resets  bool // its watchdog resets the loser, which dies; its guest may be back there soon
 
 	Silent []int // the nodes that write nothing to the lease device at the end
 	Reach  []int // how many gateways each node reaches at the end; nil: all
@@ -96,7 +97,7 @@ var Cuts = []Cut{
 		End: all(power(supervisor.OpOn, 1), guardAlone), Loser: 1, Dies: true, Recover: time.Minute},
 	// The watchdogs are fed until the nodes boot: this one comes last.
 	{Name: "hang, watchdog in place of revocation", Prepare: useWatchdog, Begin: power(supervisor.OpFreeze, 1),
-		End: useRevocation, Loser: 1, Dies: true, Recover: time.Minute},
+		End: useRevocation, Loser: 1, Dies: true, Resets: true, Recover: time.Minute},
 }
 
 // underHeartbeat are the cuts from which other things come under Heartbeat than under Pacemaker, and those that are made

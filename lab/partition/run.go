@@ -116,7 +116,11 @@ func (m *Matrix) await(ctx context.Context, c Cut) error {
 	}
 	return cluster.Await(ctx, "every guest to answer on "+m.node(1-c.Loser), func(ctx context.Context) (bool, error) {
 		for _, g := range m.Guests {
-			if err := m.answersOn(ctx, g, 1-c.Loser, c.Hangs); err != nil {
+			err := m.answersOn(ctx, g, 1-c.Loser, c.Hangs)
+			if err != nil && c.Resets {
+				err = m.answersOn(ctx, g, c.Loser, false)
+			}
+			if err != nil {
 				return false, err
 			}
 		}
@@ -260,6 +264,8 @@ func (m *Matrix) judgeNodes(ctx context.Context, c Cut, was before, healed time.
 			fail("%v", err)
 		case !crashed && boots != was.boots[i]:
 			fail("node %s was booted again", m.node(i))
+		case c.Resets && i == c.Loser && boots != was.boots[i]+1:
+			fail("node %s was booted %d times by its watchdog", m.node(i), boots-was.boots[i])
 		case !crashed && pids[i] != was.bystanders[i]:
 			fail("the bystander on %s was process %s and is %s", m.node(i), was.bystanders[i], pids[i])
 		}

@@ -20,6 +20,8 @@ func (c Cut) expected(m *Matrix) string {
 		return m.node(c.Loser) + " expires and loses its disks, its guest is started"
 	case c.Cut:
 		return m.node(c.Loser) + " kills its guest, expires and loses its disks, the guest is started"
+	case c.Resets:
+		return m.node(c.Loser) + " expires and its watchdog resets it, its guest is started"
 	case c.Dies:
 		return m.node(c.Loser) + " expires, its guest is started"
 	case c.Reboots:
