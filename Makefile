@@ -17,7 +17,7 @@ LAB     ?= ^TestLab
 # How long make fuzz runs each target, and which: FUZZ=FuzzParseStat, FUZZ='migrate/blackout/reflector FuzzDatagram'.
 # make test runs each for FUZZRUNS executions.
 FUZZTIME ?= 1m
-FUZZRUNS ?= 5000
+FUZZRUNS ?= 2000
 FUZZ     ?=
 
 # libvirt's library is opened at run time: no headers to build, and one binary
