@@ -12,9 +12,10 @@ import (
 // systemURI is looked at in any case: a guest may have begun to run before there is a note of where.
 const systemURI = "qemu:///system"
 
-// Guests lists what runs guests of the cluster, and what works beside them: those of resources that the agent has ever noted on this node, since
-// the boot, which it does before a guest starts or arrives. One that is being received from a peer counts. Other
-// guests, and other programs, are never in the list. With an error some may be missing. list is local.ListAll.
+// Guests lists what runs guests of the cluster, and what works beside them: those of resources that the agent has
+// ever noted on this node, since the boot, which it does before a guest starts or arrives. One that is being received
+// from a peer counts. Other guests, and other programs, are never in the list. With an error some may be missing.
+// list is local.ListAll.
 func Guests(store notes.Store, list func(ctx context.Context, uris ...string) ([]hostproc.Process, error),
 ) func(ctx context.Context) ([]hostproc.Process, error) {
 	return func(ctx context.Context) ([]hostproc.Process, error) {

@@ -40,7 +40,8 @@ func (g *Guard) Views(now time.Duration) (all []View) {
 	for _, p := range g.peers {
 		all = append(all, View{Node: p.id, Slot: p.slot, Seen: p.seen, Renewed: now - p.changed,
 			Wrote: now - max(p.wrote, p.told.at), Member: p.member,
-			Expired: g.expired(p), Gone: p.isGone() && g.notShared(p) == "", Foreign: g.notShared(p), Mine: g.openText(p.mine), Theirs: g.openText(p.theirs)})
+			Expired: g.expired(p), Gone: p.isGone() && g.notShared(p) == "", Foreign: g.notShared(p),
+			Mine: g.openText(p.mine), Theirs: g.openText(p.theirs)})
 	}
 	return all
 }
