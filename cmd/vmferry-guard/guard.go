@@ -65,7 +65,7 @@ func guard(ctx context.Context, o options, log *logrus.Logger) error {
 	prepared := prepare(log)
 	me, err := identify(ctx, o.config, clusters)
 	if err == nil {
-		me.settings.Watchdog, err = watchdogOf(me.settings.Watchdog, armedPath, log)
+		me.watchdog, err = watchdogOf(me.settings.Watchdog, armedPath, me.header.Times.Watchdog(), log)
 	}
 	if err != nil {
 		return err
@@ -147,9 +147,7 @@ func (me *identity) node(ctx context.Context, page *second.Page, log logrus.Fiel
 		Measure: func() protocol.Here {
 			here := protocol.Here{Reached: pinger.Reached(), Guests: k.Known(),
 				Unmanaged: hostproc.Uptime()-time.Duration(answered.Load()) > managerTime}
-			if me.watchdog != nil {
-				here.Watchdog = me.watchdog.Timeout
-			}
+			here.Watchdog = me.watchdog.declared()
 			return here
 		},
 		SecondRuns: func() bool { return page.Runs(second.Second) },
@@ -181,8 +179,8 @@ func (me *identity) optional(n *guardd.Node, run command.Runner) {
 			return program.Run(ctx, run, host.Subject{Node: me.name(), ID: me.id, Generation: generation})
 		}
 	}
-	if me.settings.Watchdog != "" {
-		n.Feed = func() error { return me.watchdog.Feed() }
+	if me.watchdog != nil {
+		n.Feed = me.watchdog.feed
 	}
 }
 
@@ -197,11 +195,11 @@ func (me *identity) serve(ctx context.Context, d *guardd.Daemon, l leaving, log 
 	defer cancel()
 	early := context.AfterFunc(ctx, cancel)
 	return d.Run(work, func() error {
-		if me.settings.Watchdog != "" {
-			me.watchdog, l.disarm, err = arm(me.settings.Watchdog, armedPath, me.header.Times.Watchdog())
-			if err != nil {
+		if w := me.watchdog; w != nil {
+			if err := w.begin(d.Kills()); err != nil {
 				return err
 			}
+			l.disarm = w.disarm
 		}
 		early()
 		context.AfterFunc(ctx, func() { l.end(log); cancel() })

@@ -40,7 +40,7 @@ type identity struct {
 	instance lease.Instance
 	manager  host.Manager
 	managers []hbplugin.Cluster
-	watchdog *host.Watchdog // nil: there is none, or it is not armed yet
+	watchdog *watchdog // nil: there is none
 }
 
 // clusters are the cluster managers of this node, which the settings of vmferryd choose.

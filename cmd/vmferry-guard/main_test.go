@@ -228,7 +228,7 @@ func TestManualHasTheTimes(t *testing.T) {
 	times := timing.Default
 	row := func(name string, m timing.Manager) string {
 		trusted, revoked := times.Bounds(m, 0, false), times.Bounds(m, 0, true)
-		fed := times.Bounds(m, times.Watchdog(), false)
+		fed := times.Bounds(m, timing.Reset(times.Watchdog()), false)
 		return fmt.Sprintf(".It %s Ta %.1f Ta %.1f Ta %.1f Ta %.1f\n", name, trusted.Crash.Seconds(),
 			revoked.Crash.Seconds(), fed.Crash.Seconds(), trusted.Split.Seconds())
 	}
@@ -240,10 +240,10 @@ func TestManualHasTheTimes(t *testing.T) {
 		row("Pacemaker, token 3 s", timing.Pacemaker(3*time.Second, 0, 0)),
 		row("Heartbeat, deadtime 10 s", timing.Heartbeat(10*time.Second, 0)),
 		fmt.Sprintf(".It least stonith-timeout Ta %g Ta %g Ta %g Ta\n", least(0, false), least(0, true),
-			least(times.Watchdog(), false)),
-		fmt.Sprintf("\n%g seconds are enough", least(times.Watchdog(), true)),
+			least(timing.Reset(times.Watchdog()), false)),
+		fmt.Sprintf("\n%g seconds are enough", least(timing.Reset(times.Watchdog()), true)),
 		fmt.Sprintf("expires after %.1f seconds with the defaults, and after %.1f with a watchdog",
-			times.Expiry(0).Seconds(), times.Expiry(times.Watchdog()).Seconds()),
+			times.Expiry(0).Seconds(), times.Expiry(timing.Reset(times.Watchdog())).Seconds()),
 		fmt.Sprintf(".It Ic renew Ta %d ms Ta", times.Renew.Milliseconds()),
 		fmt.Sprintf(".It Ic self-kill Ta %g s Ta", times.SelfKill.Seconds()),
 		fmt.Sprintf(".It Ic kill Ta %g s Ta", times.Kill.Seconds()),

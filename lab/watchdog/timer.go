@@ -57,14 +57,16 @@ func (t *Timer) Write(data []byte) {
 	t.feed()
 }
 
-// Close disarms it, where the last write allows that. Else it continues to run.
+// Close disarms it, where the last write allows that. Else it is fed once more, and continues to run.
 func (t *Timer) Close() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.open = false
 	if t.expect {
 		t.disarm()
+		return
 	}
+	t.feed()
 }
 
 // Reset is the loss of the node's power: it is disarmed, whoever had it open.

@@ -32,7 +32,12 @@ func TestTimer(t *testing.T) {
 				w.Write([]byte{0})
 			}
 		}, 17 * time.Second},
-		{"closed", func(w *Timer) { w.Open(); w.SetTimeout(5 * time.Second); w.Close() }, 5 * time.Second},
+		{"closed", func(w *Timer) {
+			w.Open()
+			w.SetTimeout(5 * time.Second)
+			time.Sleep(3 * time.Second)
+			w.Close()
+		}, 8 * time.Second},
 		{"closed and opened", func(w *Timer) {
 			w.Open()
 			w.SetTimeout(5 * time.Second)

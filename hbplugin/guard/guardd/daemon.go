@@ -143,6 +143,12 @@ type Daemon struct {
 	closed   bool               // the lease was given back for good
 }
 
+// Kills reports whether guests have to be killed before this node can have a lease. It is for the ready of Run.
+func (d *Daemon) Kills() bool {
+	phase, _ := d.guard.Phase()
+	return phase == protocol.Killing
+}
+
 // killing is the phase in which the killer works.
 type killing struct {
 	phase      protocol.Phase

@@ -61,8 +61,8 @@ func (w *Watchdog) set(timeout time.Duration, d driver) error {
 		return fmt.Errorf("read its timeout: %w", err)
 	}
 	w.Timeout = time.Duration(seconds) * time.Second
-	if w.Timeout < timeout || w.Timeout > lease.LongestWatchdog {
-		return fmt.Errorf("its timeout is %s: %s to %s is needed", w.Timeout, timeout, lease.LongestWatchdog)
+	if longest := lease.LongestWatchdog / 2; w.Timeout < timeout || w.Timeout > longest {
+		return fmt.Errorf("its timeout is %s: %s to %s is needed", w.Timeout, timeout, longest)
 	}
 	return nil
 }

@@ -40,8 +40,12 @@ func (t Times) Expiry(watchdog time.Duration) time.Duration {
 // Watchdog is what a hardware watchdog is set to, in whole seconds: it is not fed while the guests are killed, and the
 // last feeding may be more than a second old then.
 func (t Times) Watchdog() time.Duration {
-	return (t.Kill + 4*time.Second + time.Second - 1).Truncate(time.Second)
+	return (t.Kill + 2*time.Second + time.Second - 1).Truncate(time.Second)
 }
+
+// Reset is after how long without feeding a node is reset at the latest whose watchdog has the timeout: the kernel feeds
+// one whose file is closed once more (watchdog_release in drivers/watchdog/watchdog_dev.c), as when the guard dies.
+func Reset(timeout time.Duration) time.Duration { return 2 * timeout }
 
 // Fresh is how old the last renewal of a node that is well can be, as another node sees it.
 func (t Times) Fresh() time.Duration { return 2*t.Renew + 2*t.Poll + t.Margin }

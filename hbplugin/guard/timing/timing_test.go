@@ -27,8 +27,8 @@ func TestExpiry(t *testing.T) {
 
 func TestWatchdog(t *testing.T) {
 	for kill, want := range map[time.Duration]time.Duration{
-		time.Second: 5 * time.Second, 1100 * time.Millisecond: 6 * time.Second, 100 * time.Millisecond: 5 * time.Second,
-		20 * time.Second: 24 * time.Second,
+		time.Second: 3 * time.Second, 1100 * time.Millisecond: 4 * time.Second, 100 * time.Millisecond: 3 * time.Second,
+		20 * time.Second: 22 * time.Second,
 	} {
 		if got := (Times{Kill: kill}).Watchdog(); got != want {
 			t.Errorf("kill %s: %s, want %s", kill, got, want)

@@ -53,9 +53,8 @@ func list(ctx context.Context, qemus func(hostproc.Host, context.Context) ([]hos
 		asked[isXen(uri)] = true
 		var found []hostproc.Process
 		var err error
-		if w, isQEMU := Of(uri).(hostproc.Host); isQEMU {
-			w = hostOf(uris...) // one look for the guests of all of QEMU's
-			found, err = qemus(w, ctx)
+		if _, isQEMU := Of(uri).(hostproc.Host); isQEMU {
+			found, err = qemus(hostOf(uris...), ctx) // one look for the guests of all of QEMU's
 		} else {
 			found, err = Of(uri).List(ctx)
 		}
