@@ -16,7 +16,7 @@ import (
 	"github.com/vmferry/vmferry/resource/notes"
 )
 
-// A guest of the other node is asked for until the agent has noted it: its file may be on a file system that is mounted
+// A guest of the other node is probed until the agent has noted it: its file may be on a file system that is mounted
 // later.
 func TestProbe(t *testing.T) {
 	dir := t.TempDir()
@@ -43,6 +43,6 @@ func TestProbe(t *testing.T) {
 	})
 	if got := strings.Join(asked, ", "); got != strings.Repeat("/etc/libvirt/qemu/mail.xml status, ", 2)+
 		"/etc/libvirt/qemu/mail.xml status" {
-		t.Errorf("asked for %s", got)
+		t.Errorf("probed %s", got)
 	}
 }
