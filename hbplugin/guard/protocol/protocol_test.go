@@ -40,13 +40,19 @@ func held(t *testing.T, id int, policy Policy, others ...int) *node {
 		n.Member(other, true)
 		n.sees(other, 1, lease.Held)
 	}
+	n.take()
+	return n
+}
+
+// take takes the lease, 5 s on.
+func (n *node) take() {
+	n.Helper()
 	n.now += 5 * second
 	if err := n.Open(n.now); err != nil {
-		t.Fatal(err)
+		n.Fatal(err)
 	}
 	n.renew()
 	n.is(Held)
-	return n
 }
 
 func (n *node) is(want Phase) {
@@ -700,12 +706,7 @@ func TestANodeWithoutAGuard(t *testing.T) {
 	} {
 		n := newNode(t, 1, test.policy, 2)
 		n.Member(2, true)
-		n.now += 5 * second
-		if err := n.Open(n.now); err != nil {
-			t.Fatal(err)
-		}
-		n.renew()
-		n.is(Held)
+		n.take()
 		n.Member(2, false)
 		n.Fence(2, n.now, n.now+20*second)
 		for end := n.now + 21*second; n.now < end && len(n.verdicts) == 0; n.now += second / 2 {
@@ -738,12 +739,7 @@ func TestGone(t *testing.T) {
 	} {
 		n := newNode(t, 1, Policy{}, 2)
 		n.Member(2, true)
-		n.now += 5 * second
-		if err := n.Open(n.now); err != nil {
-			t.Fatal(err)
-		}
-		n.renew()
-		n.is(Held)
+		n.take()
 		n.Member(2, false)
 		n.Slot(test.slot, n.now, n.now)
 		n.Fence(2, n.now, n.now+20*second)
@@ -760,12 +756,7 @@ func TestGone(t *testing.T) {
 func TestANodeWithoutAGuardIsRevoked(t *testing.T) {
 	n := newNode(t, 1, Policy{Revoke: true}, 2)
 	n.Member(2, true)
-	n.now += 5 * second
-	if err := n.Open(n.now); err != nil {
-		t.Fatal(err)
-	}
-	n.renew()
-	n.is(Held)
+	n.take()
 	n.Member(2, false)
 	n.Fence(2, n.now, n.now+20*second)
 	for range 80 {
