@@ -145,10 +145,8 @@ func (me *identity) node(ctx context.Context, page *second.Page, log logrus.Fiel
 			return host.Rejoin(ctx, me.manager, run, heard)
 		},
 		Measure: func() protocol.Here {
-			here := protocol.Here{Reached: pinger.Reached(), Guests: k.Known(),
+			return protocol.Here{Reached: pinger.Reached(), Guests: k.Known(), Watchdog: me.watchdog.declared(),
 				Unmanaged: hostproc.Uptime()-time.Duration(answered.Load()) > managerTime}
-			here.Watchdog = me.watchdog.declared()
-			return here
 		},
 		SecondRuns: func() bool { return page.Runs(second.Second) },
 		Record:     func(e journal.Event) error { return journal.Append(journalPath, e) },
@@ -161,7 +159,7 @@ func (me *identity) node(ctx context.Context, page *second.Page, log logrus.Fiel
 		},
 	}
 	me.optional(&n, run)
-	return n, func(ctx context.Context) (int, error) { all, err := k.List(ctx); return host.Count(all), err }
+	return n, func(ctx context.Context) (int, error) { all, err := k.List(ctx); return hostproc.CountGuests(all), err }
 }
 
 // optional is what a node has only where it is set up so.

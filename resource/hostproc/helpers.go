@@ -11,6 +11,16 @@ func (p Process) MayBeOf(guest string) bool {
 	return p.Name == guest || p.Helper && p.UUID == "" && p.Name != "" && mayBe(p.Name, guest)
 }
 
+// CountGuests is how many of these run a guest: the others are helpers.
+func CountGuests(all []Process) (n int) {
+	for _, p := range all {
+		if !p.Helper {
+			n++
+		}
+	}
+	return n
+}
+
 // helpers are the processes of guests' control groups that run no guest, and the children of those, by number. A
 // process that is a doubt is not among them.
 func (s sighting) helpers() (all []Process) {

@@ -40,13 +40,3 @@ func Guests(store notes.Store, list func(ctx context.Context, uris ...string) ([
 		}), errors.Join(unread, err)
 	}
 }
-
-// Count is how many of these run a guest: the others work beside one.
-func Count(all []hostproc.Process) (n int) {
-	for _, p := range all {
-		if !p.Helper {
-			n++
-		}
-	}
-	return n
-}

@@ -52,8 +52,8 @@ func TestGuests(t *testing.T) {
 	for _, p := range all {
 		pids = append(pids, p.PID)
 	}
-	if err != nil || !slices.Equal(pids, []int{1, 3, 6, 8}) || Count(all) != 2 {
-		t.Errorf("%v, %v, %d guests", pids, err, Count(all))
+	if err != nil || !slices.Equal(pids, []int{1, 3, 6, 8}) || hostproc.CountGuests(all) != 2 {
+		t.Errorf("%v, %v, %d guests", pids, err, hostproc.CountGuests(all))
 	}
 	if want := []string{systemURI, "qemu+unix:///system"}; !slices.Equal(asked, want) {
 		t.Errorf("asked %v, want %v", asked, want)

@@ -44,13 +44,7 @@ func (k *Killer) Watch(ctx context.Context, every time.Duration) {
 func (k *Killer) Known() int {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	n := 0
-	for _, p := range k.known {
-		if !p.Helper {
-			n++
-		}
-	}
-	return n
+	return hostproc.CountGuests(k.known)
 }
 
 // look takes the list of guests, and their sockets. With an error some may be missing.
