@@ -29,9 +29,6 @@ const (
 	exitBroken = 255
 )
 
-// mostConfig is more bytes than any configuration has.
-const mostConfig = 1 << 20
-
 // longest bounds what a node or an operator asks for. A revocation that takes longer is not proven; it can be tried
 // again.
 const longest = 30 * time.Second
@@ -100,7 +97,7 @@ func (m machine) act(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	text, err := safefile.ReadPrivate(m.config, mostConfig)
+	text, err := safefile.ReadPrivate(m.config)
 	if err != nil {
 		return fmt.Errorf("read the configuration: %w", err)
 	}

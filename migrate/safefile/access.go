@@ -180,9 +180,12 @@ func SurveyFile(path string, by Owners) (Directory, error) {
 // ErrExposed says that users who are not trusted can change or replace a file.
 var ErrExposed = errors.New("others can change it")
 
-// ReadPrivate is [Read] of a file that root and the user of this process alone can change or replace. Its errors are
-// those of Read and [SurveyFile], and [ErrExposed], which says what to type.
-func ReadPrivate(path string, limit int64) ([]byte, error) {
+// mostPrivate is more bytes than any configuration has.
+const mostPrivate = 1 << 20
+
+// ReadPrivate is [Read] of a configuration, of at most 1 MiB, that root and the user of this process alone can change or
+// replace. Its errors are those of Read and [SurveyFile], and [ErrExposed], which says what to type.
+func ReadPrivate(path string) ([]byte, error) {
 	d, err := SurveyFile(path, Only())
 	switch {
 	case err != nil:
@@ -190,7 +193,7 @@ func ReadPrivate(path string, limit int64) ([]byte, error) {
 	case d.Access == Exposed:
 		return nil, fmt.Errorf("%q: %w, as %s: type %s", path, ErrExposed, d.Why, d.Fix)
 	}
-	return Read(path, limit, Only())
+	return Read(path, mostPrivate, Only())
 }
 
 // MakeDir makes a directory for this program's own files, with those above it, and makes sure that others cannot change

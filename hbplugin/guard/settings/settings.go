@@ -49,12 +49,9 @@ type raw struct {
 // trust is what trust_expiry must say, word for word: nobody sets it without having read what it risks.
 const trust = "a hung node may wake up and write: I accept that"
 
-// maxFile is more bytes than any configuration has.
-const maxFile = 1 << 20
-
 // Load reads the file at path, which only root may write: it names programs that run as root.
 func Load(path string) (Settings, error) {
-	text, err := safefile.ReadPrivate(path, maxFile)
+	text, err := safefile.ReadPrivate(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return Settings{}, fmt.Errorf("%s is missing: no guard is set up on this node; see vmferry-guard(8)", path)
 	}
