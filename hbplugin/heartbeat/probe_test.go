@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// Every guest of haresources that is not known is asked for, that of the other node too, and no answer is an error.
+// Every guest of haresources that is not known is probed, that of the other node too, and no answer is an error.
 func TestProbe(t *testing.T) {
 	p := pair("local", "active")
 	c := client(t, p)

@@ -107,9 +107,9 @@ func (r *Report) begin(plan []Fault) {
 	if len(r.Parts) == 0 {
 		r.Schema, r.ByKind, r.Begun = Schema, map[Kind]int{}, now
 	}
-	r.Next, r.Planned = plan[0].Number, plan[len(plan)-1].Number
+	r.Next = plan[0].Number
 	r.Parts = append(r.Parts, Part{Commit: r.Commit, First: r.Next, Begun: now})
-	r.Planned -= r.Parts[0].First - 1
+	r.Planned = plan[len(plan)-1].Number - r.Parts[0].First + 1
 }
 
 // tick brings the time that it took up to date.

@@ -213,9 +213,6 @@ func pacemaker(o Observed, f *findings) {
 		}
 	}
 	for _, target := range p.Without {
-		if len(p.Devices) == 0 {
-			break
-		}
 		id := p.Devices[0].ID
 		f.problem(fmt.Sprintf("the fencing topology for %s does not name %s: Pacemaker does not ask the guard to fence it, and "+
 			"before 3.0.1 its pacemaker-fenced may hang when %s unfences a node", target, id, id),

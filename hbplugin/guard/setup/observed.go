@@ -54,7 +54,7 @@ type Pacemaker struct {
 	Guests  []string      // guests that another agent runs
 	Hasty   []string      // guests that start before a lost node is fenced
 	Others  []string      // other resources
-	Without []string      // whose fencing topology names none of Devices
+	Without []string      // whose fencing topology names none of Devices; nil where there is none
 }
 
 // FenceDevice is a fence device of fence_vmferry.
@@ -100,8 +100,11 @@ func FromCIB(conf cib.Config, agents []string) *Pacemaker {
 	return p
 }
 
-// without are the targets of a fencing topology that names no fence device of the guard.
+// without are the targets of a fencing topology that names no fence device of the guard, where there is one.
 func without(levels []cib.Level, devices []FenceDevice) (targets []string) {
+	if len(devices) == 0 {
+		return nil
+	}
 	named := map[string]bool{}
 	for _, l := range levels {
 		named[l.Target] = named[l.Target] || slices.ContainsFunc(devices, func(d FenceDevice) bool {

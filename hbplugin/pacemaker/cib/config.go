@@ -25,8 +25,7 @@ type Config struct {
 
 // Level is one level of the fencing topology.
 type Level struct {
-	Target  string // whom it is for, as written: a node's name, "pattern REGEX", or "attribute NAME=VALUE"
-	Index   string
+	Target  string   // whom it is for, as written: a node's name, "pattern REGEX", or "attribute NAME=VALUE"
 	Devices []string // all have to succeed
 }
 
@@ -367,7 +366,7 @@ func ParseErased(r io.Reader) ([]string, error) {
 // readLevels reads the fencing topology.
 func (d *document) readLevels() {
 	for _, t := range d.conf.at("fencing-topology").all("fencing-level") {
-		l := Level{Target: t.attr("target"), Index: t.attr("index")}
+		l := Level{Target: t.attr("target")}
 		if pattern := t.attr("target-pattern"); pattern != "" {
 			l.Target = "pattern " + pattern
 		}
