@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/vmferry/vmferry/lab/partition"
 )
 
 const (
@@ -60,15 +62,8 @@ func (s *Stage) fenceBySBD(ctx context.Context) error {
 
 // fenceByGuard makes the guard the only fence device again.
 func (s *Stage) fenceByGuard(ctx context.Context) error {
-	for _, n := range s.Cluster.Nodes {
-		for _, path := range []string{
-			fmt.Sprintf("//fencing-level[@id='%s']", sbdLevel(n)), fmt.Sprintf("//fencing-level[@id='%s']", ourLevel(n)),
-			fmt.Sprintf("//primitive[@id='%s']", sbdDevice(n)),
-		} {
-			if _, err := s.Cluster.Run(ctx, s.node(), "cibadmin", "--delete-all", "--force", "--xpath="+path); err != nil {
-				return err
-			}
-		}
+	if err := partition.GuardAlone(ctx, s.Cluster); err != nil {
+		return err
 	}
 	return s.awaitDevices(ctx, false)
 }

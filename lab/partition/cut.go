@@ -281,9 +281,12 @@ func boardsFirst(ctx context.Context, m *Matrix) error {
 }
 
 // guardAlone undoes boardsFirst.
-func guardAlone(ctx context.Context, m *Matrix) error {
+func guardAlone(ctx context.Context, m *Matrix) error { return GuardAlone(ctx, m.Cluster) }
+
+// GuardAlone makes the guard the only fence device of Pacemaker again: without power switches, and without levels.
+func GuardAlone(ctx context.Context, c *cluster.Cluster) error {
 	for _, path := range []string{"//fencing-level", "//primitive[@type='fence_lab']"} {
-		if _, err := m.Cluster.Run(ctx, m.node(0), "cibadmin", "--delete-all", "--force", "--xpath="+path); err != nil {
+		if _, err := c.Run(ctx, c.Nodes[0], "cibadmin", "--delete-all", "--force", "--xpath="+path); err != nil {
 			return err
 		}
 	}
