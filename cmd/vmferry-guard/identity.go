@@ -224,11 +224,6 @@ func membersOf(ctx context.Context, m hbplugin.Cluster) ([]string, error) {
 	return hbplugin.Up(peers), err
 }
 
-// ask asks a cluster manager.
-func ask(ctx context.Context, name string, args ...string) (string, error) {
-	return pacemaker.Exec(ctx, self, append([]string{ordinaryFlag, name}, args...)...)
-}
-
 // managerOf is the cluster manager that is restarted after a surrender. It is needed before one runs: where the
 // configuration of vmferryd leaves it open, it is Heartbeat only where Heartbeat alone is set up.
 func managerOf(configured string, exists func(path string) bool) host.Manager {

@@ -28,7 +28,6 @@ const (
 	exitUsage  = 2
 	exitStuck  = 3 // of --move: another try would move no guest
 	exitConfig = 78
-	exitNone   = 127 // a program could not be run
 )
 
 const usage = `usage: vmferry-guard [--config FILE]
@@ -78,10 +77,6 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if completion.Asked(args) {
 		fmt.Fprint(stdout, bashCompletion())
 		return exitOK
-	}
-	if len(args) > 1 && args[0] == ordinaryFlag {
-		fmt.Fprintf(stderr, "vmferry-guard: %v\n", becomeOrdinary(args[1:]))
-		return exitNone
 	}
 	var o options
 	flags := o.flags()

@@ -215,9 +215,16 @@ func (c *Client) run(ctx context.Context, program string, args ...string) (strin
 // Exec is the command that really runs a program, found on PATH. When ctx ends
 // it is told to stop with SIGTERM, then killed.
 func Exec(ctx context.Context, name string, args ...string) (string, error) {
-	environ := append(slices.DeleteFunc(os.Environ(), misleads), "LC_ALL=C")
-	out, errs, err := command.How{Environ: environ, Grace: killAfter}.Run(ctx, name, args...)
-	return string(out), explain(ctx, strings.Join(append([]string{name}, args...), " "), err, string(errs))
+	return ExecBy(nil)(ctx, name, args...)
+}
+
+// ExecBy is Exec for one who starts programs in a way of his own: see [command.How].
+func ExecBy(start func(*exec.Cmd) error) command.Runner {
+	return func(ctx context.Context, name string, args ...string) (string, error) {
+		environ := append(slices.DeleteFunc(os.Environ(), misleads), "LC_ALL=C")
+		out, errs, err := command.How{Environ: environ, Grace: killAfter, Start: start}.Run(ctx, name, args...)
+		return string(out), explain(ctx, strings.Join(append([]string{name}, args...), " "), err, string(errs))
+	}
 }
 
 // misleads reports whether a variable lets Pacemaker's programs read or write another CIB than the cluster's:

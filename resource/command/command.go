@@ -33,6 +33,8 @@ type How struct {
 	// Merge adds the standard error to the output, and keeps the last Max bytes of both. Without it an output that is
 	// longer than Max is an error, as half an answer is none.
 	Merge bool
+	// Start starts the program in place of [exec.Cmd.Start]; nil for that.
+	Start func(*exec.Cmd) error
 }
 
 // Run runs a program, given by its path or its name in PATH. The error is an [*exec.ExitError] for an exit code that is
@@ -53,7 +55,11 @@ func (h How) Run(ctx context.Context, name string, args ...string) (stdout, stde
 		return unix.Kill(-cmd.Process.Pid, unix.SIGKILL)
 	}
 	cmd.WaitDelay = cmp.Or(h.Grace, leaveTime) // also for a child that left the group and holds the pipe
-	err = until(ctx, cmd, cmd.WaitDelay+leaveTime/2)
+	start := h.Start
+	if start == nil {
+		start = (*exec.Cmd).Start
+	}
+	err = until(ctx, cmd, start, cmd.WaitDelay+leaveTime/2)
 	switch {
 	case errors.Is(err, ErrStuck):
 		return nil, nil, fmt.Errorf("%q: %w", name, err) // the outputs are still written to
@@ -69,9 +75,15 @@ func (h How) Run(ctx context.Context, name string, args ...string) (stdout, stde
 
 // until is cmd.Run, and leaves a program behind that has not ended grace after ctx: Run
 // would wait for ever for one that sleeps in the kernel, where no signal ends it.
-func until(ctx context.Context, cmd *exec.Cmd, grace time.Duration) error {
+func until(ctx context.Context, cmd *exec.Cmd, start func(*exec.Cmd) error, grace time.Duration) error {
 	done := make(chan error, 1)
-	go func() { done <- cmd.Run() }()
+	go func() {
+		err := start(cmd)
+		if err == nil {
+			err = cmd.Wait()
+		}
+		done <- err
+	}()
 	select {
 	case err := <-done:
 		return err
@@ -124,9 +136,13 @@ func Explain(output string, err error) error {
 type Runner func(ctx context.Context, name string, args ...string) (output string, err error)
 
 // Execute is the Runner that runs programs with the environment variables environ.
-func Execute(environ []string) Runner {
+func Execute(environ []string) Runner { return How{Environ: environ}.Runner() }
+
+// Runner is the Runner that runs programs with h's environment, grace and start.
+func (h How) Runner() Runner {
+	h.Max, h.Merge = 64<<10, true
 	return func(ctx context.Context, name string, args ...string) (string, error) {
-		out, _, err := How{Environ: environ, Max: 64 << 10, Merge: true}.Run(ctx, name, args...)
+		out, _, err := h.Run(ctx, name, args...)
 		return string(out), err
 	}
 }

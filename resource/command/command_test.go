@@ -123,7 +123,7 @@ func TestProgramThatCannotBeKilled(t *testing.T) {
 	process := make(chan *os.Process, 1)
 	cmd.Stdout = onWrite(cancel)
 	cmd.Cancel, cmd.WaitDelay = func() error { process <- cmd.Process; return nil }, time.Hour
-	if err := until(ctx, cmd, leaveTime); !errors.Is(err, ErrStuck) || !errors.Is(err, context.Canceled) {
+	if err := until(ctx, cmd, (*exec.Cmd).Start, leaveTime); !errors.Is(err, ErrStuck) || !errors.Is(err, context.Canceled) {
 		t.Errorf("it ended with %v", err)
 	}
 	if err := (<-process).Kill(); err != nil {
