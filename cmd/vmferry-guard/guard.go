@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"sync/atomic"
@@ -13,6 +12,7 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/sirupsen/logrus"
 
+	"github.com/vmferry/vmferry/cmd/alive"
 	"github.com/vmferry/vmferry/hbplugin/guard/control"
 	"github.com/vmferry/vmferry/hbplugin/guard/device"
 	"github.com/vmferry/vmferry/hbplugin/guard/guardd"
@@ -116,9 +116,6 @@ func guard(ctx context.Context, o options, log *logrus.Logger) error {
 	return err
 }
 
-// programs runs those of the system, and those of the administrator.
-var programs = ordinary(command.Execute(os.Environ()))
-
 // node is what the guard works with, and how many guests run here.
 func (me *identity) node(ctx context.Context, page *second.Page, log logrus.FieldLogger) (guardd.Node,
 	func(context.Context) (int, error),
@@ -205,6 +202,11 @@ func (me *identity) serve(ctx context.Context, d *guardd.Daemon, l leaving, log 
 		if _, err := daemon.SdNotify(false, daemon.SdNotifyReady); err != nil {
 			log.WithError(err).Warn("tell systemd that the guard is ready")
 		}
+		every, err := daemon.SdWatchdogEnabled(false)
+		if err != nil {
+			log.WithError(err).Warn("systemd does not start the guard again where it hangs")
+		}
+		go alive.Ping(work, every/2, d.Alive)
 		return nil
 	})
 }

@@ -26,6 +26,8 @@ func TestUnit(t *testing.T) {
 		"ConditionPathExists":      "/etc/vmferry/guard.toml",
 		"Before":                   "pacemaker.service pacemaker_remote.service heartbeat.service",
 		"StartLimitIntervalSec":    "0",
+		"WatchdogSec":              "15s",
+		"TimeoutAbortSec":          "3s",
 		"Type":                     "notify",
 		"Restart":                  "always",
 		"RestartPreventExitStatus": "78",

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/vmferry/vmferry/cmd/alive"
 )
 
 // task is something that lives in the daemon.
@@ -67,28 +69,7 @@ func signals(stop func()) task {
 	}}
 }
 
-// watchdog tells systemd that the daemon is alive, each time only after the drain loop has answered within the
-// interval: a loop that hangs ends the pings, and systemd starts the daemon again (WatchdogSec= in systemd.service(5)).
-// An interval of 0 is that of a systemd that expects no pings.
-func watchdog(every time.Duration, alive func(ctx context.Context) error) task {
-	return task{name: "watchdog", run: func(ctx context.Context) error {
-		if every <= 0 {
-			<-ctx.Done()
-			return nil
-		}
-		tick := time.NewTicker(every)
-		defer tick.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return nil
-			case <-tick.C:
-			}
-			answer, cancel := context.WithTimeout(ctx, every)
-			if alive(answer) == nil {
-				notify("WATCHDOG=1")
-			}
-			cancel()
-		}
-	}}
+// watchdog has systemd start the daemon again when the drain loop does not answer: see [alive.Ping].
+func watchdog(every time.Duration, answers func(ctx context.Context) error) task {
+	return task{name: "watchdog", run: func(ctx context.Context) error { alive.Ping(ctx, every, answers); return nil }}
 }

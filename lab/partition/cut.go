@@ -68,6 +68,9 @@ var Cuts = []Cut{
 		Loser: None, Silence: quiet},
 	{Name: "guard stopped", Begin: kill(1, "STOP", guardProcess), End: kill(1, "CONT", guardProcess),
 		Lasts: 10 * time.Second, Loser: 1, Killed: true, Recover: 30 * time.Second},
+	// systemd starts it again.
+	{Name: "guard stopped for good", Begin: kill(1, "STOP", guardProcess), Lasts: 20 * time.Second, Loser: 1, Killed: true,
+		Recover: 30 * time.Second},
 	{Name: "hang of 8 s", Begin: power(supervisor.OpFreeze, 1), End: power(supervisor.OpThaw, 1), Lasts: 8 * time.Second,
 		Loser: 1, Hangs: true, Recover: 30 * time.Second, Short: true},
 	{Name: "hang of 25 s", Begin: power(supervisor.OpFreeze, 1), End: power(supervisor.OpThaw, 1), Lasts: 25 * time.Second,

@@ -149,6 +149,14 @@ func (d *Daemon) Kills() bool {
 	return phase == protocol.Killing
 }
 
+// Alive returns nil when the loop has answered, and an error when ctx ends before that.
+func (d *Daemon) Alive(ctx context.Context) error {
+	if !d.ask(ctx, func(time.Duration) {}) {
+		return ctx.Err()
+	}
+	return nil
+}
+
 // killing is the phase in which the killer works.
 type killing struct {
 	phase      protocol.Phase
