@@ -1,4 +1,3 @@
-// Package alive tells systemd's watchdog that a daemon is alive.
 package alive
 
 import (
