@@ -31,6 +31,7 @@ type Conn struct {
 	Migrations
 	Node
 	Storage
+	Backups
 }
 
 // The parts of a Conn, by what they are about.
@@ -62,7 +63,7 @@ type session struct {
 // newConn is not connected.
 func newConn(uri string) *Conn {
 	s := &session{uri: uri}
-	return &Conn{s, Domains{s}, Migrations{s}, Node{s}, Storage{s}}
+	return &Conn{s, Domains{s}, Migrations{s}, Node{s}, Storage{s}, Backups{s}}
 }
 
 // pathWords are a host's messages for two errors, without the path: libvirt sends no errno, and translates the text.

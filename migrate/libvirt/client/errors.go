@@ -54,6 +54,8 @@ func kindOf(op string, err lv.Error) error {
 		return libvirt.ErrNoDomain
 	case lv.ERR_NO_NETWORK:
 		return libvirt.ErrNoNetwork
+	case lv.ERR_CHECKPOINT_INCONSISTENT, lv.ERR_NO_DOMAIN_CHECKPOINT:
+		return libvirt.ErrCheckpoint
 	case lv.ERR_NO_SUPPORT, lv.ERR_OPERATION_UNSUPPORTED, lv.ERR_ARGUMENT_UNSUPPORTED, lv.ERR_CONFIG_UNSUPPORTED:
 		return libvirt.ErrUnsupported
 	case lv.ERR_NO_CONNECT, lv.ERR_INVALID_CONN, lv.ERR_RPC, lv.ERR_AUTH_FAILED:

@@ -333,3 +333,25 @@ func TestJobStatsOf(t *testing.T) {
 		t.Error("a completed job is active")
 	}
 }
+
+// libvirt's test driver has checkpoints, and no backups.
+func TestCheckpoints(t *testing.T) {
+	c, ctx := testConn(t), t.Context()
+	if names, err := c.CheckpointNames(ctx, "test"); err != nil || len(names) > 0 {
+		t.Errorf("checkpoints: %q, %v", names, err)
+	}
+	if err := c.DeleteCheckpoint(ctx, "test", "vmferry-1-1", false); err != nil {
+		t.Errorf("delete one that is not there: %v", err)
+	}
+	if err := c.BackupBegin(ctx, "test", libvirt.Backup{}); !errors.Is(err, libvirt.ErrUnsupported) {
+		t.Errorf("backup: %v, want ErrUnsupported", err)
+	}
+}
+
+func TestCheckpointErrors(t *testing.T) {
+	for _, code := range []lv.ErrorNumber{lv.ERR_CHECKPOINT_INCONSISTENT, lv.ERR_NO_DOMAIN_CHECKPOINT} {
+		if err := wrap("redefine", "", "", lv.Error{Code: code}); !errors.Is(err, libvirt.ErrCheckpoint) {
+			t.Errorf("%d: %v", code, err)
+		}
+	}
+}
