@@ -2,6 +2,7 @@ package disks
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -285,4 +286,22 @@ func FuzzReadNote(f *testing.F) {
 			t.Errorf("%q: refused %v, read %+v, %v", raw, refused, n, err)
 		}
 	})
+}
+
+// The image that a failover of the mirror has kept under this name has writes that nobody else has: no move of the guest
+// away replaces it.
+func TestMovedKeepsOthersOld(t *testing.T) {
+	path := image(t)
+	for i, old := range []string{"last writes before the crash", "and before the next"} {
+		must(t, os.WriteFile(path+OldSuffix, []byte(old), 0o600))
+		_ = os.Remove(path + NoteSuffix) // no note says that a move has put it aside
+		must(t, begin(t, path).Moved())
+		must(t, os.WriteFile(path, []byte("it has come back"), 0o600))
+		if got, err := os.ReadFile(fmt.Sprintf("%s%s-%d", path, OldSuffix, i+1)); err != nil || string(got) != old {
+			t.Errorf("kept %q, %v", got, err)
+		}
+	}
+	if got := beside(t, path); !slices.Equal(got, []string{"", NoteSuffix, OldSuffix, OldSuffix + "-1", OldSuffix + "-2"}) {
+		t.Errorf("left %q", got)
+	}
 }

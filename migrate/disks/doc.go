@@ -8,6 +8,7 @@
 //	/srv/web.img.vmferry           on the node that the guest moves away from: to whom, when, how far; a [Note]
 //	/srv/web.img.vmferry-arriving  on the node that it moves to: the image is not whole yet; nothing but zeros
 //	/srv/web.img.vmferry-old       on the node that it has left: the image itself, renamed
+//	/srv/web.img.vmferry-old-1     what had that name, and was not of a move: nothing removes it
 //
 // Start with [Check], which says whether a guest may be started with an image, and
 // [Begin], which is what a move does first.

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/vmferry/vmferry/migrate/atomicfile"
 	"github.com/vmferry/vmferry/migrate/safefile"
 )
@@ -30,10 +32,31 @@ func Begin(image string, n Note) (*Transfer, error) {
 		return nil, err
 	}
 	t.note = n
-	if err := t.reach(Copying); err != nil {
+	if err := errors.Join(keepOld(image), t.reach(Copying)); err != nil {
 		return nil, errors.Join(err, t.Close())
 	}
 	return t, nil
+}
+
+// keepOld gives an old image a free name that no move of this package is known to have put aside, such as one that the
+// mirror has kept: it may have writes that nobody else has, and [Transfer.Moved] would replace it.
+func keepOld(image string) error {
+	n, err := ReadNote(image)
+	if err == nil && n.Stage == Moved {
+		return nil
+	}
+	there, err := isBeside(image, OldSuffix)
+	if errors.Is(err, unix.ENAMETOOLONG) {
+		return nil // there is none
+	}
+	for i := 1; err == nil && there; i++ {
+		free := fmt.Sprintf("%s%s-%d", image, OldSuffix, i)
+		if _, taken := os.Lstat(free); !errors.Is(taken, fs.ErrNotExist) {
+			continue
+		}
+		return os.Rename(image+OldSuffix, free)
+	}
+	return err
 }
 
 // Adopt takes over what another process began, and that has died since. ok is false where no move of this image

@@ -24,7 +24,7 @@ const (
 	// Of a guest that was not moved but taken off its node on a lower rung of its ladder. Move has
 	// neither of them.
 	Ended    Outcome = "ended"    // saved, shut down or destroyed at the source, to be brought back elsewhere
-	Restored Outcome = "restored" // it runs again, at the target, from the state that was saved
+	Restored Outcome = "restored" // it runs again, at the target, from the state that was saved, or from a replica
 )
 
 // Record is the account of one move: one JSON line. Durations are in milliseconds;
@@ -63,6 +63,10 @@ type Record struct {
 	Blackouts  []Blackout `json:"blackouts,omitempty"`          // what a probe saw, by target
 	BudgetMS   float64    `json:"blackout_budget_ms,omitempty"` // what the blackout was to stay within
 	BudgetKept *bool      `json:"blackout_budget_kept,omitempty"`
+
+	// LostMS is, of one that was started from a replica of its disks, in which time before the start its writes may be
+	// lost at most; absent where nobody knows. Notes have it in words.
+	LostMS *float64 `json:"lost_ms,omitempty"`
 
 	Rung      ladder.Rung `json:"means,omitempty"`      // the rung that carried the guest
 	Rungs     []RungTime  `json:"rungs,omitempty"`      // those that were tried, in order
