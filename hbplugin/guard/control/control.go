@@ -1,28 +1,18 @@
 package control
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
-	"syscall"
 	"time"
 
-	"github.com/vmferry/vmferry/migrate/wait"
-	"github.com/vmferry/vmferry/resource/agentd/wire"
+	"github.com/vmferry/vmferry/resource/agentd/socket"
 )
 
 // Socket is where a guard listens.
 const Socket = "/run/vmferry/guard.sock"
-
-const (
-	maxLine  = 64 << 10
-	talkTime = 2 * time.Second // for one line
-	pause    = 50 * time.Millisecond
-)
 
 // Verb is what a request wants.
 type Verb string
@@ -58,12 +48,12 @@ var ErrNoGuard = errors.New("no guard runs on this node: type systemctl start vm
 // mayRunTime bounds a question whether guests may run: the guard's loop answers it at once.
 const mayRunTime = 2 * time.Second
 
-// AskMayRun asks the guard that listens at socket whether guests may run on a node, "" for this one. No answer within
+// AskMayRun asks the guard that listens at path whether guests may run on a node, "" for this one. No answer within
 // two seconds is an error too; each says what to do.
-func AskMayRun(ctx context.Context, socket, node string) error {
+func AskMayRun(ctx context.Context, path, node string) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, mayRunTime, fmt.Errorf("no answer within %s", mayRunTime))
 	defer cancel()
-	reply, err := Call(ctx, socket, Request{Verb: MayRun, Node: node})
+	reply, err := Call(ctx, path, Request{Verb: MayRun, Node: node})
 	switch {
 	case errors.Is(err, ErrNoGuard):
 		return err
@@ -75,85 +65,29 @@ func AskMayRun(ctx context.Context, socket, node string) error {
 	return nil
 }
 
-// Call asks the guard that listens at socket, and waits until ctx ends, which must have a deadline. The word of a
+// Call asks the guard that listens at path, and waits until ctx ends, which must have a deadline. The word of a
 // process that is neither root's nor this user's is an error.
-func Call(ctx context.Context, socket string, r Request) (Reply, error) {
-	until, ok := ctx.Deadline()
-	if !ok {
-		return Reply{}, errors.New("a call to the guard needs a deadline")
+func Call(ctx context.Context, path string, r Request) (reply Reply, err error) {
+	if until, ok := ctx.Deadline(); ok {
+		r.TimeoutMS = max(time.Until(until).Milliseconds(), 1)
 	}
-	r.TimeoutMS = max(time.Until(until).Milliseconds(), 1)
-	conn, err := new(net.Dialer).DialContext(ctx, "unix", socket)
-	if err != nil {
+	err = socket.Ask(ctx, path, r, &reply)
+	switch {
+	case errors.Is(err, socket.ErrNobody):
 		return Reply{}, fmt.Errorf("%w (%w)", ErrNoGuard, err)
-	}
-	defer conn.Close()
-	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
-	defer stop()
-	if end, ok := conn.(syscall.Conn); ok {
-		_, err = wire.Credentials(end)
-	}
-	if err != nil {
-		return Reply{}, fmt.Errorf("it is no guard that listens at %s: %w", socket, err)
-	}
-	if err := json.NewEncoder(conn).Encode(r); err != nil {
+	case err != nil:
 		return Reply{}, fmt.Errorf("ask the guard: %w", err)
 	}
-	var reply Reply
-	if err := decode(conn, &reply); err != nil {
-		return Reply{}, fmt.Errorf("the guard's answer: %w", errors.Join(err, context.Cause(ctx)))
-	}
 	return reply, nil
-}
-
-func decode(from io.Reader, into any) error {
-	line, err := bufio.NewReader(io.LimitReader(from, maxLine)).ReadBytes('\n')
-	if err != nil {
-		return err
-	}
-	return json.Unmarshal(line, into)
 }
 
 // Serve answers requests until ctx ends, each in a goroutine of its own. answer gets a context that ends when the
 // caller's time is up or when the caller has gone.
 func Serve(ctx context.Context, l *net.UnixListener, answer func(context.Context, Request) Reply) {
-	stop := context.AfterFunc(ctx, func() { _ = l.Close() })
-	defer stop()
-	for {
-		conn, err := l.AcceptUnix()
-		switch {
-		case ctx.Err() != nil:
-			return
-		case err != nil:
-			_ = wait.For(ctx, pause) // there may be no descriptor for now; a guard that answers nobody is none
-			continue
-		}
-		go func() {
-			defer conn.Close()
-			converse(ctx, conn, answer)
-		}()
-	}
-}
-
-func converse(ctx context.Context, conn *net.UnixConn, answer func(context.Context, Request) Reply) {
-	caller, err := wire.Credentials(conn)
-	if err != nil {
-		return
-	}
-	_ = conn.SetReadDeadline(time.Now().Add(talkTime))
-	var r Request
-	if err := decode(conn, &r); err != nil {
-		return
-	}
-	_ = conn.SetReadDeadline(time.Time{})
-	r.UID = caller.Uid
-	ctx, cancel := context.WithTimeout(ctx, time.Duration(r.TimeoutMS)*time.Millisecond)
-	defer cancel()
-	go func() {
-		_, _ = conn.Read(make([]byte, 1)) // it has no more to say: it went away
-		cancel()
-	}()
-	reply := answer(ctx, r)
-	_ = conn.SetWriteDeadline(time.Now().Add(talkTime))
-	_ = json.NewEncoder(conn).Encode(reply)
+	socket.Serve(ctx, l, func(ctx context.Context, uid uint32, r Request) Reply {
+		r.UID = uid
+		ctx, cancel := context.WithTimeout(ctx, time.Duration(r.TimeoutMS)*time.Millisecond)
+		defer cancel()
+		return answer(ctx, r)
+	})
 }
