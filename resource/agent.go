@@ -38,6 +38,7 @@ type Agent struct {
 	// Record stores the record of a guest that left the node, or came to it, otherwise than by Migrate;
 	// nil where nobody does.
 	Record func(record.Record)
+	Mirror Mirror // for guests whose disks are mirrored
 	// Announce tells the network that the guest runs here now. It returns at the end of its
 	// context, or when it is done; nil announces nothing.
 	Announce func(ctx context.Context, guest notes.Expected)
@@ -89,7 +90,7 @@ var errNoCommand = errors.New("no programs can be run here")
 // the order in which they are passed; not every call passes all of them. Whatever is killed
 // at one of them, the action can be run again.
 var steps = map[string][]string{
-	"start":        {"begin", "proven", "restoring", "created", "end"},
+	"start":        {"begin", "proven", "judged", "promoted", "restoring", "created", "end"},
 	"stop":         {"begin", "saving", "asked", "destroying", "killing", "end"},
 	"monitor":      {"begin", "end"},
 	"migrate_to":   {"begin", "intended", "moved", "end"},

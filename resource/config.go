@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strings"
 	"syscall"
 	"time"
 
 	"github.com/sirupsen/logrus"
 
 	"github.com/vmferry/vmferry/migrate/atomicfile"
+	"github.com/vmferry/vmferry/migrate/mirror"
 	"github.com/vmferry/vmferry/migrate/safefile"
 	"github.com/vmferry/vmferry/resource/command"
 	"github.com/vmferry/vmferry/resource/domainxml"
@@ -74,6 +76,8 @@ func (c configSaver) definition(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("libvirt's description of the guest: %w", err)
 	case d.Name != c.guest.Name || c.guest.IsOther(d.UUID):
 		return "", fmt.Errorf("libvirt describes another guest, %q with UUID %s", d.Name, d.UUID)
+	case strings.Contains(text, mirror.OverlaySuffix+"'"):
+		return "", errors.New("it writes to an overlay since a move, which will be gone")
 	}
 	return text, nil
 }

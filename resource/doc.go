@@ -25,6 +25,9 @@
 //   - stop: save, shut down, destroy, kill. Its doc comment says what happens while libvirtd does not answer (stop.go).
 //   - migrate_to and migrate_from (migrate.go), monitor and reload-agent (monitor.go), validate-all (validate.go).
 //
+// Of a guest whose disks are mirrored, a start judges first whether the current copy is here, and makes a replica here
+// the current one where it may; a stop has the replica get the rest (mirror.go, mirrorknown.go, package migrate/mirror).
+//
 // Where a guard is set up on the node, start and migrate_to ask it (lease.go). A guest that runs is the guard's to
 // kill.
 //

@@ -23,7 +23,6 @@ import (
 	"github.com/vmferry/vmferry/resource/command"
 	"github.com/vmferry/vmferry/resource/domainxml"
 	"github.com/vmferry/vmferry/resource/observe"
-	"github.com/vmferry/vmferry/resource/ocf"
 	"github.com/vmferry/vmferry/resource/param"
 	"github.com/vmferry/vmferry/resource/timely"
 )
@@ -50,7 +49,7 @@ func (i images) check(ctx context.Context) error {
 				i.log.Warnf("ignored beside disk %q, as no migration made it: %s", image, strings.Join(foreign, ", "))
 			}
 			if err := disks.Check(image); err != nil {
-				return ocf.Wrapf(ocf.Generic, err, "guest %q not started", i.guest.Name)
+				return err
 			}
 		}
 		return nil

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/mirror"
 	"github.com/vmferry/vmferry/migrate/shellword"
 	"github.com/vmferry/vmferry/migrate/wait"
 	"github.com/vmferry/vmferry/resource/elsewhere"
@@ -26,8 +27,9 @@ const (
 // starter is a start under way.
 type starter struct {
 	*run
-	aborted bool // a migration from here was aborted, as far as that is possible
-	awaited bool // that the guard is waited for was logged
+	aborted bool             // a migration from here was aborted, as far as that is possible
+	awaited bool             // that the guard is waited for was logged
+	lost    *mirror.Decision // what was lost of a guest that was started from the replica of its disks
 }
 
 // location is where a guest is that is to be started.

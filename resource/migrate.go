@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate"
+	"github.com/vmferry/vmferry/migrate/preflight"
 	"github.com/vmferry/vmferry/migrate/wait"
 	"github.com/vmferry/vmferry/resource/domainxml"
 	"github.com/vmferry/vmferry/resource/notes"
@@ -110,6 +111,7 @@ func (m *migrator) move(ctx context.Context, o observe.Observation) error {
 	if err := m.prepareMove(ctx, o, m.target.URI); err != nil {
 		return err
 	}
+	defer m.holdMirror(ctx)()
 	adopt, err := m.beginMove(notes.Outward, m.Target, o.UUID())
 	if err == nil {
 		err = m.migrate(ctx, o.UUID(), adopt)
@@ -126,16 +128,26 @@ func (m *migrator) migrate(ctx context.Context, uuid string, adopt bool) error {
 	defer cancel()
 	m.Log.Infof("migrating to %s", m.Target)
 	move := m.Params.Move(m.guest.Name, uuid, m.target)
+	handed, err := m.handOver(soft, adopt)
+	if err != nil {
+		m.removeIntentNote()
+		return ocf.Wrapf(ocf.Generic, err, "migrate_to failed")
+	}
+	if handed {
+		move.Disks, move.Options.CopyInc = preflight.DisksShared, true
+	}
 	drained := m.isDrained(ctx)
 	move.Adopt, move.Rest, move.Others = adopt, migrate.RestTime, func() bool { return drained || m.amongOthers() }
-	err := m.Migrate(soft, move)
+	err = m.Migrate(soft, move)
 	if err == nil {
 		m.Log.Info("migrated")
+		m.leave(ctx)
 		return nil
 	}
 	// The connection may have broken after the switchover: what counts is where the guest runs.
 	o := m.guest.Look(ctx)
 	if o.IsGone() && m.cluster.RunsAt(ctx, m.target.URI) == nil {
+		m.leave(ctx)
 		m.Log.WithError(err).Warn("the migration reported an error, but the guest runs on the target")
 		return nil
 	}

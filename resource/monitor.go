@@ -79,6 +79,7 @@ func (a *run) maintain(ctx context.Context, o observe.Observation, noted bool) e
 	if a.Command == nil {
 		return a.needsPrograms(ctx, o, noted)
 	}
+	a.adopt(ctx)
 	a.saver.remove(ctx, o)
 	a.configSaver.save(ctx, o)
 	err := a.checkServices(ctx, o)
@@ -99,6 +100,9 @@ var ErrMore = errors.New("there is more to do than to look at the guest")
 func (a *run) needsPrograms(ctx context.Context, o observe.Observation, noted bool) error {
 	p := a.Params
 	if p.SaveDir != "" && !noted || p.SaveConfig || p.Snapshot != "" || len(p.Scripts) > 0 || p.Checks.Any() {
+		return ErrMore
+	}
+	if m, err := a.mirrored(); m != nil && err == nil && m.isDue(ctx) {
 		return ErrMore
 	}
 	if !a.mayUpdateUtilization(o) {
@@ -210,6 +214,7 @@ func (a *run) waitRunning(ctx context.Context, how string) (observe.Observation,
 			a.guest.Name, how)
 	}
 	a.Log.Infof("%s: %s", how, o)
+	a.adopt(ctx)
 	a.images.arrived(ctx)
 	a.removeDepartureNote()
 	return o, nil

@@ -10,6 +10,7 @@ import (
 
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/mirror"
 	"github.com/vmferry/vmferry/resource/elsewhere"
 	"github.com/vmferry/vmferry/resource/notes"
 	"github.com/vmferry/vmferry/resource/ocf"
@@ -273,6 +274,12 @@ func TestSteps(t *testing.T) {
 					w.shutdown = func(context.Context, string) error { return nil }
 					w.destroy = func(context.Context) error { return dead() }
 				}
+				w.agent.Step = func(step string) { passed[step] = true }
+				err, _ := w.run(action)
+				checkExit(t, err, ocf.Success, "")
+			}
+			if action == "start" {
+				w := newMirrorWorld(t, action, own1(mirror.Replica, mirror.Point{Epoch: 1, Generation: 1}))
 				w.agent.Step = func(step string) { passed[step] = true }
 				err, _ := w.run(action)
 				checkExit(t, err, ocf.Success, "")

@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/sirupsen/logrus"
 
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/mirror"
 	"github.com/vmferry/vmferry/migrate/record"
 	"github.com/vmferry/vmferry/migrate/safefile"
 	"github.com/vmferry/vmferry/migrate/shellword"
@@ -272,6 +274,19 @@ func (r recorder) restored(file string, began time.Time) {
 	defer cancel()
 	if info, err := timely.Get(ctx, func() (fs.FileInfo, error) { return os.Stat(file) }); err == nil {
 		rec.Notes = []string{"the guest was saved until " + info.ModTime().UTC().Format(time.RFC3339)}
+	}
+	r.keep(rec)
+}
+
+// promoted writes the record of a guest that was started from the replica of its disks; lost is nil for another.
+func (r recorder) promoted(nodes []string, lost *mirror.Decision, began time.Time) {
+	if r.keep == nil || lost == nil {
+		return
+	}
+	rec := r.record(began)
+	rec.From, rec.To, rec.Outcome = "a replica of "+strings.Join(nodes, ", "), r.node, record.Restored
+	if rec.Notes = []string{"lost " + lost.Lost()}; lost.Loss >= 0 {
+		rec.LostMS = new(float64(lost.Loss.Milliseconds()))
 	}
 	r.keep(rec)
 }

@@ -63,6 +63,7 @@ func (s *starter) start(ctx context.Context) error {
 func (s *starter) noteRunning(ctx context.Context, o observe.Observation) {
 	s.Log.Infof("already running: %s", o)
 	s.tryNoteGuest(o)
+	s.adopt(ctx)
 	s.saver.remove(ctx, o)
 	s.images.arrived(ctx)
 }
@@ -92,8 +93,10 @@ func (s *starter) bring(ctx context.Context, l location) (how string, err error)
 
 // boot starts the guest that runs nowhere, from its saved state or from its config file.
 func (s *starter) boot(ctx context.Context, o observe.Observation) error {
-	if err := s.images.check(ctx); err != nil {
-		return err
+	if len(s.Params.Mirror.Nodes) == 0 { // else a replica may take their place: see bringUp
+		if err := s.images.check(ctx); err != nil {
+			return ocf.Wrapf(ocf.Generic, err, "guest %q not started", s.guest.Name)
+		}
 	}
 	s.step("proven")
 	// Where the storage is not mounted, to boot would leave a saved state behind that fits the disks no more.
@@ -109,6 +112,7 @@ func (s *starter) boot(ctx context.Context, o observe.Observation) error {
 		return err
 	}
 	s.images.forgetMoves(ctx)
+	s.saver.record.promoted(s.Params.Mirror.Nodes, s.lost, s.began)
 	return nil
 }
 
@@ -216,6 +220,10 @@ func (s *starter) bringUp(ctx context.Context, conn observe.Hypervisor, o observ
 	asking, cancel := timely.Within(ctx, s.budget.call)
 	defer cancel()
 	if err := checkMemory(asking, conn, s.Params, text, s.Log); err != nil {
+		return err
+	}
+	// A promotion keeps the guest from starting on the other node: nothing may refuse the start here after it.
+	if s.lost, err = s.judge(ctx); err != nil {
 		return err
 	}
 	state, err := s.saver.claim(ctx, text)

@@ -57,6 +57,9 @@ func (s *stopper) stop(ctx context.Context) error {
 				"and never was seen: restore it; %s", s.Params.File(), o)
 	}
 	s.broken.abort(ctx)
+	if o.IsRunning() {
+		s.settleMirror(ctx)
+	}
 	s.saver.remove(ctx, o)
 	s.saveConfig(ctx, o)
 	why := newEvacuation(ctx, s.run)
@@ -65,6 +68,7 @@ func (s *stopper) stop(ctx context.Context) error {
 		if !s.try(ctx, step) {
 			continue
 		}
+		s.closeMirror(ctx)
 		s.removeGuestNote()
 		if arrival {
 			s.removeStuck(ctx, s.guest.Look(ctx))
@@ -90,6 +94,7 @@ func (s *stopper) saveConfig(ctx context.Context, o observe.Observation) {
 // tidyStopped puts this node in order for a guest that is not here.
 func (s *stopper) tidyStopped(ctx context.Context, o observe.Observation) {
 	s.Log.Infof("already stopped: %s", o)
+	s.closeMirror(ctx)
 	s.removeGuestNote()
 	s.noteDepartureStopped()
 	s.removeFailureNote()

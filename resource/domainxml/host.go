@@ -10,6 +10,7 @@ import (
 	"libvirt.org/go/libvirtxml"
 
 	"github.com/vmferry/vmferry/migrate/disks"
+	"github.com/vmferry/vmferry/migrate/mirror"
 )
 
 // HostResources are what a domain XML uses of its host.
@@ -153,4 +154,20 @@ func (f Firmware) IsShared() bool {
 			return kind != ""
 		}
 	}
+}
+
+// DiskFiles lists the images that a guest writes to, and no other, by the libvirt XML of a guest of QEMU's; without
+// their sizes.
+func DiskFiles(text string) (all []mirror.Disk) {
+	devices := devicesOf(text)
+	if devices == nil {
+		return nil
+	}
+	for _, d := range devices.Disks {
+		isDisk := (d.Device == "" || d.Device == "disk") && d.ReadOnly == nil && d.Shareable == nil
+		if isDisk && d.Target != nil && d.Source != nil && d.Source.File != nil {
+			all = append(all, mirror.Disk{Target: d.Target.Dev, Path: d.Source.File.File})
+		}
+	}
+	return all
 }

@@ -11,6 +11,7 @@
 //	departures/  Departure    the guest moved from here to a peer   migrate_to      start, migrate_to  start
 //	utilization/ Utilization  attributes that are set in Pacemaker  monitor         monitor            stop, migrate_to
 //	peers/       PeerGuests   the last answer of a peer's libvirt   start           start              nobody
+//	current/     Current      the disks here are the current copy   start, monitor  start, monitor     nobody
 //
 // Below /var/lib/vmferry, which outlives it:
 //

@@ -28,6 +28,7 @@ type Store struct {
 	Departures  Folder[Departure]
 	Utilization Folder[Utilization]
 	Peers       Folder[PeerGuests] // by the URI of the peer's libvirt
+	Current     Folder[Current]    // also of Cluster
 
 	Intents  Folder[Intent]
 	Failures Folder[Failure]
@@ -45,6 +46,7 @@ func Open(runDir, stateDir string) Store {
 		Departures:  Folder[Departure]{filepath.Join(runDir, "departures")},
 		Utilization: Folder[Utilization]{filepath.Join(runDir, "utilization")},
 		Peers:       Folder[PeerGuests]{filepath.Join(runDir, "peers")},
+		Current:     Folder[Current]{filepath.Join(runDir, "current")},
 		Intents:     Folder[Intent]{filepath.Join(stateDir, "intents")},
 		Failures:    Folder[Failure]{filepath.Join(stateDir, "stranded")},
 	}

@@ -35,6 +35,7 @@ func (c checker) all() {
 	}
 	c.tls()
 	c.saving()
+	c.mirror()
 }
 
 // file wants one of the two files that can describe a guest.

@@ -12,6 +12,7 @@
 //	reader.go   one value: number, boolean, choice, list, …
 //	options.go  migrate_options, as virsh migrate has them
 //	check.go    values, and pairs of them that contradict each other
+//	mirror.go   mirror and mirror_*
 //	uri.go      the node's own libvirt
 //	move.go     the migration that the parameters ask for, and the way to the other node's libvirt
 package param

@@ -168,6 +168,20 @@ func TestCheck(t *testing.T) {
 		{"announce=192.0.2.7,52:54:00:12:34:56=2001:db8::7", ocf.Success, ocf.Success},
 		{"announce=eth0", ocf.Configured, ocf.Success},
 		{"announce=fe80::1", ocf.Configured, ocf.Success},
+		{"mirror=node1,node2", ocf.Success, ocf.Success},
+		{"mirror=node1", ocf.Configured, ocf.Success},
+		{"mirror=node1,NODE1", ocf.Configured, ocf.Success},
+		{"mirror=node1,node2,node3", ocf.Configured, ocf.Success},
+		{"mirror_interval=10s", ocf.Success, ocf.Success},
+		{"mirror_interval=vda=10s,vdb=1h", ocf.Success, ocf.Success},
+		{"mirror_interval=10", ocf.Configured, ocf.Success},
+		{"mirror_interval=900ms", ocf.Configured, ocf.Success},
+		{"mirror_interval=vda=", ocf.Configured, ocf.Success},
+		{"mirror_max_loss=0", ocf.Success, ocf.Success},
+		{"mirror_max_loss=60s", ocf.Success, ocf.Success},
+		{"mirror_max_loss=-1s", ocf.Configured, ocf.Success},
+		{"mirror_freeze=yes", ocf.Success, ocf.Success},
+		{"mirror_freeze=x", ocf.Configured, ocf.Success},
 	} {
 		t.Run(c.param, func(t *testing.T) {
 			e := environ(c.param)
@@ -256,6 +270,7 @@ var fuzzSeeds = []string{
 	"check_memory=no", "blackout_budget=250",
 	"drain_priority=-1", "ladder=live,converge,save", "save_dir=/s", "watch=udp://a:7,tcp://[::1]:7",
 	"announce=52:54:00:12:34:56=192.0.2.7,2001:db8::7", "disks=auto",
+	"mirror=a,b", "mirror_interval=10s,vda=1h", "mirror_max_loss=1m", "mirror_freeze=1",
 }
 
 func TestFuzzSeedsKnowEveryParameter(t *testing.T) {
@@ -278,7 +293,7 @@ func FuzzParseEnviron(f *testing.F) {
 		if e.Timeout < 0 || e.Timeout > ocf.MaxTimeout || p.Hypervisor == "" || p.Downtime < 0 ||
 			p.BlackoutBudget < 0 || p.Options.Timeout < 0 ||
 			p.Checks.Timeout <= 0 || p.Checks.Grace < 0 || p.ShutdownTimeout < 0 || p.DrainPriority > maxPriority ||
-			p.SyncConfig && !p.SaveConfig {
+			p.SyncConfig && !p.SaveConfig || p.Mirror.Every(a) < time.Second || p.Mirror.MaxLoss < 0 {
 			t.Errorf("parsed %+v", e)
 		}
 		for _, p := range e.Problems {
@@ -675,5 +690,38 @@ func TestSet(t *testing.T) {
 	want := map[string]string{"config": "/a.xml", "migration_transport": "tcp"}
 	if !reflect.DeepEqual(e.Set, want) {
 		t.Errorf("%v, want %v", e.Set, want)
+	}
+}
+
+func TestMirror(t *testing.T) {
+	p := environ("mirror=node1, Node2", "mirror_interval=30s,vdb=1h", "mirror_max_loss=90s", "mirror_freeze=1").Params
+	if m := p.Mirror; len(m.Nodes) != 2 || m.Every("vda") != 30*time.Second || m.Every("vdb") != time.Hour ||
+		m.MaxLoss != 90*time.Second || !m.Freeze || p.Disks != preflight.DisksCopy {
+		t.Errorf("read %+v, disks=%s", m, p.Disks)
+	}
+	for params, want := range map[string]time.Duration{
+		"": 10 * time.Minute, "mirror_interval=1s": time.Minute, "mirror_interval=30s,vdb=1h": 10 * time.Hour,
+		"mirror_interval=2m mirror_max_loss=0": 0, "mirror_max_loss=0s": 0, "mirror_max_loss=5s": 5 * time.Second,
+		"mirror_interval=2000000h": 10 << 59,
+	} {
+		if got := environ(strings.Fields(params)...).Params.Mirror.MaxLoss; got != want {
+			t.Errorf("%q: at most %v, want %v", params, got, want)
+		}
+	}
+	for node, want := range map[string]string{"node1": "Node2", "node2": "node1", "node3": "", "": ""} {
+		if peer, err := p.Mirror.Peer(node); peer != want || (err == nil) != (want != "") {
+			t.Errorf("the peer of %q is %q, %v", node, peer, err)
+		}
+	}
+	if p := environ().Params; len(p.Mirror.Nodes) > 0 || p.Mirror.Every("vda") != time.Minute || p.Disks != preflight.DisksShared {
+		t.Errorf("by default %+v, disks=%s", p.Mirror, p.Disks)
+	}
+	for _, params := range [][]string{
+		{"hypervisor=xen:///system"}, {"backingfile=/b"}, {"backingfile=/b", "stateless=1"},
+		{"save_dir=/s"}, {"snapshot=/s"}, {"disks=auto", "migrate_options=--copy-storage-all"},
+	} {
+		if err := environ(append(params, "mirror=a,b")...).Check("validate-all"); err == nil {
+			t.Errorf("mirror with %q is accepted", params)
+		}
 	}
 }

@@ -49,6 +49,8 @@ type Params struct {
 	Announce       string               // announce, as announce.ParseSetting takes it
 	Disks          preflight.DiskMode   // disks, never empty
 	Memory         preflight.MemoryMode // check_memory, never empty
+
+	Mirror Mirror // mirror, mirror_*
 }
 
 // Xen are the Xen agent's own parameters.
@@ -113,6 +115,7 @@ func parseParams(vars map[string]string) (Params, []Problem) {
 	}
 	p.SaveConfig = p.SaveConfig || p.SyncConfig
 	readXen(&r, &p)
+	readMirror(&r, &p)
 	checker{&r, p}.all()
 	return p, r.problems
 }

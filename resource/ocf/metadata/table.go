@@ -85,6 +85,10 @@ var own = []Parameter{
 		Short: "What to do with disks that are not shared"},
 	{Name: "check_memory", Kind: Choice, Words: []string{"warn", "refuse", "no"}, Use: Move, Default: "warn",
 		Short: "What a lack of memory means: warn, refuse or no"},
+	{Name: "mirror", Use: Guest, Short: "Nodes between which the guest's local disks are mirrored"},
+	{Name: "mirror_interval", Use: Guest, Default: "1m", Short: "How often the disks are mirrored"},
+	{Name: "mirror_max_loss", Use: Guest, Short: "Longest time of writes that a failover may lose"},
+	{Name: "mirror_freeze", Kind: Boolean, Use: Guest, Default: "no", Short: "Freeze the guest's file systems for each round"},
 }
 
 // Action is one action of the agent.
