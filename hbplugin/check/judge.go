@@ -22,6 +22,8 @@ var rules = []struct {
 	{"certificates", certificates},
 	{"guest", guests},
 	{"firmware", firmware},
+	{"mirror", mirrors},
+	{"clock", clocks},
 	{"autostart", autostart},
 	{"guest", strays},
 	{"vmferryd", daemon},

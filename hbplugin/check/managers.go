@@ -6,6 +6,7 @@ import (
 
 	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/hbplugin/config"
+	"github.com/vmferry/vmferry/hbplugin/heartbeat"
 	"github.com/vmferry/vmferry/hbplugin/pacemaker/cib"
 	"github.com/vmferry/vmferry/hbplugin/ring"
 	"github.com/vmferry/vmferry/hbplugin/verdict"
@@ -80,11 +81,9 @@ func heartbeatFencing(conf answer[string], f *findings) {
 		f.add(config.Heartbeat, Warning, "cannot tell: "+conf.err.Error(), "run this as root")
 		return
 	}
-	for line := range strings.Lines(conf.value) {
-		if w := strings.Fields(line); len(w) > 1 && (w[0] == "stonith" || w[0] == "stonith_host") {
-			f.add(config.Heartbeat, OK, "on", "")
-			return
-		}
+	if heartbeat.Fences(conf.value) {
+		f.add(config.Heartbeat, OK, "on", "")
+		return
 	}
 	f.add(config.Heartbeat, Warning, "ha.cf has no stonith_host: after a crash a guest may run twice",
 		"add a line stonith_host to "+haCf+" on both nodes")

@@ -57,6 +57,7 @@ func (s Sources) Observe(ctx context.Context, o *Observed) {
 	o.Units = s.units(ctx, o.unitNames())
 	o.Reach = s.reach(ctx, o)
 	o.HaCf = s.read(haCf)
+	o.Clock = s.clock(ctx)
 	o.Mountinfo = s.read("/proc/self/mountinfo")
 	o.DelayMax = answered(s.DelayMax(ctx))
 	o.SaveDirs = s.saveDirs(o.Claims)
@@ -242,11 +243,13 @@ type Observed struct {
 	HaCf         answer[string]
 	Mountinfo    answer[string]
 	DelayMax     answer[time.Duration]
+	Clock        clock
 	SaveDirs     map[string]saveDir // by resource
 	Autostart    answer[[]string]   // the guests that libvirt starts
 	Firmware     []lostFirmware
 	Certificates *nodeCertificates // nil where no guest needs them
 	Guard        *setup.Observed   // nil where no guard is set up here
+	Mirrors      *Mirrors          // nil where nothing is mirrored from here
 }
 
 // answer is what somebody said, or why they did not.
@@ -295,6 +298,16 @@ func (o *Observed) up() (nodes []string) {
 		}
 	}
 	return nodes
+}
+
+// Others are the names of the other nodes that are known.
+func (o *Observed) Others() (names []string) {
+	for _, a := range o.Peers {
+		for _, p := range a.value {
+			names = append(names, p.Name)
+		}
+	}
+	return names
 }
 
 // saveDirOf is the parameter that says where the guest is saved, and its value.

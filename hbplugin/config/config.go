@@ -5,10 +5,13 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/BurntSushi/toml"
 
@@ -38,6 +41,15 @@ type Config struct {
 	Agents     []string      // the resource agents whose resources are guests
 	GuestsDir  string        // of the agent's notes
 	StateDir   string        // of the notes of standby
+	Mirrors    []Mirror      // files that are mirrored to another node
+}
+
+// Mirror is a path that one node mirrors to another.
+type Mirror struct {
+	Path     string        // of a file or a directory, absolute and clean; none lies within another
+	Interval time.Duration // from one round to the next
+	From     string        // the node that has the truth
+	Peer     string        // the node that has the copy; empty: the only other one
 }
 
 // rawConfig is the file as it is written. Strings stand for durations, so that
@@ -52,6 +64,13 @@ type rawConfig struct {
 	Agents     *List `toml:"agents"`
 	GuestsDir  *Text `toml:"guests_dir"`
 	StateDir   *Text `toml:"state_dir"`
+
+	Mirrors []struct {
+		Path     *Text `toml:"path"`
+		Interval *Text `toml:"interval"`
+		From     *Text `toml:"from"`
+		Peer     *Text `toml:"peer"`
+	} `toml:"mirror"`
 }
 
 // Text and List are strings and lists of strings of a TOML file that say what is wrong in an operator's words; the
@@ -175,12 +194,54 @@ func (raw rawConfig) config(path, whole string) (Config, error) {
 		{"manager", set(raw.Manager, &c.Manager, manager)},
 		{"agents", set(raw.Agents, &c.Agents, agents)},
 		{"node", set(raw.Node, &c.Node, node)},
+		{"mirror", raw.mirrors(&c)},
 	} {
 		if s.err != nil {
 			return Config{}, located(path, lineOf(whole, s.key), s.key, s.err.Error())
 		}
 	}
 	return c, nil
+}
+
+// mirrors reads the paths, and names the one that is wrong.
+func (raw rawConfig) mirrors(c *Config) error {
+	for i, r := range raw.Mirrors {
+		m := Mirror{Interval: time.Minute}
+		err := errors.Join(set(r.Path, &m.Path, mirrorPath), set(r.Interval, &m.Interval, atLeast(10*time.Second)),
+			set(r.From, &m.From, node), set(r.Peer, &m.Peer, node))
+		switch {
+		case err != nil:
+			err = errors.New(strings.ReplaceAll(err.Error(), "\n", "; "))
+		case m.Path == "" || m.From == "":
+			err = errors.New("it needs path and from, the node whose files are copied")
+		case strings.EqualFold(m.From, m.Peer):
+			err = fmt.Errorf("from and peer are both %q", m.Peer)
+		case overlap(m.Path, ownFiles) || slices.ContainsFunc(c.Mirrors, func(o Mirror) bool { return overlap(o.Path, m.Path) }):
+			err = fmt.Errorf("%q lies within another, or another within it; %q is taken, too", m.Path, ownFiles)
+		}
+		if err != nil {
+			return fmt.Errorf("number %d: %w", i+1, err)
+		}
+		c.Mirrors = append(c.Mirrors, m)
+	}
+	return nil
+}
+
+// ownFiles are vmferry's, which differ between the nodes.
+const ownFiles = "/var/lib/vmferry"
+
+func overlap(a, b string) bool {
+	return strings.HasPrefix(a+"/", b+"/") || strings.HasPrefix(b+"/", a+"/")
+}
+
+// mirrorPath wants a path that can have files beside it.
+func mirrorPath(s Text) (string, error) {
+	p := string(s)
+	if !filepath.IsAbs(p) || filepath.Clean(p) != p || p == "/" || strings.Contains(p, ".vmferry-") ||
+		strings.ContainsFunc(p, unicode.IsControl) || !utf8.ValidString(p) {
+		return "", fmt.Errorf("%q cannot be mirrored: write an absolute path without a slash at its end", p)
+	}
+	return p, nil
 }
 
 // set reads a setting that is written.

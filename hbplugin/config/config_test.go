@@ -26,6 +26,11 @@ func TestParse(t *testing.T) {
 		{"agents", `agents = ["ocf:x:Y"]`, func(c *Config) { c.Agents = []string{"ocf:x:Y"} }},
 		{"guests_dir", `guests_dir = "/g"`, func(c *Config) { c.GuestsDir = "/g" }},
 		{"state_dir", `state_dir = "/s"`, func(c *Config) { c.StateDir = "/s" }},
+		{"mirror", "[[mirror]]\npath = \"/etc/a b\"\nfrom = \"n1\"\n[[mirror]]\npath=\"/etc/a\"\nfrom=\"n2\"\npeer=\"n3\"\ninterval=\"10s\"",
+			func(c *Config) {
+				c.Mirrors = []Mirror{{Path: "/etc/a b", From: "n1", Interval: time.Minute},
+					{Path: "/etc/a", From: "n2", Peer: "n3", Interval: 10 * time.Second}}
+			}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			want := Default()
@@ -65,6 +70,18 @@ func TestParseRefuses(t *testing.T) {
 		{"another manager", `manager = "corosync"`,
 			`f:1: "manager": "corosync" is not a cluster manager: use one of auto, pacemaker, heartbeat`},
 		{"no manager", `manager = ""`, `f:1: "manager": "" is not a cluster manager`},
+		{"mirror of nothing", "\n[[mirror]]\nfrom = \"n1\"", `f:2: "mirror": number 1: it needs path and from`},
+		{"mirror from nowhere", "[[mirror]]\npath = \"/a\"", `f:1: "mirror": number 1: it needs path and from`},
+		{"mirror of a setting", "[[mirror]]\npath = \"/a\"\nto = \"n1\"", `f:1: "mirror.to": there is no such setting`},
+		{"mirror that is no table", `mirror = "/a"`, `f: toml: line 1 (last key "mirror")`},
+		{"mirror too often", "[[mirror]]\npath = \"/a\"\nfrom = \"n1\"\ninterval = \"1s\"",
+			`f:1: "mirror": number 1: 1s is too short; the least is 10s`},
+		{"mirror with two faults", "[[mirror]]\npath = \"a\"\nfrom = \"-x\"",
+			`f:1: "mirror": number 1: "a" cannot be mirrored: write an absolute path without a slash at its end; "-x" is not a node name`},
+		{"mirror to itself", "[[mirror]]\npath = \"/a\"\nfrom = \"n1\"\npeer = \"N1\"", `f:1: "mirror": number 1: from and peer are both "N1"`},
+		{"mirror within another", "[[mirror]]\npath = \"/a/b\"\nfrom = \"n1\"\n[[mirror]]\npath = \"/a\"\nfrom = \"n2\"",
+			`f:1: "mirror": number 2: "/a" lies within another`},
+		{"mirror of the mirror", "[[mirror]]\npath = \"/var\"\nfrom = \"n1\"", `f:1: "mirror": number 1: "/var" lies within another`},
 		{"option for a node", `node = "--all"`, `f:1: "node": "--all" is not a node name`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -129,6 +146,16 @@ func TestReferenceConfig(t *testing.T) {
 	}
 }
 
+func TestMirrorPath(t *testing.T) {
+	for path, want := range map[string]bool{"/a": true, "/etc/a b": true, "/": false, "": false, "a": false, "/a/": false,
+		"/a/../b": false, "/a//b": false, "/a\n": false, "/a\x00": false, "/a\xff": false, "/a.vmferry-old": false,
+		"/a/b.vmferry-staging/c": false} {
+		if got, err := mirrorPath(Text(path)); (err == nil) != want || want && got != path {
+			t.Errorf("%q: %q, %v", path, got, err)
+		}
+	}
+}
+
 func read(t *testing.T, path string) string {
 	t.Helper()
 	b, err := os.ReadFile(path)
@@ -139,7 +166,7 @@ func read(t *testing.T, path string) string {
 }
 
 func FuzzParse(f *testing.F) {
-	for _, seed := range []string{"", `window = "10m"`, "x = 1", "[a]\nb = 2", `agents = ["ocf:a:b"]`, "window = 10"} {
+	for _, seed := range []string{"", "[[mirror]]\npath = \"/a\"\nfrom = \"b\"", `window = "10m"`, "x = 1", "[a]\nb = 2", `agents = ["ocf:a:b"]`, "window = 10"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {

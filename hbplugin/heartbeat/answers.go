@@ -66,6 +66,17 @@ const maxDeadtime = 24 * time.Hour
 
 // parseDeadtime reads the answer of "cl_status hbparameter -p deadtime": seconds, or a number
 // with its unit, as ha.cf has it.
+// Fences reports whether Heartbeat switches off a node that it calls dead, before it takes its resources over: whether
+// the text of ha.cf has a STONITH device.
+func Fences(haCf string) bool {
+	for line := range strings.Lines(haCf) {
+		if w := strings.Fields(line); len(w) > 1 && (w[0] == "stonith" || w[0] == "stonith_host") {
+			return true
+		}
+	}
+	return false
+}
+
 func parseDeadtime(text string) (time.Duration, error) {
 	text = strings.TrimSpace(text)
 	d, err := time.ParseDuration(text)

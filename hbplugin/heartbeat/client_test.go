@@ -356,6 +356,17 @@ func FuzzAnswers(f *testing.F) {
 	})
 }
 
+func TestFences(t *testing.T) {
+	for conf, want := range map[string]bool{
+		"": false, "deadtime 5\nstonith_host * external/vmferry\n": true, " stonith baytech /etc/ha.d/conf": true,
+		"#stonith_host * ssh": false, "# stonith_host * ssh": false, "stonith_host": false, "stonith_hosts a b": false,
+	} {
+		if got := Fences(conf); got != want {
+			t.Errorf("%q: %t", conf, got)
+		}
+	}
+}
+
 func TestDeadtime(t *testing.T) {
 	for _, tt := range []struct {
 		answer string
