@@ -44,7 +44,7 @@ DEPS_LAB   := systemd-container mmdebstrap util-linux xz-utils zstd
 DEPS_XEN   := openssh-client e2fsprogs
 DEPS_BENCH := irtt fping sockperf
 # Those of make test; what make unit does not find of them, its tests do without.
-DEPS_TEST  := libvirt0 dbus-daemon libxml2-utils mandoc cpio qemu-utils spin
+DEPS_TEST  := libvirt0 dbus-daemon libxml2-utils mandoc cpio qemu-utils rsync spin util-linux
 
 .PHONY: all build blackout stage install install-blackout install-export demo demo-xen bench torture test test-all lint unit sim model fuzz fuzz-short lab-test test-xen clean help deps-build deps-lab deps-xen deps-bench deps-test FORCE
 
@@ -53,7 +53,7 @@ all: build
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
 
-build: deps-build $(BIN)/vmferry-agent $(BIN)/vmferry-agent-full $(BIN)/vmferryd $(BIN)/vmferry-guard $(BIN)/fence_vmferry $(BIN)/vmferry-export $(BIN)/vmferry-nvme $(BIN)/vmferry $(BIN)/blackout $(BIN)/vmferry-lab $(BIN)/guest-init $(BIN)/dom0-init ## build all programs into build/bin
+build: deps-build $(BIN)/vmferry-agent $(BIN)/vmferry-agent-full $(BIN)/vmferryd $(BIN)/vmferry-guard $(BIN)/vmferry-mirror $(BIN)/fence_vmferry $(BIN)/vmferry-export $(BIN)/vmferry-nvme $(BIN)/vmferry $(BIN)/blackout $(BIN)/vmferry-lab $(BIN)/guest-init $(BIN)/dom0-init ## build all programs into build/bin
 
 blackout: $(BIN)/blackout ## build the probe alone: one static program, no C compiler
 
@@ -64,6 +64,8 @@ $(BIN)/vmferryd: FORCE
 	$(GO) build -tags $(TAGS) -trimpath $(PIE) -ldflags '$(LDFLAGS) $(HARDEN)' -o $@ ./cmd/vmferryd
 $(BIN)/vmferry-guard: FORCE
 	$(GO) build -tags $(TAGS) -trimpath $(PIE) -ldflags '$(LDFLAGS) $(HARDEN)' -o $@ ./cmd/vmferry-guard
+$(BIN)/vmferry-mirror: FORCE
+	$(GO) build -tags $(TAGS) -trimpath $(PIE) -ldflags '$(LDFLAGS) $(HARDEN)' -o $@ ./cmd/vmferry-mirror
 $(BIN)/vmferry: FORCE
 	$(GO) build -tags $(TAGS) -trimpath $(PIE) -ldflags '$(LDFLAGS) $(HARDEN)' -o $@ ./cmd/vmferry
 
@@ -107,14 +109,16 @@ install: build install-blackout install-export ## install on this machine, or be
 	install -D -m 755 $(BIN)/vmferryd $(DESTDIR)$(PREFIX)/sbin/vmferryd
 	install -D -m 755 $(BIN)/vmferry $(DESTDIR)$(PREFIX)/sbin/vmferry
 	install -D -m 755 $(BIN)/vmferry-guard $(DESTDIR)$(PREFIX)/sbin/vmferry-guard
+	install -D -m 755 $(BIN)/vmferry-mirror $(DESTDIR)$(PREFIX)/sbin/vmferry-mirror
 	install -D -m 755 $(BIN)/fence_vmferry $(DESTDIR)$(PREFIX)/sbin/fence_vmferry
 	install -D -m 755 $(BIN)/vmferry-nvme $(DESTDIR)$(PREFIX)/sbin/vmferry-nvme
 	install -D -m 644 cmd/vmferry-guard/vmferry-guard.service $(DESTDIR)$(PREFIX)/lib/systemd/system/vmferry-guard.service
+	install -D -m 644 cmd/vmferry-mirror/vmferry-mirror.service $(DESTDIR)$(PREFIX)/lib/systemd/system/vmferry-mirror.service
 	install -D -m 644 cmd/vmferry-guard/guard.toml $(DESTDIR)$(PREFIX)/share/doc/vmferry/guard.toml.example
 	install -d $(DESTDIR)$(PREFIX)/lib/stonith/plugins/external
 	ln -sf $(PREFIX)/sbin/fence_vmferry $(DESTDIR)$(PREFIX)/lib/stonith/plugins/external/vmferry
 	$(call complete,vmferry,vmferry) && $(call complete,vmferryd,vmferryd) && $(call complete,vmferry-agent-full,vmferry-agent)
-	$(call complete,vmferry-guard,vmferry-guard) && $(call complete,fence_vmferry,fence_vmferry)
+	$(call complete,vmferry-guard,vmferry-guard) && $(call complete,vmferry-mirror,vmferry-mirror) && $(call complete,fence_vmferry,fence_vmferry)
 	install -d $(DESTDIR)$(PREFIX)/lib/ocf/resource.d/vmferry
 	ln -sf $(PREFIX)/sbin/vmferry-agent $(DESTDIR)$(PREFIX)/lib/ocf/resource.d/vmferry/Domain
 	install -D -m 644 resource/ocf/metadata/ra-api-1.1.dtd $(DESTDIR)$(PREFIX)/share/vmferry/ra-api-1.1.dtd

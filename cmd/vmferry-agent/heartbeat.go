@@ -19,6 +19,8 @@ import (
 const (
 	// heartbeatUnit is Heartbeat's unit of systemd's.
 	heartbeatUnit = "heartbeat.service"
+	// heartbeatConf is Heartbeat's configuration.
+	heartbeatConf = "/etc/ha.d/ha.cf"
 	// heartbeatAsk bounds a question to systemd or Heartbeat.
 	heartbeatAsk = 10 * time.Second
 	// heartbeatDeadtime is Heartbeat's default (ha.cf), and deadtimeMargin what is added to any.
@@ -31,7 +33,12 @@ func runForHeartbeat(ctx context.Context, args, environ []string, stdout, stderr
 	manager := &heartbeat.Client{}
 	return script.Script{
 		Act: func(ctx context.Context, action string, environ []string) error {
-			return act(ctx, action, environ, stderr, caller{peers: manager.Nodes, leaving: isEmptied, fetch: true})
+			return act(ctx, action, environ, stderr, caller{peers: manager.Nodes, leaving: isEmptied, fetch: true,
+				isDead: func(ctx context.Context, node string) (dead, fenced bool) {
+					alive, err := manager.Alive(ctx, node)
+					conf, _ := os.ReadFile(heartbeatConf)
+					return err == nil && !alive, heartbeat.Fences(string(conf))
+				}})
 		},
 		Peers:    manager.Peers,
 		Leaving:  isLeaving,

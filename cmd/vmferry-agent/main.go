@@ -79,6 +79,8 @@ type caller struct {
 	leaving  func(context.Context) (bool, error) // it empties this node; nil where it cannot be asked
 	// it never looks where a guest runs: a start brings one here that runs elsewhere
 	fetch bool
+	// it calls a node dead, of which its peers do not say so, and switches such a one off; nil where they do
+	isDead func(ctx context.Context, node string) (dead, fenced bool)
 }
 
 // act does one action of the agent's.
@@ -93,6 +95,7 @@ func act(ctx context.Context, action string, environ []string, stderr io.Writer,
 	sees := local.Of(env.Params.Hypervisor)
 	stateDir := ocf.Variable(environ, "VMFERRY_STATE_DIR", notes.DefaultStateDir)
 	runDir := ocf.Variable(environ, "VMFERRY_RUN_DIR", notes.DefaultRunDir)
+	run := command.Execute(environ)
 	moves, halt := recorded.Moves{StateDir: stateDir, Log: log}, halter(environ, action)
 	agent := resource.Agent{
 		Environ:   env,
@@ -100,12 +103,13 @@ func act(ctx context.Context, action string, environ []string, stderr io.Writer,
 		Migrate:   migrator(moves, sees, queueOf(runDir, env), halt),
 		Processes: sees,
 		Announce:  announcer(log, runDir),
-		Command:   command.Execute(environ),
+		Command:   run,
 		Peers:     from.peers,
 		Runnable:  from.runnable,
 		Leaving:   from.leaving,
 		MayRun:    guardIn(settings.Path, control.Socket),
 		Record:    moves.Append,
+		Mirror:    mirrorOf(env, run, from),
 		Fetch:     from.fetch,
 		Step:      halt,
 		RunDir:    runDir,

@@ -160,8 +160,8 @@ func (c *call) badFlag(err error, word string, left, want []string) error {
 // names reports whether arg can be the name that want stands for. libvirt takes all but line breaks into a guest's
 // name, and its XML no other control character than the tab; a node's name has no blanks.
 func names(arg, want string) bool {
-	if want == "GUEST" {
-		return arg != "" && !strings.ContainsFunc(arg, func(r rune) bool { return unicode.IsControl(r) && r != '\t' })
+	if strings.Trim(want, "[]") == "GUEST" {
+		return (arg != "" || want[0] == '[') && !strings.ContainsFunc(arg, func(r rune) bool { return unicode.IsControl(r) && r != '\t' })
 	}
 	blank := func(r rune) bool { return unicode.IsControl(r) || unicode.IsSpace(r) }
 	return (arg != "" || want[0] == '[') && !strings.ContainsFunc(arg, blank)

@@ -38,6 +38,9 @@ func checkNode(ctx context.Context, c *call, args []string) error {
 		guard := from.Observe(ctx)
 		o.Guard = &guard
 	}
+	if o.Mirrors = c.mirrored(ctx, o); o.Mirrors != nil {
+		o.Mirrors.Reach(ctx, c.run)
+	}
 	if len(o.Managers) > 0 {
 		o.Predictions = c.predict(ctx, o.Inventory)
 	}

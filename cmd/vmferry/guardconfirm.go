@@ -48,14 +48,19 @@ func (c *call) mayConfirm(ctx context.Context, o *guardFlags, node string) error
 	case c.answer == nil:
 		return fmt.Errorf("guard confirm: nothing was done: if you have seen that node %s is off, add --yes", node)
 	}
-	fmt.Fprintf(c.stderr, "Have you seen that node %s is off, and cannot come back by itself? If it runs, its guests run twice "+
-		"and destroy their disks. Type yes: ", node)
+	return c.confirm(ctx, fmt.Sprintf("Have you seen that node %s is off, and cannot come back by itself? If it runs, its "+
+		"guests run twice and destroy their disks.", node))
+}
+
+// confirm asks the operator at the terminal, who has to type yes.
+func (c *call) confirm(ctx context.Context, question string) error {
+	fmt.Fprint(c.stderr, question+" Type yes: ")
 	answer, err := wait.Within(ctx, c.answer, nil)
 	switch {
 	case ctx.Err() != nil:
 		return errInterrupted
 	case err != nil || strings.TrimSpace(answer) != "yes":
-		return errors.New("guard confirm: nothing was done: the answer was not yes")
+		return errors.New(c.name + ": nothing was done: the answer was not yes")
 	}
 	return nil
 }

@@ -30,3 +30,9 @@ _vmferry_guests() {
 _vmferry_guard() {
 	((COMP_CWORD == 2)) && mapfile -t COMPREPLY < <(compgen -W "init confirm status check times log" -- "$1")
 }
+
+# Completes $1 to what follows mirror: a command or a guest, then a guest.
+_vmferry_mirror() {
+	((COMP_CWORD == 2)) && mapfile -t COMPREPLY < <(compgen -W "status sync verify resync promote" -- "$1")
+	((COMP_CWORD == 3)) && COMP_WORDS=("${COMP_WORDS[@]:1}") COMP_CWORD=2 _vmferry_guests "$1"
+}

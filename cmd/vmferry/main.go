@@ -42,7 +42,7 @@ func run(ctx context.Context, m *machine, args []string, stdout, stderr io.Write
 var commands = map[string]verb{
 	"check": checkNode, "status": status, "plan": planDrain, "migrate": migrateGuest,
 	"drain": drainNode, "undrain": undrain, "report": printReport,
-	"guard": guardNode,
+	"guard": guardNode, "mirror": mirrorGuests,
 }
 
 func dispatch(ctx context.Context, m *machine, args []string, stdout, stderr io.Writer) error {
@@ -78,6 +78,9 @@ const usage = `usage: vmferry check
        vmferry guard check
        vmferry guard times [times] [--token D] [--deadtime D] [--watchdog D]
        vmferry guard log [-n N]
+       vmferry mirror [status] [GUEST]
+       vmferry mirror sync|verify|resync GUEST
+       vmferry mirror promote --accept-loss [--yes] GUEST
        vmferry version
        vmferry help
 
@@ -94,6 +97,8 @@ drain empties this node through the cluster manager; undrain takes that back.
 report shows how past migrations went.
 guard sets up the leases by which this node is fenced without a power switch, shows
 them, and checks what they can promise.
+mirror shows how old the replicas of guests' disks are, and makes a round now; promote
+lets a guest start from the replica here although that loses what came after it.
 
 All commands:
   --json             the result as JSON, with a schema number
@@ -143,6 +148,9 @@ guard confirm:
   --yes              do not ask whether you have seen that NODE is off
 guard log:
   -n N               the last N events (default 20)
+mirror promote:
+  --accept-loss      yes, that what came after the replica may be lost
+  --yes              do not ask
 
 Exit status: 0 done, 1 not done or a problem was found, 2 wrong usage, 3 it is not
 known where the guest runs, 4 interrupted, and taken back as far as possible.
@@ -169,6 +177,8 @@ func bashCompletion(commands map[string]verb) string {
 			v.Operands = "_vmferry_guests"
 		case "guard":
 			v.Operands = "_vmferry_guard"
+		case "mirror":
+			v.Operands = "_vmferry_mirror"
 		}
 		p.Verbs = append(p.Verbs, v)
 	}

@@ -21,12 +21,14 @@ import (
 	"github.com/vmferry/vmferry/hbplugin/guard/control"
 	"github.com/vmferry/vmferry/hbplugin/guard/device"
 	"github.com/vmferry/vmferry/hbplugin/guard/lease"
+	"github.com/vmferry/vmferry/hbplugin/mirrord"
 	"github.com/vmferry/vmferry/migrate/blackout/reflector"
 	"github.com/vmferry/vmferry/migrate/history"
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/qmp"
 	"github.com/vmferry/vmferry/migrate/record"
 	"github.com/vmferry/vmferry/migrate/wait"
+	"github.com/vmferry/vmferry/resource/agentd/socket"
 	"github.com/vmferry/vmferry/resource/hostproc/hostproctest"
 )
 
@@ -43,6 +45,7 @@ func TestMain(m *testing.M) {
 		"vmferry-real": main,
 		"guard":        fakeGuard,
 		"renew":        fakeRenew,
+		"mirrord":      fakeMirror,
 		"reflector": func() {
 			if err := reflector.Serve(context.Background(), reflector.Service{Listen: os.Args[1]},
 				logrus.New()); err != nil {
@@ -125,6 +128,31 @@ func fakeGuard() {
 	})
 }
 
+// fakeMirror answers as the file mirror.json says, until it is ended.
+func fakeMirror() {
+	w := world(os.Getenv("NODE"))
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: w.file(mirrord.Socket)})
+	if err != nil {
+		panic(err)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	w.write("mirror.listens", "")
+	socket.Serve(ctx, l, func(ctx context.Context, _ uint32, asked mirrord.Request) (r mirrord.Reply) {
+		if asked.Verb != mirrord.List {
+			w.write("mirror.asked", string(asked.Verb)+" "+asked.Guest+"\n")
+		}
+		if w.text("mirror.hangs") != "" {
+			<-ctx.Done()
+			w.write("mirror.gone", "")
+		}
+		if err := json.Unmarshal([]byte(w.text("mirror.json")), &r); err != nil {
+			panic(err)
+		}
+		return r
+	})
+}
+
 // cmdSlot writes a node's slot on a lease device: slot DEVICE NUMBER held|surrendered.
 func cmdSlot(ts *testscript.TestScript, neg bool, args []string) {
 	number, err := strconv.Atoi(args[1])
@@ -142,7 +170,7 @@ func cmdSlot(ts *testscript.TestScript, neg bool, args []string) {
 // makeNode is a good node n1 under Pacemaker, with n2 beside it and the guests web
 // and db here.
 func makeNode(dir string) error {
-	for _, sub := range []string{"proc", "run/vmferry/guests", "etc/ha.d", "etc/libvirt/qemu/autostart", "state",
+	for _, sub := range []string{"proc", "run/vmferry/guests", "var/lib/vmferry/mirror/files", "etc/vmferry", "etc/ha.d", "etc/libvirt/qemu/autostart", "state",
 		"cl_status"} {
 		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
 			return err

@@ -14,6 +14,7 @@ import (
 
 	"github.com/vmferry/vmferry/cmd/vmferry/report"
 	"github.com/vmferry/vmferry/hbplugin/inventory"
+	"github.com/vmferry/vmferry/hbplugin/mirrord"
 	"github.com/vmferry/vmferry/hbplugin/verdict"
 	"github.com/vmferry/vmferry/migrate/atomicfile"
 	"github.com/vmferry/vmferry/migrate/history"
@@ -22,14 +23,16 @@ import (
 
 // statusReport is what status prints.
 type statusReport struct {
-	Schema   int           `json:"schema"`
-	Node     string        `json:"node"`
-	Manager  string        `json:"manager,omitempty"` // empty: none runs
-	Standby  bool          `json:"standby"`
-	Whose    string        `json:"standby_by,omitempty"` // vmferry drain, vmferryd, or somebody else
-	Daemon   string        `json:"daemon"`               // what vmferryd says it does
-	Guests   []statusGuest `json:"guests"`
-	Problems []string      `json:"problems,omitempty"` // who gave no answer
+	Schema  int           `json:"schema"`
+	Node    string        `json:"node"`
+	Manager string        `json:"manager,omitempty"` // empty: none runs
+	Standby bool          `json:"standby"`
+	Whose   string        `json:"standby_by,omitempty"` // vmferry drain, vmferryd, or somebody else
+	Daemon  string        `json:"daemon"`               // what vmferryd says it does
+	Guests  []statusGuest `json:"guests"`
+	// Mirrors are the mirrored guests of this node, and the replicas that it has.
+	Mirrors  []mirrord.Status `json:"mirrors,omitempty"`
+	Problems []string         `json:"problems,omitempty"` // who gave no answer
 }
 
 type statusGuest struct {
@@ -80,6 +83,10 @@ func status(ctx context.Context, c *call, args []string) error {
 			row.Resource = g.Claim.Resource
 		}
 		s.Guests = append(s.Guests, row)
+	}
+	var problem error
+	if s.Mirrors, problem = c.mirrors(ctx, time.Now()); problem != nil {
+		s.Problems = append(s.Problems, verdict.OneLine(problem))
 	}
 	if err := c.result(s, s.table); err != nil {
 		return err
@@ -158,6 +165,9 @@ func (s statusReport) table(w io.Writer) error {
 		if err := t.Flush(); err != nil {
 			return err
 		}
+	}
+	for _, m := range s.Mirrors {
+		fmt.Fprintf(w, "mirror of %s (%s, other node %s): %s old, %s\n", m.Guest, m.Role, m.Peer, age(m), m.State())
 	}
 	for _, p := range s.Problems {
 		fmt.Fprintln(w, "problem:", p)

@@ -48,6 +48,10 @@ import (
 //	copying           exists once one has begun
 //	answer            exists: there is a terminal, at which the operator types that
 //	guard.json        what the guard answers
+//	mirror.json       what the mirror's daemon answers
+//	ssh.fails         exists: no node can be logged in on
+//	late              by how much the clocks of the other nodes are
+//	chronyc           what chronyc says; without the file chrony does not run
 type world string
 
 func newWorld() *machine {
@@ -126,6 +130,17 @@ func (w world) answer(ctx context.Context, program string, args []string) ([]byt
 		return nil, w.attribute(args)
 	case "crm_resource":
 		return nil, w.resource(ctx, args)
+	case "ssh":
+		if w.text("ssh.fails") != "" {
+			return nil, errors.New("ssh: exit status 255: root@n2: Permission denied (publickey).")
+		}
+		late, _ := time.ParseDuration(strings.TrimSpace(w.text("late")))
+		return []byte(time.Now().Add(-late).Format(time.RFC3339Nano) + "\n"), nil
+	case "chronyc":
+		if w.text("chronyc") == "" {
+			return nil, errors.New("chronyc: exit status 1: 506 Cannot talk to daemon")
+		}
+		return []byte(w.text("chronyc")), nil
 	case "corosync-cmapctl":
 		if w.text("cmap") == "" {
 			return nil, errors.New("corosync-cmapctl: exit status 1: Failed to initialize the cmap API. Error CS_ERR_LIBRARY")

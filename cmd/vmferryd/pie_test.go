@@ -11,7 +11,7 @@ import (
 )
 
 // shipped are the programs that run as root on a node.
-var shipped = []string{"vmferryd", "vmferry", "vmferry-agent", "vmferry-agent-full", "vmferry-guard", "fence_vmferry"}
+var shipped = []string{"vmferryd", "vmferry", "vmferry-agent", "vmferry-agent-full", "vmferry-guard", "vmferry-mirror", "fence_vmferry"}
 
 // TestShippedPrograms: the Makefile's rules say how the programs are built that run as root, and one is built so.
 func TestShippedPrograms(t *testing.T) {
