@@ -64,27 +64,24 @@ func runBench(ctx context.Context, l *lab.Lab, args []string) error {
 	if err := report.Check(o.out); err != nil {
 		return err
 	}
-	alone, plain, guard := o.parts()
+	alone, staged := o.parts()
 	var failed error
 	if len(alone) > 0 {
 		rep, err := measureAlone(ctx, l, o, alone)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if len(plain)+len(guard) == 0 {
+		if len(staged) == 0 {
 			return errors.Join(err, rep.WriteTable(os.Stdout))
 		}
 		failed = err
 		args = append(args, "--goes-on")
 	}
-	for _, part := range []struct {
-		benches []bench.Bench
-		shape   lab.Shape
-	}{{plain, lab.Plain}, {guard, lab.Guard}} {
-		if len(part.benches) == 0 {
+	for _, shape := range []lab.Shape{lab.Plain, lab.Guard, lab.Mirror} {
+		if len(staged[shape]) == 0 {
 			continue
 		}
-		l.Shape = part.shape
+		l.Shape = shape
 		err := withLab(ctx, l, cluster.QEMU.Name, o.out, o.keep, append([]string{"inside-bench"}, args...))
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -95,19 +92,23 @@ func runBench(ctx context.Context, l *lab.Lab, args []string) error {
 	return failed
 }
 
-// parts are the benches that need no lab, those that need a plain one, and those whose nodes run the guard.
-func (o benchOptions) parts() (alone, plain, guard []bench.Bench) {
+// parts are the benches that need no lab, and those that need one, by its shape.
+func (o benchOptions) parts() (alone []bench.Bench, staged map[lab.Shape][]bench.Bench) {
+	staged = map[lab.Shape][]bench.Bench{}
 	for _, b := range o.benches {
+		shape := lab.Plain
 		switch {
 		case b.Alone:
 			alone = append(alone, b)
+			continue
 		case b.Guard:
-			guard = append(guard, b)
-		default:
-			plain = append(plain, b)
+			shape = lab.Guard
+		case b.Mirror:
+			shape = lab.Mirror
 		}
+		staged[shape] = append(staged[shape], b)
 	}
-	return alone, plain, guard
+	return alone, staged
 }
 
 // path is where the report goes.
@@ -166,12 +167,13 @@ func insideBench(ctx context.Context, l *lab.Lab, args []string) error {
 	if err := rep.WriteJSON(o.path()); err != nil {
 		return err
 	}
-	_, staged, guard := o.parts()
-	if c.Exports {
-		staged = guard
+	reply, err := c.State(ctx)
+	if err != nil {
+		return err
 	}
+	_, staged := o.parts()
 	err = o.measure(ctx, rep, bench.Stage{Cluster: c, Guest: guests[0], Shared: supervisor.Shared(l.Dir),
-		Blackout: probe(l)}, staged)
+		Blackout: probe(l)}, staged[lab.Shape(reply.Shape)])
 	return errors.Join(err, rep.WriteTable(os.Stdout))
 }
 

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/vmferry/vmferry/lab"
 	"github.com/vmferry/vmferry/lab/bench"
 )
 
@@ -27,14 +28,19 @@ func TestHelpListsTheBenches(t *testing.T) {
 }
 
 func TestParseBench(t *testing.T) {
-	o, err := parseBench([]string{"--only", "plan-10k,idle-blackout-udp,guard-split-silence-moved", "--out", "x"})
+	o, err := parseBench([]string{"--only", "plan-10k,idle-blackout-udp,guard-split-silence-moved,mirror-round-cpu", "--out", "x"})
 	if err != nil || o.n != 0 || !filepath.IsAbs(o.out) || filepath.Base(o.path()) != "report.json" {
 		t.Fatalf("%+v, %v", o, err)
 	}
-	alone, plain, guard := o.parts()
-	if len(alone) != 1 || alone[0].Results[0] != "plan-10k" || len(plain) != 1 || plain[0].Results[0] != "idle-pause" ||
-		len(guard) != 1 || guard[0].Results[0] != "guard-split-silence-moved" {
-		t.Errorf("alone %v, plain %v, guard %v", alone, plain, guard)
+	alone, staged := o.parts()
+	if len(alone) != 1 || alone[0].Results[0] != "plan-10k" {
+		t.Errorf("alone %v", alone)
+	}
+	for shape, want := range map[lab.Shape]string{lab.Plain: "idle-pause", lab.Guard: "guard-split-silence-moved",
+		lab.Mirror: "mirror-round"} {
+		if got := staged[shape]; len(got) != 1 || got[0].Results[0] != want {
+			t.Errorf("%s: %v", shape, got)
+		}
 	}
 	for _, bad := range [][]string{{"-n", "-1"}, {"-n", "x"}, {"--only", "speed"}, {"word"}} {
 		if _, err := parseBench(bad); !errors.Is(err, errUsage) {

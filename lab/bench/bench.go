@@ -39,6 +39,7 @@ type Bench struct {
 	N       int      // how often each side has its turn, unless somebody wants another number
 	Alone   bool     // it needs no lab: of its Stage it uses N, Blackout and Progress
 	Guard   bool     // it needs a lab whose nodes run the guard
+	Mirror  bool     // it needs one whose nodes have the guests' disks for themselves
 	Run     func(context.Context, *Stage) ([]Result, error)
 }
 
@@ -70,6 +71,10 @@ var Benches = append(aloneBenches(), []Bench{
 			"is healed; it can be moved; to reach: 0.5 s")},
 	{Results: []string{"guard-split-silence-killed"}, N: 10, Guard: true, Run: guardSplit("guard-split-silence-killed",
 		"all between the nodes", "the same where the nodes cannot reach each other at all, so that it cannot be moved; to reach: 6 s")},
+	{Results: []string{"mirror-round", "mirror-round-cpu"}, N: 15, Mirror: true, Run: mirrorRound},
+	{Results: []string{"mirror-stall-fsync", "mirror-stall-gap"}, N: 15, Mirror: true, Run: mirrorStall},
+	{Results: []string{"mirror-drain"}, N: 5, Mirror: true, Run: mirrorDrain},
+	{Results: []string{"mirror-loss"}, N: 30, Mirror: true, Run: mirrorLoss},
 }...)
 
 // Names are all results that there are.

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/vmferry/vmferry/lab/cluster"
 	"github.com/vmferry/vmferry/lab/scenario"
 	"github.com/vmferry/vmferry/migrate/history"
 	"github.com/vmferry/vmferry/migrate/record"
@@ -65,25 +66,49 @@ type leavings map[string][]float64
 // betweenCalls is the part of a guest's leaving in which no agent is called for it: Pacemaker's.
 const betweenCalls = "between the calls"
 
+// next is the first call of an action for a guest that does not begin before an instant.
+func next(calls []pacemakerCall, guest, action string, after time.Time) (c pacemakerCall, ok bool) {
+	i := slices.IndexFunc(calls, func(c pacemakerCall) bool {
+		return c.guest == guest && c.action == action && !c.began.Before(after)
+	})
+	if i < 0 {
+		return c, false
+	}
+	return calls[i], true
+}
+
+// movedAt is when the last call had returned that a guest's move took, which began after an instant: migrate_from and stop,
+// or start where it was not moved live. It is false before that.
+func movedAt(calls []pacemakerCall, guest string, since time.Time) (end time.Time, ok bool) {
+	if start, ok := next(calls, guest, "start", since); ok {
+		return start.ended, true
+	}
+	to, begun := next(calls, guest, "migrate_to", since)
+	from, arrived := next(calls, guest, "migrate_from", to.ended)
+	stop, stopped := next(calls, guest, "stop", to.ended)
+	if !begun || !arrived || !stopped {
+		return end, false
+	}
+	return later(from.ended, stop.ended), true
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
 // leavingsIn takes the calls apart that took guests off a node: migrate_to, then migrate_from and stop. A guest is left
 // out if one of its three calls was not seen.
 func leavingsIn(calls []pacemakerCall) leavings {
 	parts := leavings{}
-	next := func(guest, action string, after time.Time) (pacemakerCall, bool) {
-		i := slices.IndexFunc(calls, func(c pacemakerCall) bool {
-			return c.guest == guest && c.action == action && !c.began.Before(after)
-		})
-		if i < 0 {
-			return pacemakerCall{}, false
-		}
-		return calls[i], true
-	}
 	for _, to := range calls {
 		if to.action != "migrate_to" {
 			continue
 		}
-		from, arrived := next(to.guest, "migrate_from", to.ended)
-		stop, stopped := next(to.guest, "stop", to.ended)
+		from, arrived := next(calls, to.guest, "migrate_from", to.ended)
+		stop, stopped := next(calls, to.guest, "stop", to.ended)
 		if !arrived || !stopped {
 			continue
 		}
@@ -133,19 +158,28 @@ func stepsIn(records string, since time.Time) leavings {
 	return steps
 }
 
-// leavingsSince reads both from the nodes after a drain of the first one: the journal and the records outlive a reboot.
-func leavingsSince(ctx context.Context, r *scenario.Runner, since time.Time) (calls, steps leavings, err error) {
+// callsSince reads the calls from the journals of all nodes.
+func callsSince(ctx context.Context, c *cluster.Cluster, since time.Time) ([]pacemakerCall, error) {
 	var journal strings.Builder
-	for _, node := range r.Cluster.Nodes {
-		text, err := r.Cluster.Run(ctx, node, "journalctl", "--output=short-unix", "--no-pager", "--quiet",
+	for _, node := range c.Nodes {
+		text, err := c.Run(ctx, node, "journalctl", "--output=short-unix", "--no-pager", "--quiet",
 			"--since=@"+strconv.FormatInt(since.Unix(), 10), "--identifier=pacemaker-controld")
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		journal.WriteString(text)
+	}
+	return callsIn(journal.String()), nil
+}
+
+// leavingsSince reads both from the nodes after a drain of the first one: the journal and the records outlive a reboot.
+func leavingsSince(ctx context.Context, r *scenario.Runner, since time.Time) (calls, steps leavings, err error) {
+	all, err := callsSince(ctx, r.Cluster, since)
+	if err != nil {
+		return nil, nil, err
 	}
 	first := r.Cluster.Nodes[0]
 	// Without a move of vmferry's on the node there is no such file.
 	records, _ := r.Cluster.Run(ctx, first, "cat", notes.DefaultStateDir+"/"+history.RecordsFile)
-	return leavingsIn(callsIn(journal.String())), stepsIn(records, since), nil
+	return leavingsIn(all), stepsIn(records, since), nil
 }

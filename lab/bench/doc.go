@@ -75,4 +75,14 @@
 // The peer is the lab's power switch with the delay of SBD: it cuts the power at once, and answers 10 s after the call.
 // Agent, guests and nodes are the same. All turns of one side come before those of the other, as the cluster's fence
 // device changes in between.
+//
+// # How the mirror is measured
+//
+// The mirror's benches have guests on disks of each node's own, under Pacemaker. mirror-round orders a round after the
+// guest has changed a few MiB, in turns with a script that makes one by virsh, vol-upload and qemu-img commit for another
+// guest of the kind. mirror-round-cpu is of all programs on both nodes, less what they took in as much time before. In
+// mirror-stall-fsync and mirror-stall-gap the other side is the same guest, with as much to send and no round.
+// mirror-drain moves a guest by Pacemaker's calls, in turns with one of the same size whose disks are copied. mirror-loss
+// crashes the node with the guest again and again; a client knows what was acknowledged, the promoted guest what it has,
+// and the agent's log what was said to be lost at most.
 package bench

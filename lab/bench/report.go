@@ -186,7 +186,7 @@ func (r *Report) WriteTable(w io.Writer) error {
 // ended is how the moves of each side ended.
 func (r Result) ended() string {
 	words := fmt.Sprintf("%s: %s", report.Ours, r.OursEnded)
-	if r.PeerName != "" {
+	if r.PeerName != "" && r.PeerEnded != nil {
 		words += fmt.Sprintf("; %s: %s", r.PeerName, r.PeerEnded)
 	}
 	return words
