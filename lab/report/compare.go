@@ -281,6 +281,9 @@ func (r *Report) writeHeadlines(w io.Writer) {
 	for _, b := range r.Baselines {
 		fmt.Fprintln(w, shorten(b.headline(), maxWidth))
 	}
+	for _, l := range wrap(r.loss(), maxWidth) {
+		fmt.Fprintln(w, l)
+	}
 }
 
 // headline is one line such as "suspend-resume of vm1, nobody moved it: UDP

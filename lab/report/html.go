@@ -22,6 +22,7 @@ var layout = htmlpage.New(assets, "assets", template.FuncMap{
 	"boot":     bootWord,
 	"copies":   copiesPhrase,
 	"pass":     passWord,
+	"optional": func(s *float64) string { return optional(s, seconds) },
 })
 
 // WriteHTML writes the report as one page that needs no other file, no network
@@ -46,8 +47,12 @@ func (r *Report) render(b *bytes.Buffer) error {
 
 // lead says what the page is about.
 func (r *Report) lead() string {
-	if !r.compared() && slices.ContainsFunc(r.Scenarios, func(s Scenario) bool { return s.decides() }) {
+	if r.Mirror == nil && !r.compared() && slices.ContainsFunc(r.Scenarios, func(s Scenario) bool { return s.decides() }) {
 		return "Two nodes without a power switch, and vmferry's guard: who decides what and when, and what clients see of it."
+	}
+	if r.Mirror != nil {
+		return fmt.Sprintf("Two nodes that share no disk: what a guest writes is mirrored to the other node every %g s. "+
+			"Which node had which copy, what a crash lost, and what clients saw of it.", r.Mirror.IntervalS)
 	}
 	return "Virtual machines leave a node that goes down: vmferry's agent beside " + r.peer() +
 		", same nodes, same guests, same probe."
@@ -59,7 +64,7 @@ func (r *Report) compared() bool {
 }
 
 // decides reports whether the scenario's events are what it shows: who decided what and when.
-func (s *Scenario) decides() bool { return s.Name == SplitBrain || s.Name == Hang }
+func (s *Scenario) decides() bool { return s.Name == SplitBrain || s.Name == Hang || s.mirrors() }
 
 // page is what the template shows.
 type page struct {
@@ -68,6 +73,8 @@ type page struct {
 	Groups []group
 	// Baselines are shown as they are.
 	Baselines []Baseline
+	Mirror    *mirrorFigure // nil where nothing was mirrored
+	Loss      string        // what a crash has lost; empty where nothing can be
 }
 
 // fact is one line of the environment.
@@ -114,10 +121,17 @@ var abouts = map[string]string{
 	Hang: "No process of a node runs for some seconds while its guests serve clients; then it goes on. 0 s is when it stops. " +
 		"Its lease expires, its access to the disks is revoked, and its guests are started on the other node. A copy that " +
 		"wakes up without access is not counted as running.",
+	MirrorCrash: "The node of the guest dies without a word. 0 s is the kill. The other node makes its replica the truth, in a " +
+		"higher epoch, and starts the guest from it. What was written after the replica was taken is lost: how much at most " +
+		"is in the agent's log.",
+	MirrorReturn: "That node comes back, and its disks have newer writes than those that the guest goes on with. 0 s is when its " +
+		"power is on. It does not start the guest, puts its image aside, and becomes the replica.",
+	MirrorDrain: "The node of the guest is put in standby, so that the guest is moved live to the node with its replica. 0 s is the " +
+		"command. The nodes change their parts.",
 }
 
 func (r *Report) page() *page {
-	p := &page{Baselines: r.Baselines, Facts: r.Environment.facts()}
+	p := &page{Baselines: r.Baselines, Facts: r.Environment.facts(), Mirror: r.mirrorFigure(), Loss: r.loss()}
 	if r.compared() || !slices.ContainsFunc(r.Scenarios, func(s Scenario) bool { return s.decides() }) {
 		p.Peer = r.peer()
 	}

@@ -43,6 +43,8 @@ type Report struct {
 	// on the same nodes: what the hypervisor, and the emulation below it, make of
 	// a pause all alone.
 	Baselines []Baseline `json:"baselines,omitempty"`
+	// Mirror is what became of a guest's copies; nil where nothing was mirrored.
+	Mirror *Mirror `json:"mirror,omitempty"`
 }
 
 // The names of baselines.
@@ -100,7 +102,7 @@ type Environment struct {
 
 // Scenario is one scenario run with one agent on one cluster manager.
 type Scenario struct {
-	// Name is GracefulShutdown, Crash, SplitBrain or Hang.
+	// Name is GracefulShutdown, Crash, SplitBrain, Hang, MirrorCrash, MirrorReturn or MirrorDrain.
 	Name string `json:"name"`
 	// Agent is Ours or the peer's name.
 	Agent string `json:"agent"`
@@ -123,6 +125,8 @@ type Scenario struct {
 	Trigger time.Time `json:"trigger,omitzero"`
 	// Guests are the virtual machines that were on the node.
 	Guests []Guest `json:"guests"`
+	// Ledger is what a client of the guest's ledger saw; nil where there was none.
+	Ledger *Ledger `json:"ledger,omitempty"`
 	// Events are the turning points as the lab saw them, in any order.
 	Events []Event `json:"events,omitempty"`
 }

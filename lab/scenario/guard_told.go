@@ -105,11 +105,12 @@ func toldByRecords(text string, since time.Time) (events []report.Event) {
 // stamped is a line of journalctl's form short-unix.
 var stamped = regexp.MustCompile(`^(\d+)\.(\d{6}) (.*)`)
 
-// Messages of corosync and of pacemaker-controld.
+// Messages of corosync and of pacemaker-controld; and all of the mirror's programs.
 var (
 	membership = regexp.MustCompile(`A new membership \(\S+\) was formed\. Members (joined|left): `)
 	requested  = regexp.MustCompile(`Requesting fencing \((\w+)\) targeting node (\S+)`)
 	terminated = regexp.MustCompile(`Peer (\S+) was (not )?terminated \(`)
+	ours       = regexp.MustCompile(`^\S+ (vmferry-(?:agent|mirror))\[\d+\]: (.*)`)
 	starting   = regexp.MustCompile(`Requesting local execution of (start|migrate_from) operation for (\S+) on `)
 )
 
@@ -140,6 +141,9 @@ func journalWords(message string) string {
 	}
 	if m := terminated.FindStringSubmatch(message); m != nil {
 		return "Pacemaker takes " + m[1] + " as " + m[2] + "fenced"
+	}
+	if m := ours.FindStringSubmatch(message); m != nil {
+		return m[1] + ": " + m[2]
 	}
 	if m := starting.FindStringSubmatch(message); m != nil {
 		return "Pacemaker calls " + m[1] + " of " + m[2]

@@ -11,6 +11,7 @@ import (
 	"github.com/vmferry/vmferry/lab/cluster"
 	"github.com/vmferry/vmferry/lab/guarded"
 	"github.com/vmferry/vmferry/lab/guest"
+	"github.com/vmferry/vmferry/lab/mirrored"
 )
 
 // profile is everything in a scenario that depends on the hypervisor.
@@ -84,6 +85,8 @@ func (p profile) make(ctx context.Context, c *cluster.Cluster, shared string, sp
 		spec.Disk = ""
 	case c.Exports:
 		spec.Disk = guarded.DiskURI(spec.Name)
+	case c.Local:
+		spec.Disk = mirrored.Disk(spec.Name)
 	}
 	base := filepath.Join("guests", spec.Name)
 	made := Guest{Guest: cluster.Guest{Name: spec.Name, Config: "/shared/" + base + ".xml"}, UUID: spec.UUID}
@@ -101,7 +104,7 @@ func (p profile) make(ctx context.Context, c *cluster.Cluster, shared string, sp
 	if err != nil {
 		return Guest{}, fmt.Errorf("write the files of guest %q: %w", spec.Name, err)
 	}
-	if spec.Disk == "" || c.Exports {
+	if spec.Disk == "" || c.Exports || c.Local {
 		return made, nil
 	}
 	if _, err := os.Stat(filepath.Join(shared, base+".qcow2")); !os.IsNotExist(err) {

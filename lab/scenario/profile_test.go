@@ -3,6 +3,7 @@ package scenario
 import (
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -19,7 +20,7 @@ func TestMakeGuestsOnXen(t *testing.T) {
 	}
 	want := Guest{cluster.Guest{Name: "vm2", Config: "/shared/guests/vm2.xml", XMFile: "/shared/guests/vm2.cfg"},
 		"10.77.0.102", "766d6665-7272-4000-9000-000000000002"}
-	if guests[1] != want {
+	if !reflect.DeepEqual(guests[1], want) {
 		t.Errorf("got %+v", guests[1])
 	}
 	for _, name := range []string{"vm2.xml", "vm2.cfg"} {

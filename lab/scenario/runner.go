@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -276,6 +277,7 @@ type scene struct {
 	name     string
 	from, to string // the node that fails or loses, and the one that has all guests afterwards
 	homes    map[string]string
+	calm     time.Duration // how long probes run before and after; 0 is the usual time
 	trigger  func(context.Context) error
 	// after is called when the guests are back, and tell at the end, for what it alone knows; both may be nil. What was
 	// seen and must not be is no error of theirs: they add it to the observation.
@@ -301,7 +303,8 @@ func (r *Runner) observe(ctx context.Context, agent cluster.Agent, sc scene) (re
 	states := r.startStates(asking)
 
 	say("clients are probing")
-	if err := wait.For(ctx, calm); err != nil {
+	around := cmp.Or(sc.calm, calm)
+	if err := wait.For(ctx, around); err != nil {
 		return report.Scenario{}, err
 	}
 	o.Trigger = time.Now()
@@ -321,7 +324,7 @@ func (r *Runner) observe(ctx context.Context, agent cluster.Agent, sc scene) (re
 			return report.Scenario{}, err
 		}
 	}
-	if err := wait.For(ctx, calm); err != nil {
+	if err := wait.For(ctx, around); err != nil {
 		return report.Scenario{}, err
 	}
 	o.Ended = time.Now()
