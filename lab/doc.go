@@ -18,7 +18,7 @@
 // breaks things on purpose and measures what clients saw, with lab/xendomains as its
 // eye in a domain 0, lab/partition parts nodes of the shape [Guard], which lab/guarded
 // fits out, lab/torture breaks them at random, and lab/report writes that down.
-// lab/hostile is a neighbour
+// lab/mirrored fits out nodes of the shape [Mirror]. lab/hostile is a neighbour
 // without rights who attacks the nodes.
 //
 // Nothing here is for production: the lab's network has no authentication,

@@ -377,7 +377,8 @@ func TestKillStepsAreComplete(t *testing.T) {
 				walked = append(walked, s.step)
 			}
 		}
-		if want := resource.Steps(action); !slices.Equal(walked, want) {
+		ofMirror := func(step string) bool { return step == "judged" || step == "promoted" } // a mirrored guest's alone
+		if want := slices.DeleteFunc(resource.Steps(action), ofMirror); !slices.Equal(walked, want) {
 			t.Errorf("%s: %v are walked, the agent has %v", action, walked, want)
 		}
 	}

@@ -123,7 +123,7 @@ func (l *Lab) Up(ctx context.Context) (err error) {
 	l.progress("starting the nodes")
 	return l.start(ctx, supervisor.Config{
 		Dir: l.Dir, Image: tree, Product: filepath.Join(l.Dir, "product"), Network: Network, Nodes: nodes,
-		Hypervisor: hypervisor, Shape: string(cmp.Or(l.Shape, Plain)), Guard: l.Shape == Guard,
+		Hypervisor: hypervisor, Shape: string(cmp.Or(l.Shape, Plain)), Guard: l.Shape == Guard, Mirror: l.Shape == Mirror,
 	})
 }
 

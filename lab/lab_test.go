@@ -198,7 +198,7 @@ func checkScenario(t *testing.T, s report.Scenario) {
 func checkGuest(t *testing.T, s report.Scenario, g report.Guest) {
 	t.Helper()
 	switch s.Name {
-	case report.GracefulShutdown:
+	case report.GracefulShutdown, report.MirrorDrain:
 		if g.How != report.Live || !g.BootIDKept {
 			t.Errorf("%s: guest %s was moved %s", s.Name, g.Guest, g.How)
 		}
@@ -208,7 +208,7 @@ func checkGuest(t *testing.T, s report.Scenario, g report.Guest) {
 		if g.PauseMS == nil {
 			t.Errorf("%s: guest %s: nobody saw it pause and go on", s.Name, g.Guest)
 		}
-	case report.Crash:
+	case report.Crash, report.MirrorCrash:
 		if g.How != report.Cold {
 			t.Errorf("%s: guest %s was moved %s", s.Name, g.Guest, g.How)
 		}

@@ -22,6 +22,8 @@ const (
 	Field Shape = "field"
 	// Guard is two nodes that have no power switch: vmferry's guard fences them. See package guarded.
 	Guard Shape = "guard"
+	// Mirror is two nodes that share no disk: what a guest writes is mirrored to the other one. See package mirrored.
+	Mirror Shape = "mirror"
 )
 
 // Nodes are the cluster of a plain lab.
@@ -33,7 +35,7 @@ var Nodes = []node.Spec{
 // NodesOf are the nodes of a shape; "" is [Plain].
 func NodesOf(s Shape) ([]node.Spec, error) {
 	switch s {
-	case Plain, Guard, "":
+	case Plain, Guard, Mirror, "":
 		return Nodes, nil
 	case Field:
 		all := append(slices.Clone(Nodes), node.Spec{Name: "node3", ID: 3, Address: netip.MustParseAddr("10.77.0.3")})
@@ -42,13 +44,13 @@ func NodesOf(s Shape) ([]node.Spec, error) {
 		}
 		return all, nil
 	}
-	return nil, fmt.Errorf("the lab knows no shape %q: use %s, %s or %s", s, Plain, Field, Guard)
+	return nil, fmt.Errorf("the lab knows no shape %q: use %s, %s, %s or %s", s, Plain, Field, Guard, Mirror)
 }
 
 // layOut says which nodes a lab with the hypervisor has in the shape.
 func layOut(s Shape, hypervisor string) ([]node.Spec, error) {
 	nodes, err := NodesOf(s)
-	if err == nil && (s == Field || s == Guard) && hypervisor != supervisor.QEMU {
+	if err == nil && s != Plain && s != "" && hypervisor != supervisor.QEMU {
 		err = fmt.Errorf("a lab of the shape %q runs on %s alone", s, supervisor.QEMU)
 	}
 	return nodes, err

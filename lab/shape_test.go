@@ -16,6 +16,7 @@ func TestNodesOf(t *testing.T) {
 	}{
 		{"", 2, true, false},
 		{Plain, 2, true, false},
+		{Mirror, 2, true, false},
 		{Field, 3, false, false},
 		{"star", 0, true, true},
 	} {
@@ -35,8 +36,13 @@ func TestNodesOf(t *testing.T) {
 }
 
 func TestLayOut(t *testing.T) {
-	if _, err := layOut(Field, supervisor.Xen); err == nil {
-		t.Error("took Xen's nodes for a cluster of the field")
+	for _, s := range []Shape{Field, Guard, Mirror} {
+		if _, err := layOut(s, supervisor.Xen); err == nil {
+			t.Errorf("took Xen's nodes for a cluster of the shape %q", s)
+		}
+	}
+	if nodes, err := layOut("", supervisor.Xen); err != nil || len(nodes) != 2 {
+		t.Errorf("%d nodes, %v", len(nodes), err)
 	}
 	if nodes, err := layOut(Field, supervisor.QEMU); err != nil || len(nodes) != 3 {
 		t.Errorf("%d nodes, %v", len(nodes), err)

@@ -58,6 +58,9 @@ func (l *Lab) stock(ctx context.Context, tree string) error {
 	if image.HasGame(tree) {
 		spec.GameTree = tree
 	}
+	if l.Shape == Mirror && image.HasDatabase(tree) {
+		spec.DatabaseTree = tree
+	}
 	return guest.Build(ctx, spec)
 }
 

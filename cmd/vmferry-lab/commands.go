@@ -101,6 +101,7 @@ func clusterOf(ctx context.Context, l *lab.Lab) (*cluster.Cluster, error) {
 		c.Addresses[n.Name] = n.Address.String()
 	}
 	c.Exports = lab.Shape(reply.Shape) == lab.Guard
+	c.Local = lab.Shape(reply.Shape) == lab.Mirror
 	c.Unequal = lab.Shape(reply.Shape) == lab.Field
 	c.Hypervisor, err = cluster.HypervisorNamed(reply.Hypervisor)
 	return c, err

@@ -85,14 +85,18 @@ func (o *demoOptions) check(flags *flag.FlagSet) error {
 // guardScenes are the scenarios of nodes without a power switch, in the order in which they are run.
 var guardScenes = []string{report.SplitBrain, report.Hang}
 
-// checkScenario checks which scenario is wanted. Those of nodes without a power switch are always run in the same way.
+// mirrorScenes are the scenarios of nodes that share no disk, which are all run or none: each needs what the one before it
+// leaves.
+const mirrorScenes = "mirror"
+
+// checkScenario checks which scenario is wanted. Those of nodes without a power switch, or without a shared disk, are always
+// run in the same way.
 func (o *demoOptions) checkScenario(flags *flag.FlagSet) error {
-	if !slices.Contains(append([]string{"", report.GracefulShutdown}, guardScenes...), o.scenarios) {
-		return fmt.Errorf("demo: --scenario must be %s, %s or %s: %w", report.GracefulShutdown, report.SplitBrain,
-			report.Hang,
-			errUsage)
+	if !slices.Contains(append([]string{"", report.GracefulShutdown, mirrorScenes}, guardScenes...), o.scenarios) {
+		return fmt.Errorf("demo: --scenario must be %s, %s, %s or %s: %w", report.GracefulShutdown, report.SplitBrain,
+			report.Hang, mirrorScenes, errUsage)
 	}
-	if slices.Contains(guardScenes, o.scenarios) {
+	if o.scenarios != "" && o.scenarios != report.GracefulShutdown {
 		for _, name := range []string{"agent", "manager", "guests", "rounds", "hypervisor"} {
 			if isSet(flags, name) {
 				return fmt.Errorf("demo: --%s does not go with --scenario %s: %w", name, o.scenarios, errUsage)
@@ -109,10 +113,12 @@ func (o demoOptions) shapes(running lab.Shape) []lab.Shape {
 	switch {
 	case slices.Contains(guardScenes, o.scenarios), running == lab.Guard && !other:
 		return []lab.Shape{lab.Guard}
-	case other, running != "", o.keep: // of two labs none could be kept
+	case o.scenarios == mirrorScenes, running == lab.Mirror && !other:
+		return []lab.Shape{lab.Mirror}
+	case other, running != "", o.keep: // of several labs none could be kept
 		return []lab.Shape{lab.Plain}
 	}
-	return []lab.Shape{lab.Plain, lab.Guard}
+	return []lab.Shape{lab.Plain, lab.Guard, lab.Mirror}
 }
 
 // isSet reports whether a flag was given.
@@ -184,13 +190,14 @@ func insideDemo(ctx context.Context, l *lab.Lab, args []string) error {
 		return err
 	}
 	rep := &report.Report{Commit: version.Commit(), Environment: r.Environment(ctx)}
-	name := "report"
-	if c.Exports {
-		name = "guard"
-		err = r.Run(ctx, func(ctx context.Context) error { return o.guardScenes(ctx, l, r, rep) })
-	} else {
-		err = r.Run(ctx, func(ctx context.Context) error { return o.agentScenes(ctx, r, rep) })
+	name, scenes := "report", func(ctx context.Context) error { return o.agentScenes(ctx, r, rep) }
+	switch {
+	case c.Exports:
+		name, scenes = "guard", func(ctx context.Context) error { return o.guardScenes(ctx, l, r, rep) }
+	case c.Local:
+		name, scenes = "mirror", func(ctx context.Context) error { return r.Mirrored(ctx, l.Dir, o.leave, rep) }
 	}
+	err = r.Run(ctx, scenes)
 	steps.end()
 	rep.Environment.Finished = time.Now()
 	if len(rep.Scenarios) > 0 {
@@ -274,7 +281,12 @@ func runner(ctx context.Context, l *lab.Lab, o demoOptions, say func(string)) (*
 		return nil, err
 	}
 	say("making the guests' disks")
-	guests, err := scenario.MakeGuests(ctx, c, supervisor.Shared(l.Dir), cmp.Or(o.guests, scenario.UsualGuests(c)))
+	var guests []scenario.Guest
+	if c.Local {
+		guests, err = scenario.MakeMirrored(ctx, c, supervisor.Shared(l.Dir))
+	} else {
+		guests, err = scenario.MakeGuests(ctx, c, supervisor.Shared(l.Dir), cmp.Or(o.guests, scenario.UsualGuests(c)))
+	}
 	if err != nil {
 		return nil, err
 	}

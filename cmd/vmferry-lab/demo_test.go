@@ -15,7 +15,7 @@ func TestParseDemo(t *testing.T) {
 	for _, args := range [][]string{
 		nil, {"--hypervisor=xen"}, {"--agent=Xen"}, {"--agent=VirtualDomain", "--manager=pacemaker"},
 		{"--manager=heartbeat", "--agent=vmferry", "--scenario=graceful-shutdown"}, {"--interval=1ms"},
-		{"--scenario=split-brain", "--keep"},
+		{"--scenario=split-brain", "--keep"}, {"--scenario=mirror"},
 	} {
 		if _, err := parseDemo(args); err != nil {
 			t.Errorf("%q: %v", args, err)
@@ -26,7 +26,8 @@ func TestParseDemo(t *testing.T) {
 		"--agent=Libvirt":                 "--agent must be vmferry, VirtualDomain or Xen",
 		"--manager=corosync":              "--manager must be pacemaker or heartbeat",
 		"--manager=heartbeat --agent=Xen": "agent Xen does not work with heartbeat",
-		"--scenario=flood":                "--scenario must be graceful-shutdown, split-brain or hang",
+		"--scenario=flood":                "--scenario must be graceful-shutdown, split-brain, hang or mirror",
+		"--scenario=mirror --guests=2":    "--guests does not go with --scenario mirror",
 		"--scenario=hang --rounds=2":      "--rounds does not go with --scenario hang",
 		"--guests=7":                      "--guests must be 1 to 6",
 		"--guests=0":                      "--guests must be 1 to 6",
@@ -47,11 +48,15 @@ func TestShapes(t *testing.T) {
 		running lab.Shape
 		want    string
 	}{
-		{"", "", "[plain guard]"},
+		{"", "", "[plain guard mirror]"},
 		{"", lab.Plain, "[plain]"},
 		{"", lab.Field, "[plain]"}, // which is refused
 		{"", lab.Guard, "[guard]"},
-		{"--hypervisor=qemu", "", "[plain guard]"},
+		{"", lab.Mirror, "[mirror]"},
+		{"--scenario=mirror", "", "[mirror]"},
+		{"--scenario=mirror", lab.Plain, "[mirror]"}, // which is refused
+		{"--agent=vmferry", lab.Mirror, "[plain]"},   // which is refused
+		{"--hypervisor=qemu", "", "[plain guard mirror]"},
 		{"--hypervisor=xen", "", "[plain]"},
 		{"--manager=heartbeat", "", "[plain]"},
 		{"--manager=heartbeat", lab.Guard, "[plain]"}, // which is refused

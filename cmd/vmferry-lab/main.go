@@ -31,7 +31,9 @@ Commands:
   demo [options]        run the scenarios with vmferry and with its peer (VirtualDomain, or
                         Xen on Xen) on Pacemaker and with vmferry on Heartbeat, and
                         write report.json and report.html; then, on two nodes without a
-                        power switch, cut the link and let a node hang: guard.json, guard.html
+                        power switch, cut the link and let a node hang: guard.json, guard.html;
+                        then, on two nodes that share no disk, kill the node of a guest, let it
+                        come back, and drain both: mirror.json, mirror.html
   bench [options]       measure vmferry against VirtualDomain, QEMU alone, irtt and fping,
                         and write report.json
   torture [options]     break the nodes of a cluster without a power switch in random ways, check
@@ -50,7 +52,8 @@ Options of up:
                      field: three nodes whose host names resolve nowhere, without migration_host,
                      with definitions (/srv/cluster) on a file system that the cluster mounts, and
                      on node1 alone an ISO (/srv/iso/install.iso), a bridge (br77) and a network (dmz);
-                     guard: two nodes without a power switch, which vmferry-guard fences
+                     guard: two nodes without a power switch, which vmferry-guard fences;
+                     mirror: two nodes that share no disk, and mirror the guests' to each other over ssh
 
 Options of demo:
   --out DIR         where the report goes (default build/demo)
@@ -63,7 +66,7 @@ Options of demo:
   --hypervisor NAME qemu or xen: of the lab that is made if none is up (default qemu)
   --agent NAME      only vmferry, or only VirtualDomain, or only Xen
   --manager NAME    only pacemaker, or only heartbeat
-  --scenario NAME   only graceful-shutdown, or only split-brain, or only hang
+  --scenario NAME   only graceful-shutdown, or only split-brain, or only hang, or only mirror
 
 Options of bench:
   --out DIR         where the report goes (default build/bench)
@@ -99,9 +102,13 @@ Options of bench:
                       SBD's delay: guard-crash-to-start-1s, guard-crash-to-answer-1s,
                         guard-crash-to-start-3s, guard-crash-to-answer-3s,
                         guard-split-silence-moved, guard-split-silence-killed
+                      a guest's mirror, in a lab of the shape mirror: mirror-round,
+                        mirror-round-cpu, mirror-stall-fsync, mirror-stall-gap,
+                        mirror-drain, mirror-loss
   -n N              runs of each side (default 200 calls, 100 outages of
                     each kind and length, 15 moves or plans, 3 to 10 runs of the probe,
-                    5 with a lever, 5 drains, 5 crashes, 10 with the guard)
+                    5 with a lever, 5 drains, 5 crashes, 10 with the guard, 15 rounds
+                    of a mirror, 30 crashes with one)
 
 Options of torture:
   --faults N        how many faults (1 to 100000, default 20)
@@ -259,7 +266,7 @@ var listed func(*flag.FlagSet)
 func bashCompletion() string {
 	p := completion.Program{Name: "vmferry-lab", Values: map[string]string{
 		"dir": completion.Files, "cache": completion.Files, "stage": completion.Files, "out": completion.Files,
-		"hypervisor": "qemu xen", "shape": "plain field guard", "agent": "vmferry VirtualDomain Xen",
+		"hypervisor": "qemu xen", "shape": "plain field guard mirror", "agent": "vmferry VirtualDomain Xen",
 		"manager": "pacemaker heartbeat", "scenario": "graceful-shutdown split-brain hang"}}
 	for _, name := range []string{"up", "demo", "bench", "partition", "torture", "shell", "status", "down", "version",
 		"help"} {

@@ -30,6 +30,8 @@ type Cluster struct {
 	Unequal bool
 	// Exports says that the guests' disks are NBD exports: see package guarded.
 	Exports bool
+	// Local says that the nodes share no disk: see package mirrored.
+	Local bool
 }
 
 // ErrDown says that a command was meant for a node that is not up.

@@ -14,8 +14,9 @@ import (
 // Guest is a virtual machine that the cluster is to run.
 type Guest struct {
 	Name   string
-	Config string // path of the domain's XML, as the nodes see it
-	XMFile string // path of the same guest's xl.cfg(5); empty where there is no xl
+	Config string      // path of the domain's XML, as the nodes see it
+	XMFile string      // path of the same guest's xl.cfg(5); empty where there is no xl
+	More   []Parameter // of its resource, beside those of the hypervisor
 }
 
 // Agent is a resource agent, in the three parts of its name.
@@ -35,10 +36,10 @@ var (
 // configuration is a part of a CIB: the guests as resources, with a
 // preference for one node that stickiness outweighs, so that they start there
 // but do not wander back.
-var configuration = template.Must(template.New("cib").Funcs(template.FuncMap{"x": escape, "s": inSeconds}).Parse(`<configuration>
+var configuration = template.Must(template.New("cib").Funcs(template.FuncMap{"x": escape, "s": inSeconds, "parameters": parameters}).Parse(`<configuration>
  <resources>{{range .Guests}}
   <primitive id="{{x .Name}}" class="{{$.Agent.Class}}" provider="{{$.Agent.Provider}}" type="{{$.Agent.Type}}">
-   <instance_attributes id="{{x .Name}}-params">{{$guest := .}}{{range $.Hypervisor.Parameters $.Agent .}}
+   <instance_attributes id="{{x .Name}}-params">{{$guest := .}}{{range parameters $.Hypervisor $.Agent .}}
     <nvpair id="{{x $guest.Name}}-{{.Name}}" name="{{.Name}}" value="{{x .Value}}"/>{{end}}
    </instance_attributes>
    <meta_attributes id="{{x .Name}}-meta">
@@ -62,6 +63,10 @@ var configuration = template.Must(template.New("cib").Funcs(template.FuncMap{"x"
 
 // inSeconds writes a time as Pacemaker wants it.
 func inSeconds(d time.Duration) string { return strconv.Itoa(int(d.Seconds())) + "s" }
+
+func parameters(h Hypervisor, a Agent, g Guest) []Parameter {
+	return append(h.Parameters(a, g), g.More...)
+}
 
 func escape(text string) (string, error) {
 	var b bytes.Buffer

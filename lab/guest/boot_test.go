@@ -123,32 +123,7 @@ func TestBootLedger(t *testing.T) {
 	if err := CreateDisk(t.Context(), runHere, image); err != nil {
 		t.Fatal(err)
 	}
-	addr := ownAddress()
-	c := &ledger.Client{Address: fmt.Sprintf("%s:%d", addr, ledger.Port), Pace: 10 * time.Millisecond,
-		Quiet: time.Second}
-	ctx, cancel := context.WithTimeout(t.Context(), 2*bootLimit)
-	defer cancel()
-	go c.Run(ctx)
-	var last uint64
-	for boot := range 2 {
-		cmd := exec.CommandContext(ctx, "qemu-system-x86_64",
-			qemuArgs(s, image, filepath.Join(t.TempDir(), "qmp"), addr)...)
-		cmd.Stdout, cmd.Stderr = t.Output(), t.Output()
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		for enough := last + 50; last < enough; last, _ = c.Last() {
-			if wait.For(ctx, 20*time.Millisecond) != nil {
-				_ = cmd.Process.Kill()
-				t.Fatalf("boot %d acknowledged %d numbers", boot+1, last)
-			}
-		}
-		if f, err := c.Verify(ctx); err != nil || !f.Good() {
-			t.Errorf("boot %d: %+v, %v", boot+1, f, err)
-		}
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	}
+	c, last := cutPower(t, s, image)
 	f, err := os.Open(image)
 	if err != nil {
 		t.Fatal(err)
@@ -162,6 +137,66 @@ func TestBootLedger(t *testing.T) {
 	if found := c.Against(scan); err != nil || !found.Good() || scan.Last() < last || scan.Generation() != 2 {
 		t.Errorf("%v, %+v, the disk ends at %d in generation %d", err, found, scan.Last(), scan.Generation())
 	}
+}
+
+// TestBootDatabase is TestBootLedger where the ledger is in a database.
+func TestBootDatabase(t *testing.T) {
+	s := bootSpec(t)
+	s.DatabaseTree = os.Getenv(kernelRootEnv)
+	if _, err := os.Stat(filepath.Join(s.DatabaseTree, databaseParts.programs[0].from)); err != nil {
+		t.Skip(err)
+	}
+	for _, tool := range []string{"mariadbd", "mke2fs"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Skip(err)
+		}
+	}
+	if err := Build(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	image := filepath.Join(t.TempDir(), "guest.qcow2")
+	if err := CreateDatabaseDisk(t.Context(), runHere, image); err != nil {
+		t.Fatal(err)
+	}
+	cutPower(t, s, image)
+}
+
+// cutPower boots a guest twice with a client that sends it numbers, and kills it each time. It returns the client, and
+// the last number that was acknowledged.
+func cutPower(t *testing.T, s Spec, image string) (c *ledger.Client, last uint64) {
+	t.Helper()
+	addr := ownAddress()
+	c = &ledger.Client{Address: fmt.Sprintf("%s:%d", addr, ledger.Port), Pace: 10 * time.Millisecond,
+		Quiet: time.Second}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*bootLimit)
+	defer cancel()
+	go c.Run(ctx)
+	for boot := range 2 {
+		begin := time.Now()
+		cmd := exec.CommandContext(ctx, "qemu-system-x86_64",
+			qemuArgs(s, image, filepath.Join(t.TempDir(), "qmp"), addr)...)
+		cmd.Stdout, cmd.Stderr = t.Output(), t.Output()
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		for enough := last + 50; last < enough; last, _ = c.Last() {
+			if wait.For(ctx, 20*time.Millisecond) != nil {
+				_ = cmd.Process.Kill()
+				t.Fatalf("boot %d acknowledged %d numbers", boot+1, last)
+			}
+		}
+		t.Logf("boot %d had acknowledged 50 numbers %v after start", boot+1, time.Since(begin).Round(10*time.Millisecond))
+		if f, err := c.Verify(ctx); err != nil || !f.Good() {
+			t.Errorf("boot %d: %+v, %v", boot+1, f, err)
+		}
+		if r, err := c.Records(ctx); err != nil || r.Last() < last || r.Generation() != uint64(boot+1) {
+			t.Errorf("boot %d: it has %d records, the last is %d in generation %d, %v", boot+1, len(r.Records), r.Last(),
+				r.Generation(), err)
+		}
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	}
+	return c, last
 }
 
 // play asks the guest's game server until it has answered.
@@ -216,6 +251,9 @@ func qemuArgs(s Spec, image, monitor, addr string) []string {
 	boot, initrd, memory := s.OutDir, initrdName, MinMemoryMiB
 	if s.GameTree != "" {
 		guest.Game, initrd, memory = true, gameName, GameMemoryMiB
+	}
+	if s.DatabaseTree != "" {
+		guest.Database, guest.Ledger, initrd, memory = true, false, databaseName, DatabaseMemoryMiB
 	}
 	return []string{
 		"-accel", "tcg", "-machine", machine + ",hpet=off", "-cpu", "qemu64,+rdrand", "-m", fmt.Sprint(memory),

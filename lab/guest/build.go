@@ -19,6 +19,8 @@ const (
 	kernelName = "vmlinuz"
 	initrdName = "initrd"
 	gameName   = "initrd-game"
+
+	databaseName = "initrd-database"
 )
 
 // Where lab/guest/init looks for the lists of modules.
@@ -28,7 +30,7 @@ const (
 )
 
 // Spec says from what to build the guests' kernel and initramfs. All fields but
-// Type are paths, and required but for GameTree.
+// Type are paths, and required but for GameTree and DatabaseTree.
 type Spec struct {
 	Type        string // of the guests, see [DomainSpec]; empty is "qemu"
 	KernelImage string // Debian's /boot/vmlinuz-VERSION
@@ -36,13 +38,15 @@ type Spec struct {
 	Init        string // lab/guest/init, built with CGO_ENABLED=0
 	Blackout    string // cmd/blackout, built with CGO_ENABLED=0
 	GameTree    string // root of a Debian with teeworlds-server; empty: no guest gets a game server
-	OutDir      string // created when it does not exist
+	// DatabaseTree is the root of a Debian with mariadbd and mariadb; empty: no guest gets a database.
+	DatabaseTree string
+	OutDir       string // created when it does not exist
 }
 
 // Build writes OutDir/vmlinuz, an unpacked ELF kernel where PVH allows it, and
 // OutDir/initrd, an uncompressed cpio archive. With GameTree it writes
-// OutDir/initrd-game too, which has the game server in addition. Each is replaced
-// in one step, so that guests may be started from the old ones meanwhile. It runs xz and zstd
+// OutDir/initrd-game too, which has the game server in addition, and with DatabaseTree
+// OutDir/initrd-database. Each is replaced in one step, so that guests may be started from the old ones meanwhile. It runs xz and zstd
 // (Debian's xz-utils and zstd). When ctx ends it stops and leaves what was there
 // before.
 func Build(ctx context.Context, s Spec) error {
@@ -56,9 +60,15 @@ func Build(ctx context.Context, s Spec) error {
 	}
 	files[initrdName] = initrd
 	if s.GameTree != "" {
-		withGame := func(w *cpio.Writer) error { return addGame(w, s.GameTree) }
+		withGame := func(w *cpio.Writer) error { return gameParts.add(w, s.GameTree) }
 		if files[gameName], err = s.initrd(ctx, withGame); err != nil {
 			return fmt.Errorf("build guest initrd with a game server: %w", err)
+		}
+	}
+	if s.DatabaseTree != "" {
+		withDatabase := func(w *cpio.Writer) error { return databaseParts.add(w, s.DatabaseTree) }
+		if files[databaseName], err = s.initrd(ctx, withDatabase); err != nil {
+			return fmt.Errorf("build guest initrd with a database: %w", err)
 		}
 	}
 	if files[kernelName], err = Kernel(ctx, s.KernelImage); err != nil {

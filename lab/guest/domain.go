@@ -33,6 +33,9 @@ type DomainSpec struct {
 	DirtyMiB, DirtySetMiB uint
 	// Ledger gives the guest a ledger on its disk (package ledger), which it must have.
 	Ledger bool
+	// Database gives the guest a ledger in a table of a database, on the ext4 file system that is its disk. It keeps no
+	// record on the disk. Its Initrd must be the one with the database in it.
+	Database bool
 	// Game gives the guest a game server on GamePort. Its Initrd must be the one with the server in it.
 	Game bool
 	// NoisePercent is how much of each page that it rewrites cannot be compressed; 0 is all of it.
@@ -44,6 +47,9 @@ const MinMemoryMiB = 96
 
 // GameMemoryMiB is the least memory of a guest with a game server.
 const GameMemoryMiB = 160
+
+// DatabaseMemoryMiB is the least memory of a guest with a database.
+const DatabaseMemoryMiB = 320
 
 var (
 	nameForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
@@ -84,6 +90,11 @@ func (s DomainSpec) check() error {
 	case s.Game && s.MemoryMiB < GameMemoryMiB:
 		return fmt.Errorf("memory of %d MiB is too little for a game server, give it %d or more", s.MemoryMiB,
 			GameMemoryMiB)
+	case s.Database && (s.Disk == "" || s.Ledger):
+		return errors.New("a database needs a disk that nothing else is on")
+	case s.Database && s.MemoryMiB < DatabaseMemoryMiB:
+		return fmt.Errorf("memory of %d MiB is too little for a database, give it %d or more", s.MemoryMiB,
+			DatabaseMemoryMiB)
 	case (s.DirtyMiB > 0) != (s.DirtySetMiB > 0):
 		return errors.New("a rate of rewriting and what is rewritten go together")
 	case s.NoisePercent > 100:
@@ -140,7 +151,10 @@ func (s DomainSpec) CommandLine() string {
 	if s.Gateway != "" {
 		words = append(words, "vmferry.gw="+s.Gateway)
 	}
-	if s.Disk != "" {
+	switch {
+	case s.Database:
+		words = append(words, "vmferry.database="+p.disk)
+	case s.Disk != "":
 		words = append(words, "vmferry.disk="+p.disk)
 	}
 	if s.Ledger {

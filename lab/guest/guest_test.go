@@ -125,8 +125,8 @@ func TestBuildForXen(t *testing.T) {
 	}
 }
 
-// gameTree is a small Debian with a program of this machine's as its game server.
-func gameTree(t *testing.T) string {
+// smallTree is a small Debian with a program of this machine's as its game server, and as its database.
+func smallTree(t *testing.T) string {
 	t.Helper()
 	tree := t.TempDir()
 	here, err := os.OpenRoot("/")
@@ -141,7 +141,9 @@ func gameTree(t *testing.T) string {
 		}
 		writeFile(t, filepath.Join(tree, to), string(body))
 	}
-	take("usr/bin/cp", gameServer)
+	for _, p := range slices.Concat(gameParts.programs, databaseParts.programs) {
+		take("usr/bin/cp", p.from)
+	}
 	writeFile(t, filepath.Join(tree, gameMap), "the map")
 	loader, needed, err := readELF(here, "usr/bin/cp")
 	if err != nil {
@@ -160,21 +162,27 @@ func gameTree(t *testing.T) string {
 	return tree
 }
 
-// TestBuildGame: the guests with a game server have an initrd of their own, with all that the program needs.
-func TestBuildGame(t *testing.T) {
+// TestBuildMore: the guests with a game server and those with a database have initrds of their own, with all that the
+// programs need.
+func TestBuildMore(t *testing.T) {
 	s := spec(t)
-	s.GameTree = gameTree(t)
+	s.GameTree = smallTree(t)
+	s.DatabaseTree = s.GameTree
 	if err := Build(t.Context(), s); err != nil {
 		t.Fatal(err)
 	}
-	for name, game := range map[string]bool{"initrd": false, "initrd-game": true} {
+	game := []string{"game/server\x00", "game/maps/dm1.map\x00", "the map"}
+	database := []string{"database/server\x00", "database/client\x00"}
+	both := []string{"lib64/ld-linux-x86-64.so.2\x00", "lib/x86_64-linux-gnu/libc.so.6\x00"}
+	all := slices.Concat(game, database, both)
+	for name, has := range map[string][]string{"initrd": nil, "initrd-game": slices.Concat(game, both),
+		"initrd-database": slices.Concat(database, both)} {
 		initrd, err := os.ReadFile(filepath.Join(s.OutDir, name))
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, part := range []string{"game/server\x00", "game/maps/dm1.map\x00", "the map",
-			"lib64/ld-linux-x86-64.so.2\x00", "lib/x86_64-linux-gnu/libc.so.6\x00"} {
-			if got := bytes.Contains(initrd, []byte(part)); got != game {
+		for _, part := range all {
+			if got := bytes.Contains(initrd, []byte(part)); got != slices.Contains(has, part) {
 				t.Errorf("%s has %q: %v", name, part, got)
 			}
 		}
@@ -198,6 +206,7 @@ func TestBuildRefuses(t *testing.T) {
 			s.GameTree = filepath.Dir(s.Init)
 			writeFile(t, filepath.Join(s.GameTree, gameServer), strings.Repeat("#!/bin/sh\n", 10))
 		}, "bad magic number"},
+		{"no database", func(s *Spec) { s.DatabaseTree = filepath.Dir(s.Init) }, "mariadbd"},
 		{"no out", func(s *Spec) { s.OutDir = "" }, "OutDir is not set"},
 		{"no kernel image", func(s *Spec) { s.KernelImage = s.Init }, "no x86 bzImage"},
 		{"no modules", func(s *Spec) { s.ModulesDir = filepath.Dir(s.Init) }, "modules.builtin"},

@@ -74,14 +74,34 @@ func With(kind, version string, packages ...string) Recipe {
 var unplayed = []string{"/usr/share/games/teeworlds/data/[!m]*", "/usr/share/games/teeworlds/data/mapres/*",
 	"/usr/share/fonts/*"}
 
-// Node is the image of a node that is a container and runs QEMU. The game server is for guests; the package
-// does not enable its unit.
+// unasked is what a database without accounts does not need: messages in all languages, and tables.
+var unasked = []string{"/usr/share/mariadb/*"}
+
+// Node is the image of a node that is a container and runs QEMU. The game server and
+// the database are for guests; no unit of theirs is enabled. sshd is for nodes that mirror disks, which enable it themselves.
 func Node() Recipe {
 	r := With(KindNode, "1", "libvirt-daemon-driver-qemu",
 		"qemu-system-x86", "qemu-utils", "libxml2-utils", "swtpm", "swtpm-tools",
-		"linux-image-cloud-amd64", "teeworlds-server")
-	r.Excluded = slices.Concat(r.Excluded, unplayed)
+		"linux-image-cloud-amd64", "teeworlds-server", "openssh-server", "openssh-client",
+		"mariadb-server-core", "mariadb-client-core", "e2fsprogs")
+	r.Excluded = slices.Concat(r.Excluded, unplayed, unasked)
+	r.Finish = disableSSH
 	return r
+}
+
+// disableSSH undoes what the package of sshd does: to start it at boot.
+func disableSSH(_ context.Context, tree, _ string, _ func(string)) error {
+	err := os.Remove(filepath.Join(tree, "etc/systemd/system/multi-user.target.wants/ssh.service"))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// HasDatabase reports whether an image has the database.
+func HasDatabase(image string) bool {
+	_, err := os.Stat(filepath.Join(image, "usr/sbin/mariadbd"))
+	return err == nil
 }
 
 // HasGame reports whether an image has the game server.

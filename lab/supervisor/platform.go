@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vmferry/vmferry/lab/guarded"
+	"github.com/vmferry/vmferry/lab/mirrored"
 	"github.com/vmferry/vmferry/lab/node"
 	"github.com/vmferry/vmferry/lab/watchdog"
 	"github.com/vmferry/vmferry/lab/xen"
@@ -87,12 +88,9 @@ func dirs(cfg Config, spec node.Spec) node.Dirs {
 type containers struct{}
 
 func (containers) prepare(_ context.Context, cfg Config) error {
-	outfit := node.Outfit{Pace: node.Containers}
-	if cfg.Guard {
-		var err error
-		if outfit, err = guarded.Outfit(); err != nil {
-			return err
-		}
+	outfit, err := outfitOf(cfg)
+	if err != nil {
+		return err
 	}
 	for _, spec := range cfg.Nodes {
 		if cfg.Guard {
@@ -105,6 +103,16 @@ func (containers) prepare(_ context.Context, cfg Config) error {
 		}
 	}
 	return nil
+}
+
+func outfitOf(cfg Config) (node.Outfit, error) {
+	switch {
+	case cfg.Guard:
+		return guarded.Outfit()
+	case cfg.Mirror:
+		return mirrored.Outfit()
+	}
+	return node.Outfit{Pace: node.Containers}, nil
 }
 
 // ownDisk mounts a small file system for what a node writes, so that its disk can be filled and this machine's is not.

@@ -35,6 +35,8 @@ type Config struct {
 	Shape string `json:"shape"`
 	// Guard says that the nodes run vmferry's guard in place of the lab's power switch: see package guarded.
 	Guard bool `json:"guard,omitempty"`
+	// Mirror says that the nodes mirror the guests' disks to each other: see package mirrored.
+	Mirror bool `json:"mirror,omitempty"`
 }
 
 // Control is the path of the control socket of the lab in dir.

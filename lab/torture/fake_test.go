@@ -188,7 +188,7 @@ func (w *fake) dial(_ context.Context, guest string) (net.Conn, error) {
 	}
 	ours, theirs := net.Pipe()
 	g.conns = append(g.conns, ours)
-	go g.l.Converse(theirs)
+	go ledger.Converse(theirs, g.l)
 	return ours, nil
 }
 

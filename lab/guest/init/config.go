@@ -26,6 +26,7 @@ type config struct {
 	dirty    int           // MiB of memory to rewrite per second; 0: none
 	dirtySet int           // MiB of memory that are rewritten in turn; 0 with dirty: none
 	ledger   string        // device of the ledger; empty: none
+	database string        // device of the file system that a database has; empty: none
 	game     bool          // the initramfs has a game server, which shall run
 	noise    int           // per cent of each of their pages that cannot be compressed
 }
@@ -83,6 +84,8 @@ func (c *config) set(key, value string) (err error) {
 		c.disk, err = parseDevice(value)
 	case "vmferry.ledger":
 		c.ledger, err = parseDevice(value)
+	case "vmferry.database":
+		c.database, err = parseDevice(value)
 	case "vmferry.interval":
 		c.interval, err = time.ParseDuration(value)
 		if err == nil && (c.interval < minInterval || c.interval > maxInterval) {

@@ -16,6 +16,7 @@
 //	vmferry.name=web1            name, for the console
 //	vmferry.disk=/dev/vda        disk to keep the record on; none without it
 //	vmferry.ledger=/dev/vda      disk to keep the ledger on; none without it
+//	vmferry.database=/dev/vda    ext4 file system of a database, which keeps the ledger in place of a disk
 //	vmferry.game=1               start /game/server, which the initramfs must have
 //	vmferry.interval=100ms       time between two records, 1ms to 1h
 //

@@ -52,6 +52,7 @@ func TestParseConfigRefuses(t *testing.T) {
 		{ip + "vmferry.gw=fd00::2", "not an IPv4 address"},
 		{ip + "vmferry.disk=vda", "not a device"},
 		{ip + "vmferry.ledger=vdb", "not a device"},
+		{ip + "vmferry.database=vda", "not a device"},
 		{ip + "vmferry.interval=100", "vmferry.interval=100"},
 		{ip + "vmferry.interval=0s", "not between"},
 		{ip + "vmferry.name=", "no value"},

@@ -76,6 +76,7 @@ func run(power *int) error {
 	if err := serveLedger(cfg, bootID); err != nil {
 		say("vmferry guest " + cfg.name + ": ledger: " + err.Error())
 	}
+	go serveDatabase(cfg, bootID)
 	if cfg.dirty > 0 {
 		if err := startRewriting(cfg); err != nil {
 			return err
@@ -106,6 +107,9 @@ func prepare() (config, string, error) {
 		return config{}, "", err
 	}
 	if err := loadModules(earlyModules); err != nil {
+		return config{}, "", err
+	}
+	if err := mountDatabase(cfg); err != nil {
 		return config{}, "", err
 	}
 	if err := configureNetwork(cfg); err != nil {
@@ -200,7 +204,7 @@ func serveLedger(cfg config, bootID string) error {
 	if err != nil {
 		return errors.Join(err, f.Close())
 	}
-	go l.Serve(listener)
+	go ledger.Serve(listener, l)
 	return nil
 }
 

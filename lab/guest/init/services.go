@@ -29,6 +29,9 @@ func services(cfg config) []*service {
 		all = append(all, program([]string{"HOME=/game"}, "/game/server", "sv_register 0", "sv_map dm1",
 			"bindaddr "+cfg.addr.Addr().String(), "sv_port "+strconv.Itoa(gamePort)))
 	}
+	if cfg.database != "" {
+		all = append(all, program([]string{"HOME=/"}, databaseServer()...))
+	}
 	return all
 }
 

@@ -40,6 +40,7 @@ type Client struct {
 	Pace    time.Duration                                          // between two numbers
 	Quiet   time.Duration                                          // a silence that is longer is remembered
 	Dial    func(ctx context.Context, to string) (net.Conn, error) // nil: TCP
+	Took    func(time.Duration)                                    // gets how long each took; nil: nobody wants to know
 
 	mu       sync.Mutex
 	acked    []Ack // the newest ones
@@ -76,6 +77,36 @@ func (c *Client) Against(s Scan) Findings {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return Check(c.acked, s)
+}
+
+// Records asks the guest for all that it has. An error means that the guest did not answer.
+func (c *Client) Records(ctx context.Context) (s Scan, err error) {
+	err = c.visit(ctx, func(_ context.Context, t *talk) (err error) {
+		s, err = t.records(1)
+		return err
+	})
+	return s, err
+}
+
+// Fill has the guest write noise to count MiB after its ledger, from the MiB first on, and returns when that is on the
+// disk. An error means that not all of it is.
+func (c *Client) Fill(ctx context.Context, first, count uint64) error {
+	return c.visit(ctx, func(_ context.Context, t *talk) error {
+		for mib := first; mib < first+count; mib++ {
+			if err := t.command("fill", mib); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// Acked are the newest numbers that were acknowledged, in order. How many it remembers depends on when it has last looked
+// for them on the disk: 256 at least, where there were so many.
+func (c *Client) Acked() []Ack {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.acked)
 }
 
 // Last is the newest number that was acknowledged, and when.
@@ -155,22 +186,32 @@ func (t *talk) ask(verb string, n uint64) error {
 	return err
 }
 
+// command has the guest do what the verb says with a number, and waits until it has.
+func (t *talk) command(verb string, n uint64) error {
+	if err := t.ask(verb, n); err != nil {
+		return err
+	}
+	words, err := t.hear("ok", 2)
+	if err == nil && words[1] != strconv.FormatUint(n, 10) {
+		err = fmt.Errorf("the ledger acknowledges %s in place of %d", words[1], n)
+	}
+	return err
+}
+
 // send sends numbers until the guest goes away. A guest that has written more than it could acknowledge is continued
 // after that; one that has less has lost numbers.
 func (c *Client) send(ctx context.Context, t *talk) error {
 	c.arrive(t)
 	for next, sent := t.last+1, 1; ; next, sent = next+1, sent+1 {
-		if err := t.ask("put", next); err != nil {
+		asked := time.Now()
+		if err := t.command("put", next); err != nil {
 			return err
 		}
-		words, err := t.hear("ok", 2)
-		if err != nil {
-			return err
+		now := time.Now()
+		c.acknowledged(Ack{next, t.boot, now})
+		if c.Took != nil {
+			c.Took(now.Sub(asked))
 		}
-		if words[1] != strconv.FormatUint(next, 10) {
-			return fmt.Errorf("the ledger acknowledges %s in place of %d", words[1], next)
-		}
-		c.acknowledged(Ack{next, t.boot, time.Now()})
 		if sent%verifyEvery == 0 {
 			if err := c.verify(ctx, t); err != nil {
 				return err

@@ -7,12 +7,13 @@
 // wrote it, and a checksum. The place of a number in the ring follows from the number, so a boot finds by one scan
 // where the ledger ends, and a second writer leaves its boot id in the middle of the other's records.
 //
-// [Ledger] writes the ring and [Ledger.Serve] is its service, for the guest. [Client] sends numbers all the time, and
+// [Ledger] writes the ring and [Serve] is its service, for the guest; what else keeps such a list is a [Book]. [Client] sends numbers all the time, and
 // [Check] compares what was acknowledged with what is there, for the lab. The protocol is lines of text:
 //
 //	guest:  ledger BOOTID GENERATION LAST
 //	client: put NUMBER        guest: ok NUMBER, or no REASON
 //	client: all FIRST         guest: rec NUMBER GENERATION BOOTID for each record from FIRST on, then end DAMAGED
+//	client: fill MIB          guest: ok MIB when noise is on the disk there, after the ring, or no REASON
 //
 // The guest's half is small and uses no fmt: it runs on an emulated processor.
 package ledger

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"encoding/binary"
 	"errors"
 	"io"
 	"strconv"
@@ -26,6 +27,10 @@ type Ledger struct {
 	last   uint64
 	block  []byte // aligned, for one record
 	buffer []byte // aligned, for a scan
+
+	filling sync.Mutex // numbers do not wait for the room
+	room    []byte     // aligned, one MiB; nil before the first
+	noise   uint64     // never 0
 }
 
 // Open scans the ledger on dev and continues it in a new generation. Nothing is written before the first number is.
@@ -39,8 +44,15 @@ func Open(dev Device, bootID string) (*Ledger, error) {
 		return nil, errors.New("open ledger: " + err.Error())
 	}
 	l.last, l.generation = s.Last(), s.Generation()+1
+	l.noise = 88172645463325252 + l.generation
 	return l, nil
 }
+
+// BootID is the one that Open was given.
+func (l *Ledger) BootID() string { return l.bootID }
+
+// Generation is this boot's.
+func (l *Ledger) Generation() uint64 { return l.generation }
 
 // Last is the newest number that this boot knows to be on the disk.
 func (l *Ledger) Last() uint64 {
@@ -69,6 +81,30 @@ func (l *Ledger) Put(number uint64) error {
 	}
 	l.last = number
 	return nil
+}
+
+// maxRoom bounds what a client may have filled, in MiB; where the disk is smaller, it says so itself.
+const maxRoom = 1 << 20
+
+// Fill writes noise to a MiB of the room after the ring, the first of which is 0: each time other noise. It returns nil
+// when that is on the disk.
+func (l *Ledger) Fill(mib uint64) error {
+	if mib >= maxRoom {
+		return errors.New("there is no such room")
+	}
+	l.filling.Lock()
+	defer l.filling.Unlock()
+	if l.room == nil {
+		l.room = aligned(1 << 20)
+	}
+	for at := 0; at < len(l.room); at += 8 { // Marsaglia's xorshift
+		l.noise ^= l.noise << 13
+		l.noise ^= l.noise >> 7
+		l.noise ^= l.noise << 17
+		binary.LittleEndian.PutUint64(l.room[at:], l.noise)
+	}
+	_, err := l.dev.WriteAt(l.room, Room+int64(mib)<<20)
+	return err
 }
 
 // Scan reads the records from the number first on from the disk.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -206,7 +207,7 @@ func (g *guest) dial(context.Context, string) (net.Conn, error) {
 	}
 	ours, theirs := net.Pipe()
 	g.conns = append(g.conns, ours)
-	go g.l.Converse(theirs)
+	go Converse(theirs, g.l)
 	return ours, nil
 }
 
@@ -290,6 +291,40 @@ func TestClientFindsASecondWriter(t *testing.T) {
 		}
 		if f, err := c.Verify(t.Context()); err != nil || len(f.Double) == 0 {
 			t.Errorf("%+v, %v", f, err)
+		}
+	})
+}
+
+// What is filled is other noise each time, the ledger and what is beside it stay, and numbers go on beside it.
+func TestFill(t *testing.T) {
+	converse(t, func(t *testing.T, _ *guest, c *Client, m *memory) {
+		const mib = 1 << 20
+		m.mu.Lock()
+		m.bytes = append(m.bytes, make([]byte, Room+4*mib-len(m.bytes))...)
+		m.mu.Unlock()
+		room := func() [][]byte {
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			return slices.Collect(slices.Chunk(bytes.Clone(m.bytes[Room:]), mib))
+		}
+		var was [][]byte
+		for range 2 {
+			if err := c.Fill(t.Context(), 1, 2); err != nil {
+				t.Fatal(err)
+			}
+			now, zeroes := room(), make([]byte, mib)
+			if !bytes.Equal(now[0], zeroes) || !bytes.Equal(now[3], zeroes) || bytes.Contains(now[1], zeroes[:64]) ||
+				bytes.Equal(now[1], now[2]) || was != nil && bytes.Equal(now[1], was[1]) {
+				t.Error("the wrong room is filled, or not with other noise")
+			}
+			was = now
+		}
+		if err := c.Fill(t.Context(), maxRoom, 1); err == nil {
+			t.Error("there is room without end")
+		}
+		time.Sleep(time.Minute)
+		if n, _ := c.Last(); n < 500 || !c.Against(scan(t, m)).Good() {
+			t.Errorf("%d numbers, %+v", n, c.Against(scan(t, m)))
 		}
 	})
 }

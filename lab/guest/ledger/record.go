@@ -21,6 +21,9 @@ const Capacity = 2048
 // End is the size in bytes that a disk needs at least.
 const End = Start + Capacity*BlockSize
 
+// Room is the offset in bytes of what [Ledger.Fill] fills, up to the disk's end.
+const Room = 16 << 20
+
 // A record, all integers little endian. The rest of its block is not used.
 //
 //	0    8  magic

@@ -18,8 +18,19 @@ const (
 	maxClients = 8
 )
 
-// Serve answers the clients that l accepts, until l is closed.
-func (l *Ledger) Serve(listener net.Listener) {
+// Book is a ledger, wherever it is kept. Its methods may be called from any goroutine.
+type Book interface {
+	BootID() string     // of the kernel
+	Generation() uint64 // how many boots have written to it, this one included
+	Last() uint64       // the newest number that is durable
+	// Put returns nil when the number is durable, see [Ledger.Put].
+	Put(number uint64) error
+	// Scan reads what is there from the number first on.
+	Scan(first uint64) (Scan, error)
+}
+
+// Serve answers the clients that listener accepts, until that is closed.
+func Serve(listener net.Listener, b Book) {
 	room := make(chan struct{}, maxClients)
 	for {
 		room <- struct{}{}
@@ -34,17 +45,17 @@ func (l *Ledger) Serve(listener net.Listener) {
 		}
 		go func() {
 			defer func() { <-room }()
-			l.Converse(c)
+			Converse(c, b)
 		}()
 	}
 }
 
 // Converse answers one client until it goes away, and closes the connection.
-func (l *Ledger) Converse(c net.Conn) {
+func Converse(c net.Conn, b Book) {
 	defer c.Close()
 	out := bufio.NewWriter(c)
 	in := bufio.NewScanner(c)
-	line(out, "ledger", l.bootID, number(l.generation), number(l.Last()))
+	line(out, "ledger", b.BootID(), number(b.Generation()), number(b.Last()))
 	for out.Flush() == nil {
 		if c.SetDeadline(time.Now().Add(idleTime)) != nil || !in.Scan() {
 			return
@@ -55,25 +66,41 @@ func (l *Ledger) Converse(c net.Conn) {
 		case err != nil:
 			line(out, "no", "number")
 		case word == "put":
-			l.put(out, n)
+			put(out, b, n)
 		case word == "all":
-			l.all(out, n)
+			all(out, b, n)
+		case word == "fill":
+			fill(out, b, n)
 		default:
 			line(out, "no", "such request")
 		}
 	}
 }
 
-func (l *Ledger) put(out *bufio.Writer, n uint64) {
-	if err := l.Put(n); err != nil {
+func put(out *bufio.Writer, b Book, n uint64) {
+	if err := b.Put(n); err != nil {
 		line(out, "no", err.Error())
 		return
 	}
 	line(out, "ok", number(n))
 }
 
-func (l *Ledger) all(out *bufio.Writer, first uint64) {
-	s, err := l.Scan(first)
+// fill is for a book on a disk of its own, which has the room.
+func fill(out *bufio.Writer, b Book, n uint64) {
+	f, ok := b.(interface{ Fill(mib uint64) error })
+	if !ok {
+		line(out, "no", "room")
+		return
+	}
+	if err := f.Fill(n); err != nil {
+		line(out, "no", err.Error())
+		return
+	}
+	line(out, "ok", number(n))
+}
+
+func all(out *bufio.Writer, b Book, first uint64) {
+	s, err := b.Scan(first)
 	if err != nil {
 		line(out, "no", err.Error())
 		return
