@@ -66,7 +66,7 @@ func newMirrorWorld(t *testing.T, action string, build ...func(*mirrorWorld)) *m
 		Peer: func(_ context.Context, node, guest, uuid string) (*mirror.Manifest, error) {
 			w.note("ask " + node)
 			if guest != "vm1" || uuid != guestUUID {
-				t.Errorf("asked for guest %q, UUID %q", guest, uuid)
+				t.Errorf("requested guest %q, UUID %q", guest, uuid)
 			}
 			return w.peer, w.silent
 		},

@@ -293,7 +293,7 @@ func TestEpochs(t *testing.T) {
 	write(t, src+"/a", "1")
 	p.good(t, "first")
 	p.good(t, "second")
-	// The source is installed anew.
+	// The source is reinstalled.
 	manifest := p.one.Dir + "/" + UUID(p.path) + ".json"
 	must(t, os.Rename(manifest, manifest+".lost"))
 	write(t, src+"/a", "2")

@@ -16,7 +16,7 @@ const (
 	drainWritten = 8 << 10 // MiB of data on the disk
 	drainLess    = 2 << 10 // where the machine lacks the room
 	// drainCopies is for how many images of that size there must be room: of both guests here and there, and of what each
-	// leaves behind or copies anew.
+	// leaves behind or copies again.
 	drainCopies = 6
 	// drainTime is Pacemaker's for a move that copies all of the disk.
 	drainTime = 15 * time.Minute

@@ -109,7 +109,7 @@ func TestMovedAt(t *testing.T) {
 	}
 	again := append(slices.Clone(calls), pacemakerCall{"b", "start", time.Unix(105, 0), time.Unix(107, 0)})
 	if end, ok := movedAt(again, "b", time.Unix(100, 0)); !ok || !end.Equal(time.Unix(107, 0)) {
-		t.Errorf("started anew: %v, %t", end, ok)
+		t.Errorf("started again: %v, %t", end, ok)
 	}
 }
 

@@ -275,7 +275,7 @@ func TestExtents(t *testing.T) {
 	}
 }
 
-// The extents of a large range are asked for in steps, and too many of them are not kept.
+// The extents of a large range are requested in steps, and too many of them are not kept.
 func TestManyExtents(t *testing.T) {
 	server := hello()
 	be.PutUint64(server[len(server)-20-10:], 1<<40)

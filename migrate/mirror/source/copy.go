@@ -31,7 +31,7 @@ const (
 	bitmap       = "dirty" // how QEMU names it to the round, whatever its base
 	// pieceSize is read at once: the guest waits for no more.
 	pieceSize = 256 << 10
-	// windowSize is of what extents are asked for at once, which bounds their number.
+	// windowSize is of the range whose extents are requested at once, which bounds their number.
 	windowSize = 256 << 20
 	watchEvery = 100 * time.Millisecond // the scratch files
 	dialEvery  = 10 * time.Millisecond  // a qemu-nbd that begins

@@ -247,7 +247,7 @@ func TestFrozenWithoutPeer(t *testing.T) {
 	}
 }
 
-// Whatever fails at an arrow of a delta round, be it that the call fails, that its answer is lost, or that the context
+// Whatever fails at an arrow of a delta round, whether the call fails, its answer is lost, or the context
 // ends there: no job and no frozen file system is left, and a checkpoint only where the replica may have committed its
 // round. The next round makes the replica equal.
 func TestEveryArrow(t *testing.T) {
