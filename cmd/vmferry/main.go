@@ -81,6 +81,7 @@ const usage = `usage: vmferry check
        vmferry mirror [status] [GUEST]
        vmferry mirror sync|verify|resync GUEST
        vmferry mirror promote --accept-loss [--yes] GUEST
+       vmferry mirror forget [--yes] GUEST
        vmferry version
        vmferry help
 
@@ -150,6 +151,8 @@ guard log:
   -n N               the last N events (default 20)
 mirror promote:
   --accept-loss      yes, that what came after the replica may be lost
+  --yes              do not ask
+mirror forget:
   --yes              do not ask
 
 Exit status: 0 done, 1 not done or a problem was found, 2 wrong usage, 3 it is not

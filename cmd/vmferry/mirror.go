@@ -18,6 +18,7 @@ import (
 	"github.com/vmferry/vmferry/hbplugin/pacemaker/cib"
 	"github.com/vmferry/vmferry/migrate/atomicfile"
 	"github.com/vmferry/vmferry/migrate/mirror"
+	"github.com/vmferry/vmferry/migrate/mirror/replica"
 	"github.com/vmferry/vmferry/migrate/shellword"
 	"github.com/vmferry/vmferry/migrate/wait"
 	"github.com/vmferry/vmferry/resource/agentd/socket"
@@ -38,7 +39,7 @@ func mirrorGuests(ctx context.Context, c *call, args []string) error {
 		switch v := mirrord.Verb(args[0]); v {
 		case mirrord.List:
 			args = args[1:]
-		case mirrord.Sync, mirrord.Verify, mirrord.Resync, "promote":
+		case mirrord.Sync, mirrord.Verify, mirrord.Resync, "promote", "forget":
 			verb, want, args = v, "GUEST", args[1:]
 			do = func(ctx context.Context, guest string) error { return c.mirrorRound(ctx, v, guest) }
 		}
@@ -48,6 +49,10 @@ func mirrorGuests(ctx context.Context, c *call, args []string) error {
 	switch name, given := c.given("accept-loss", "yes"); {
 	case done:
 		return err
+	case verb == "forget" && *accept:
+		return misuse("%s: --accept-loss is for mirror promote", c.name)
+	case verb == "forget":
+		return c.mirrorForget(ctx, rest[0], *yes)
 	case verb == "promote" && !*accept:
 		return misuse("%s: what was written after the replica is lost: add --accept-loss", c.name)
 	case verb == "promote":
@@ -250,5 +255,48 @@ func (c *call) mirrorPromote(ctx context.Context, guest string, yes bool) error 
 		Next   string   `json:"next"`
 	}{schema, guest, loss, next}, func(w io.Writer) error {
 		return say(w, fmt.Sprintf("the next start of %s on this node may lose %s; %s\n", guest, what, next))
+	})
+}
+
+// mirrorForget removes what this node has of a guest, by its name or its UUID, that is not mirrored here any more.
+func (c *call) mirrorForget(ctx context.Context, guest string, yes bool) error {
+	store := mirror.Store{Dir: c.path(mirror.DefaultDir)}
+	all, err := store.All()
+	all = slices.DeleteFunc(all, func(m mirror.Manifest) bool { return m.Guest != guest && m.UUID != guest })
+	noted, nerr := notes.GuestsIn(c.path(c.config.GuestsDir)).All()
+	here := func(n notes.Guest) bool { return mirrord.IsMirrored(n) && strings.EqualFold(n.UUID, all[0].UUID) }
+	switch {
+	case len(all) == 0:
+		return errors.Join(err, fmt.Errorf("%s: this node has no copy of the disks of guest %q", c.name, guest))
+	case len(all) > 1:
+		return fmt.Errorf("%s: there are %d guests %q: type the UUID, as in vmferry mirror --json", c.name, len(all), guest)
+	case nerr != nil:
+		return fmt.Errorf("%s: %w", c.name, nerr)
+	case slices.ContainsFunc(noted, here):
+		return fmt.Errorf("%s: guest %q is mirrored from this node: remove the parameter mirror of its resource first",
+			c.name, all[0].Guest)
+	}
+	what := fmt.Sprintf("The replica of guest %s is removed. This node cannot start it any more without %s.", all[0].Guest,
+		all[0].Peer)
+	if all[0].Role != mirror.Replica {
+		what = fmt.Sprintf("Nothing is kept of which node has the current disks of guest %s. The disks here stay.",
+			all[0].Guest)
+	}
+	if !yes && c.answer == nil {
+		return fmt.Errorf("%s: nothing was done: %s To do that, add --yes", c.name, what)
+	}
+	if !yes {
+		if err := c.confirm(ctx, what); err != nil {
+			return err
+		}
+	}
+	if err := (&replica.Engine{Store: store}).Forget(ctx, all[0].UUID); err != nil {
+		return fmt.Errorf("%s: %w", c.name, err)
+	}
+	return c.result(struct {
+		Schema int    `json:"schema"`
+		Guest  string `json:"guest"`
+	}{schema, all[0].Guest}, func(w io.Writer) error {
+		return say(w, "guest "+all[0].Guest+" is forgotten on this node\n")
 	})
 }

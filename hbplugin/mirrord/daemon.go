@@ -12,6 +12,7 @@ import (
 
 	"github.com/vmferry/vmferry/migrate/mirror"
 	"github.com/vmferry/vmferry/migrate/mirror/source"
+	"github.com/vmferry/vmferry/migrate/mirror/wire"
 	"github.com/vmferry/vmferry/migrate/wait"
 )
 
@@ -271,10 +272,16 @@ func (d *Daemon) send(ctx context.Context, m *mirrored, g Guest, closes bool, q 
 	switch {
 	case ctx.Err() != nil:
 		err = context.Cause(ctx)
+	case isRefusal(err): // the program there writes the same
 	case words() != "":
 		err = fmt.Errorf("%w (%s)", err, words())
 	}
 	return r, err
+}
+
+func isRefusal(err error) bool {
+	_, ok := errors.AsType[wire.Refused](err)
+	return ok
 }
 
 // progress is how far a full sync is, in words.

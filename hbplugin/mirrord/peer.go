@@ -164,7 +164,7 @@ func Manifest(ctx context.Context, p param.Params, own, node, guest, uuid string
 	case err != nil:
 		return nil, fmt.Errorf("%w: %s", cmp.Or(context.Cause(ctx), err), s.Words())
 	case !ok:
-		return nil, refused
+		return nil, fmt.Errorf("%s refuses: %w", node, refused)
 	case m == nil:
 		return nil, nil
 	case m.UUID != uuid:
@@ -243,11 +243,12 @@ func (p *process) Close() error { p.end(); return nil }
 // Words implements stream.
 func (p *process) Words() string { return plaintext.Line(command.LastLine(string(p.stderr))) }
 
-// words keeps the beginning of what is written to it.
+// words keeps the end of what is written to it, which says why a program ends.
 type words []byte
 
 // Write implements io.Writer.
 func (w *words) Write(p []byte) (int, error) {
-	*w = append(*w, p[:min(len(p), 4096-len(*w))]...)
+	*w = append(*w, p...)
+	*w = (*w)[max(0, len(*w)-4096):]
 	return len(p), nil
 }

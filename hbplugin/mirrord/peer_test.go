@@ -151,6 +151,15 @@ func TestStreamRefused(t *testing.T) {
 	if words := s.Words(); words != "root@n2: Permission denied." {
 		t.Errorf("%q", words)
 	}
+	var w words
+	for _, line := range []string{strings.Repeat("banner\n", 1000), "Permission ", "denied."} {
+		if n, err := w.Write([]byte(line)); n != len(line) || err != nil || len(w) > 4096 {
+			t.Errorf("%d of %d bytes, %v, %d are kept", n, len(line), err, len(w))
+		}
+	}
+	if words := (&process{stderr: w}).Words(); words != "Permission denied." {
+		t.Errorf("after a banner: %q", words)
+	}
 	if _, err := dial([]string{"/no/such/ssh", "n2"}); err == nil {
 		t.Error("no program, no error")
 	}

@@ -248,6 +248,7 @@ func (m Manifest) Check() error {
 const (
 	maxNumber = 1 << 50  // of epochs and generations: a round a second takes 30 million years
 	maxDisks  = 1024     // of a guest. QEMU has fewer
+	maxStates = 16 << 20 // bytes of the files beside the disks, together
 	limit     = 64 << 20 // bytes of a manifest: a TPM's state has some kilobytes, a NVRAM half a megabyte
 )
 
@@ -255,8 +256,11 @@ func checkDisks(all []Disk, states []State) error {
 	if len(all)+len(states) > maxDisks {
 		return fmt.Errorf("it has %d disks and %d other files", len(all), len(states))
 	}
-	seen := map[string]bool{}
+	seen, bytes := map[string]bool{}, 0
 	for _, s := range states {
+		if bytes += len(s.Content); bytes > maxStates {
+			return fmt.Errorf("the guest's other files have more than %d MiB", maxStates>>20)
+		}
 		all = append(all[:len(all):len(all)], Disk{Target: "file " + s.Path, Path: s.Path, Size: 1})
 	}
 	for _, d := range all {
@@ -289,9 +293,12 @@ func (s Store) Load(uuid string) (Manifest, error) {
 	}
 	m, err := Parse(raw)
 	if err == nil && m.UUID != uuid {
-		err = fmt.Errorf("the manifest %q is of guest %q, UUID %s", s.Path(uuid), m.Guest, m.UUID)
+		err = fmt.Errorf("it is of guest %q, UUID %s", m.Guest, m.UUID)
 	}
-	return m, err
+	if err != nil {
+		return m, fmt.Errorf("file %q: %w", s.Path(uuid), err)
+	}
+	return m, nil
 }
 
 // Parse reads the text of a manifest, and checks it.

@@ -249,3 +249,26 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// What is saved can be read again.
+func TestSaveLarge(t *testing.T) {
+	s, m := Store{Dir: t.TempDir()}, whole()
+	m.States[0].Content = make([]byte, 49<<20) // as a source may send it: 65 MiB of text
+	if s.Save(m) != nil {
+		return
+	}
+	if _, err := s.Load(m.UUID); err != nil {
+		t.Error(err)
+	}
+}
+
+// The error of a manifest that cannot be read names its file.
+func TestLoadNamesFile(t *testing.T) {
+	s := Store{Dir: t.TempDir()}
+	if err := os.WriteFile(s.Path(uuid), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Load(uuid); err == nil || !strings.Contains(err.Error(), s.Path(uuid)) {
+		t.Error(err)
+	}
+}

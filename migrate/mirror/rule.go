@@ -219,7 +219,7 @@ func Accepts(own *Manifest, from string, epoch uint64) error {
 		return nil
 	case own.Peer != "" && !strings.EqualFold(own.Peer, from):
 		return fmt.Errorf("the copy of the guest's disks here is mirrored with %s: if %s is to take its place, and nobody "+
-			"needs this copy, type vmferry mirror forget %s here", own.Peer, from, own.UUID)
+			"needs this copy, type vmferry mirror forget %s", own.Peer, from, own.UUID)
 	case own.Role == Promoting || own.Role == Truth && own.Epoch >= epoch:
 		return fmt.Errorf("this node has the current copy, of epoch %d", own.Epoch)
 	case own.Epoch > epoch:

@@ -161,6 +161,32 @@ func (e *Engine) commit(ctx context.Context, image string) error {
 	return err
 }
 
+// Forget removes the manifest of a guest, and its replica where there is one; a truth's disks, and what was kept, stay.
+// It refuses where a guest may be on its way, or has written to files that the manifest alone names.
+func (e *Engine) Forget(ctx context.Context, uuid string) error {
+	unlock, err := e.Store.Lock(uuid)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	m, err := e.load(ctx, uuid)
+	switch {
+	case m == nil || err != nil:
+		return err
+	case m.Role == mirror.Promoting || m.Overlay || m.Arriving || m.Folding || !m.Handed.IsZero():
+		return errors.New("a start or a move of the guest is under way: wait for its end, or start the guest")
+	}
+	disks := m.Disks
+	m.Disks, m.Applying = nil, false // cut short, there is a replica of no disk
+	if m.Role == mirror.Replica {
+		err = cmp.Or(e.Store.Save(*m), sweep(*m, disks))
+	}
+	if err == nil {
+		err = os.Remove(e.Store.Path(uuid))
+	}
+	return cmp.Or(err, atomicfile.SyncDir(e.Store.Dir))
+}
+
 // sweep removes the mirror's files beside disks that the manifest does not name.
 func sweep(m mirror.Manifest, disks []mirror.Disk) (err error) {
 	var named []string

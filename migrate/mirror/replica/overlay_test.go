@@ -41,7 +41,7 @@ func (b *bench) truth() mirror.Manifest {
 		}
 		b.guestWrites(d.Overlay(), i, 65536*(i+1), 70000, 0x77)
 	}
-	m := mirror.Manifest{Guest: "web", UUID: uuid, Role: mirror.Truth, Peer: "south", Disks: b.disks, Overlay: true,
+	m := mirror.Manifest{Guest: "web", UUID: uuid, Role: mirror.Truth, Peer: "north", Disks: b.disks, Overlay: true,
 		Point: mirror.Point{Epoch: 1, Generation: 1}, Last: 2, Handed: noon.Add(-2 * time.Second)}
 	b.ok(b.Store.Save(m))
 	return m

@@ -2,10 +2,15 @@ package replica
 
 import (
 	"context"
+	"errors"
+	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/vmferry/vmferry/migrate/mirror"
 	"github.com/vmferry/vmferry/migrate/mirror/wire"
@@ -117,4 +122,79 @@ func TestStatePlaces(t *testing.T) {
 	if info, serr := os.Stat(path); err != nil || serr != nil || info.Mode() != 0o600 {
 		t.Errorf("%v, %v, %v", info, err, serr)
 	}
+}
+
+// A source that comes again after a cut does not wait for the process that serves its old stream.
+func TestSecondStream(t *testing.T) {
+	b := newBench(t)
+	b.good(true, b.whole())
+	raw := b.encode(b.round(false, b.change()))
+	reached, ctx := make(chan struct{}), t.Context()
+	old, cancel := context.WithCancel(ctx)
+	defer cancel()
+	first := engine(b.dir)
+	first.step = func(step string) {
+		if step == "data" && reached != nil {
+			close(reached)
+			reached = nil
+		}
+	}
+	reachedData := reached
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = first.Serve(old, silent{strings.NewReader(string(raw[:len(raw)-1])), old}, io.Discard)
+	}()
+	<-reachedData
+	last, err := b.serve(ctx, b.round(false, b.change())...)
+	if _, ok := last.(wire.Done); !ok || err != nil {
+		t.Errorf("%+v, %v", last, err)
+	}
+	cancel()
+	<-ended
+}
+
+// Where qemu-nbd does not end with its client, as where that has reached another one, the round fails in the end.
+func TestServerStays(t *testing.T) {
+	b := newBench(t)
+	b.good(true, b.whole())
+	b.Patience = 2 * time.Second
+	b.Engine.Run = func(ctx context.Context, name string, args ...string) (string, error) {
+		if name == "setpriv" {
+			args = slices.Insert(slices.Clone(args), len(args)-1, "--persistent")
+		}
+		return run(ctx, name, args...)
+	}
+	limited, stop := context.WithTimeout(t.Context(), time.Minute)
+	defer stop()
+	round := b.round(false, b.change())
+	if last, err := b.serve(limited, round...); err == nil || !strings.Contains(err.Error(), "has not ended in 2s") {
+		t.Errorf("%+v, %v", last, err)
+	}
+	if left, err := filepath.Glob(filepath.Join(b.Store.Dir, "*.sock")); len(left) > 0 || err != nil {
+		t.Errorf("left %q, %v", left, err)
+	}
+}
+
+// A replica is forgotten with its files; a truth's disks stay.
+func TestForget(t *testing.T) {
+	b := newBench(t)
+	b.ok(b.Forget(t.Context(), uuid))
+	b.good(true, b.whole())
+	b.image(b.disks[0].Path, 1<<20)
+	b.ok(b.Forget(t.Context(), uuid))
+	b.files("forgotten", "vda.qcow2")
+	if _, err := b.Store.Load(uuid); !errors.Is(err, fs.ErrNotExist) {
+		t.Error(err)
+	}
+	truth := mirror.Manifest{Guest: "web", UUID: uuid, Role: mirror.Truth, Point: mirror.Point{Epoch: 1}, Disks: b.disks,
+		Overlay: true}
+	b.ok(b.Store.Save(truth))
+	if err := b.Forget(t.Context(), uuid); err == nil {
+		t.Error("what the guest wrote to its overlay is forgotten")
+	}
+	truth.Overlay = false
+	b.ok(b.Store.Save(truth))
+	b.ok(b.Forget(t.Context(), uuid))
+	b.files("a truth", "vda.qcow2")
 }

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"hash"
@@ -190,6 +191,7 @@ type round struct {
 type part struct {
 	disk   int // its place in the manifest
 	path   string
+	socket string // of this round alone: the process of an earlier one may live yet
 	file   *os.File
 	sum    hash.Hash
 	client *nbd.Client
@@ -204,6 +206,7 @@ func (s *session) round(ctx context.Context, w wire.Round) error {
 	for _, p := range r.parts {
 		<-p.served
 		_ = p.file.Close()
+		_ = os.Remove(p.socket) // qemu-nbd does it, where it is not killed
 	}
 	if err != nil && ctx.Err() == nil { // what was made takes up room
 		err = errors.Join(err, s.locked(ctx, s.recover, func(own *mirror.Manifest) error {
@@ -266,15 +269,13 @@ func (r *round) plan(w wire.Round) error {
 		if j >= 0 {
 			next.Disks[i] = own.Disks[j]
 		} else if others == nil {
-			var err error
-			if others, err = r.Store.All(); err != nil {
-				return err
-			}
+			others, _ = r.Store.All() // one that cannot be read does not stop the mirrors of other guests
 		}
 		for _, m := range others {
 			has := func(o mirror.Disk) bool { return o.Path == d.Path }
 			if m.UUID != next.UUID && slices.ContainsFunc(m.Disks, has) {
-				return fmt.Errorf("disk %q is of guest %q", d.Path, m.Guest)
+				return fmt.Errorf("disk %q is of guest %q, UUID %s: if that is no more, type %s", d.Path, m.Guest, m.UUID,
+					shellword.Line("vmferry", "mirror", "forget", m.UUID))
 			}
 		}
 	}
@@ -317,7 +318,7 @@ func (r *round) begin(ctx context.Context, own *mirror.Manifest, w wire.Round) e
 		dir := filepath.Dir(d.Path)
 		s, err := safefile.Survey(dir, safefile.Only())
 		if err == nil && s.Access != safefile.Private {
-			err = fmt.Errorf("others may put files into %q %s", dir, s.Fix)
+			err = fmt.Errorf("others may put files into %q: type %s", dir, cmp.Or(s.Fix, shellword.Line("chmod", "go-w", dir)))
 		}
 		if err != nil {
 			return err
@@ -346,25 +347,27 @@ func (r *round) roomy(d mirror.Disk, need uint64) error {
 func (r *round) open(ctx context.Context, disk int) (err error) {
 	d := r.next.Disks[disk]
 	p := &part{disk: disk, path: d.Replica(), sum: sha256.New(), served: make(chan error, 1)}
-	args := []string{"create", "-q", "-f", "qcow2"}
+	p.socket = filepath.Join(r.Store.Dir, fmt.Sprintf("%s-%d-%d-%d.sock", r.next.UUID, r.next.Epoch, r.next.Generation, disk))
+	args, image := []string{"create", "-q", "-f", "qcow2"}, func() []string { return []string{"--format", "qcow2", p.path} }
 	if r.next.IsDelta(d) {
 		p.path, args = d.Delta(r.next.Point), append(args, "-b", d.Replica(), "-F", "qcow2")
+		image = func() []string { return []string{unlocked(p.path, d.Replica())} }
 		if err := regular(d.Replica()); err != nil {
-			return fmt.Errorf("%w: mount its file system, or type %s on the other node", err,
-				shellword.Line("vmferry", "mirror", "resync", r.next.Guest))
+			return fmt.Errorf("%w: mount its file system, or have all sent by %s on %s", err,
+				shellword.Line("vmferry", "mirror", "resync", r.next.Guest), r.hello.Peer)
 		}
 	}
 	// qemu-img would follow a link, and keeps the file that it finds.
 	if p.file, err = os.OpenFile(p.path, os.O_RDWR|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, 0o600); err != nil {
 		return err
 	}
-	socket := filepath.Join(r.Store.Dir, fmt.Sprintf("%s-%d.sock", r.next.UUID, disk))
+	socket := p.socket
 	err = r.qemuImg(ctx, append(args, p.path, strconv.FormatUint(d.Size, 10))...)
 	isMade := err == nil
 	go func() { // qemu-nbd ends with its client, or with this process where that does not come
 		if isMade {
-			_, err := r.Run(ctx, "setpriv", "--pdeathsig", "KILL", "qemu-nbd", "--socket", socket, "--format", "qcow2",
-				"--cache", "writeback", "--discard", "unmap", p.path)
+			_, err := r.Run(ctx, "setpriv", append([]string{"--pdeathsig", "KILL", "qemu-nbd", "--socket", socket, "--cache",
+				"writeback", "--discard", "unmap"}, image()...)...)
 			p.served <- err
 		}
 		close(p.served)
@@ -382,6 +385,25 @@ func (r *round) open(ctx context.Context, disk int) (err error) {
 		err = fmt.Errorf("qemu-nbd does not serve %d bytes of %q: %w", d.Size, p.path, err)
 	}
 	return err
+}
+
+// unlocked is a delta for QEMU, without a lock on the replica below it: where the link was cut a round waits for its
+// source for a while, and meanwhile the source's next stream, or a promotion, may need the replica. The round does not
+// count then ([round.settle]).
+func unlocked(delta, replica string) string {
+	type file struct {
+		Driver   string `json:"driver"`
+		Filename string `json:"filename"`
+		Locking  string `json:"locking"`
+	}
+	type image struct {
+		Driver  string `json:"driver"`
+		File    file   `json:"file"`
+		Backing *image `json:"backing,omitempty"`
+	}
+	raw, _ := json.Marshal(image{ // never fails
+		"qcow2", file{"file", delta, "auto"}, &image{"qcow2", file{"file", replica, "off"}, nil}})
+	return "json:" + string(raw)
 }
 
 const (
@@ -441,7 +463,7 @@ func (r *round) finish(ctx context.Context, m wire.Commit) error {
 		if len(m.Sums) != len(r.parts) || !bytes.Equal(p.sum.Sum(nil), m.Sums[i]) {
 			return fmt.Errorf("what has come of %q is not what was sent", p.path)
 		}
-		if err := cmp.Or(p.client.Flush(ctx), p.client.Close(), <-p.served, sync(p.path)); err != nil {
+		if err := cmp.Or(p.client.Flush(ctx), p.client.Close(), p.end(r.Patience), sync(p.path)); err != nil {
 			return err // qemu-nbd ends with ctx, too
 		}
 		var at unix.Stat_t
@@ -463,6 +485,16 @@ func (r *round) finish(ctx context.Context, m wire.Commit) error {
 		}
 	}
 	return nil
+}
+
+// end waits for the end of qemu-nbd, which does not come where another client, or none, has reached it.
+func (p *part) end(patience time.Duration) error {
+	select {
+	case err := <-p.served:
+		return err
+	case <-time.After(patience):
+		return fmt.Errorf("qemu-nbd of %q has not ended in %s", p.path, patience)
+	}
 }
 
 // settle makes the round count. Another process may have worked on the replica meanwhile: then the round does not.

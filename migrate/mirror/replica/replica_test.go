@@ -636,7 +636,10 @@ func TestCrashes(t *testing.T) {
 		b.good(true, b.whole())
 	}
 	// What is there at a promotion, too.
-	b.ok(os.WriteFile(b.disks[1].Path, []byte("newer"), 0o600))
+	_, err := run(t.Context(), "qemu-img", "create", "-q", "-f", "qcow2", b.disks[1].Path, "1M")
+	b.ok(err)
+	newer, err := os.ReadFile(b.disks[1].Path)
+	b.ok(err)
 	b.ok(b.Promote(t.Context(), uuid, b.point.Epoch+1, b.disks, 0, tell))
 	b.holds("promoted", disk, b.disks, b.models)
 	want := []string{"vda.qcow2.vmferry-old", "vda.qcow2.vmferry-old-5", "vda.qcow2.vmferry-old-7", "vdb.qcow2.vmferry-old",
@@ -649,9 +652,9 @@ func TestCrashes(t *testing.T) {
 			t.Errorf("%s, want %s", k, want[i])
 		}
 	}
-	for path, want := range map[string]string{"": "of a move", "-8": "newer"} {
+	for path, want := range map[string]string{"": "of a move", "-8": string(newer)} {
 		if got, err := os.ReadFile(b.disks[1].Path + mirror.OldSuffix + path); err != nil || string(got) != want {
-			t.Errorf("%q holds %q, %v", path, got, err)
+			t.Errorf("%q holds %.20q and so on, %v", path, got, err)
 		}
 	}
 }

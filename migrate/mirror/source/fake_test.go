@@ -319,7 +319,10 @@ func (w *world) dial(ctx context.Context, socket string, e nbd.Export) (v view, 
 }
 
 // run is qemu-nbd, which serves a disk until ctx ends.
-func (w *world) run(ctx context.Context, _ string, args ...string) (string, error) {
+func (w *world) run(ctx context.Context, name string, args ...string) (string, error) {
+	if name != "setpriv" {
+		return "", nil
+	}
 	w.served.Store(strings.TrimSuffix(filepath.Base(args[len(args)-1]), ".qcow2"))
 	<-ctx.Done()
 	w.served.Store("")

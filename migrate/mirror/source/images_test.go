@@ -62,7 +62,7 @@ func TestStateIsLink(t *testing.T) {
 	for name, want := range map[string]string{"real/vm_VARS.fd": "", "real/gone": "", "gone/vm_VARS.fd": "", "real/link": "symbolic",
 		"linked/vm_VARS.fd": "not a directory", "real/fifo": "not a regular file", "real/large": "too large"} {
 		r := &round{states: []mirror.State{{Path: at(name)}}}
-		if err := r.look(); (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+		if err := r.readStates(); (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", name, err)
 		} else if has := name == "real/vm_VARS.fd"; len(r.states) > 0 != has || has && string(r.states[0].Content) != "nvram" {
 			t.Errorf("%s: the round sends %+v", name, r.states)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
@@ -152,12 +153,27 @@ func (s *Source) run(ctx context.Context, q Request, act func(*round, context.Co
 	err := steps(ctx, all...)
 	if err != nil {
 		_ = q.Peer.Close()
+		if refused, ok := errors.AsType[wire.Refused](err); ok {
+			err = refusal{cmp.Or(q.To, "the other node"), refused}
+		}
 		// What else went wrong at the end of ctx comes from it.
 		return Result{}, fmt.Errorf("mirror guest %q: %w", q.Guest, cmp.Or(context.Cause(ctx), err))
 	}
 	r.Took = time.Since(begun)
 	return r.Result, nil
 }
+
+// refusal is read on this node, where what the other one says to type may do harm.
+type refusal struct {
+	node string
+	wire.Refused
+}
+
+func (r refusal) Error() string {
+	return r.node + " refuses: " + strings.ReplaceAll(r.Refused.Error(), "type ", "on "+r.node+" type ")
+}
+
+func (r refusal) Unwrap() error { return r.Refused }
 
 // steps takes one after the other, until one fails.
 func steps(ctx context.Context, all ...func(context.Context) error) (err error) {

@@ -18,7 +18,15 @@ var types = []reflect.Type{reflect.TypeFor[Hello](), reflect.TypeFor[State](), r
 	reflect.TypeFor[Done](), reflect.TypeFor[Refused](), reflect.TypeFor[Take]()}
 
 // A NVRAM has half a megabyte; a value in a text can take a hundred times that in memory.
-const maxText, maxValues = 64 << 20, 64 << 10
+const maxText, maxShort, maxValues = 64 << 20, 64 << 10, 64 << 10
+
+// longest is of a message's text. Only two types have all disks, or files: who has not greeted yet takes no memory.
+func longest(kind uint32) uint32 {
+	if int(kind) < len(types) && (types[kind] == reflect.TypeFor[Round]() || types[kind] == reflect.TypeFor[State]()) {
+		return maxText
+	}
+	return maxShort
+}
 
 // Conn is one end of a stream. Send and Receive wait without a limit: whoever has the stream closes it. Each may run
 // beside the other, but not twice at a time.
@@ -37,7 +45,7 @@ func (c *Conn) Send(message any) error {
 	d, _ := message.(Data)
 	kind := slices.Index(types, reflect.TypeOf(message))
 	text, err := json.Marshal(message)
-	if err == nil && (kind < 0 || len(text) > maxText || !d.fits()) {
+	if err == nil && (kind < 0 || len(text) > int(longest(uint32(max(kind, 0)))) || !d.fits()) {
 		err = fmt.Errorf("a %T of %d and %d bytes is no message", message, len(text), len(d.Payload))
 	}
 	frame, _ := binary.Append(nil, binary.BigEndian, head{uint32(kind), uint32(len(text)), uint32(len(d.Payload))})
@@ -65,7 +73,7 @@ func (c *Conn) Receive() (message any, err error) {
 
 func (c *Conn) body(h head) (any, error) {
 	var text, payload bytes.Buffer // they grow with what has come, not with what was announced
-	if h[0] >= uint32(len(types)) || h[1] > maxText || h[2] > MaxPayload {
+	if h[0] >= uint32(len(types)) || h[1] > longest(h[0]) || h[2] > MaxPayload {
 		return nil, fmt.Errorf("%d and %d bytes of type %d are no message", h[1], h[2], h[0])
 	}
 	payload.Grow(int(h[2]))

@@ -64,4 +64,4 @@ type (
 )
 
 // Error implements error. The other node's text may go to a terminal.
-func (r Refused) Error() string { return "the other node refuses: " + plaintext.Line(r.Why) }
+func (r Refused) Error() string { return plaintext.Line(r.Why) }

@@ -97,6 +97,7 @@ func TestReceiveRefuses(t *testing.T) {
 		"no JSON":             {frame(0, 1, 0, "{"), "unexpected end of JSON"},
 		"a number too large":  {frame(4, 16, 0, `{"Offset":-1   }`), "cannot unmarshal"},
 		"announced, not sent": {frame(2, maxText, 0, "{"), "unexpected EOF"},
+		"a long greeting":     {frame(0, maxShort+1, 0, ""), "no message"},
 		"half a header":       {"\x00\x00", "unexpected EOF"},
 		"half a payload":      {frame(4, 12, 3, `{"Length":3}ab`), "unexpected EOF"},
 		"another payload":     {frame(4, 12, 2, `{"Length":3}ab`), "do not fit"},
