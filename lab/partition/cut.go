@@ -50,7 +50,7 @@ const None = -1
 // Cuts are the whole matrix, in the order in which they are made.
 var Cuts = []Cut{
 	{Name: "link", Begin: link(0, 1), End: heal, Lasts: 20 * time.Second,
-		Loser: 1, Live: true, Silence: quiet, Recover: 15 * time.Second, Short: true},
+		Loser: 1, Live: true, Silence: quiet, Recover: 30 * time.Second, Short: true},
 	{Name: "crash", Begin: power(supervisor.OpKill, 1), End: power(supervisor.OpOn, 1),
 		Loser: 1, Dies: true, Recover: 30 * time.Second, Short: true},
 	{Name: "crash of both", Begin: all(power(supervisor.OpKill, 0), power(supervisor.OpKill, 1)),
@@ -85,7 +85,7 @@ var Cuts = []Cut{
 	{Name: "reboot", Begin: reboot(1), Loser: 1, Live: true, Reboots: true, Silence: quiet,
 		Recover: time.Minute},
 	{Name: "link, one direction", Begin: link(0), End: heal, Lasts: 15 * time.Second,
-		Loser: 1, Live: true, Silence: quiet, Recover: 15 * time.Second},
+		Loser: 1, Live: true, Silence: quiet, Recover: 30 * time.Second},
 	{Name: "link and one gateway", Begin: all(gateway(0), after(10*time.Second, link(0, 1))), End: heal,
 		Lasts: 25 * time.Second, Loser: 0, Live: true, Silence: quiet, Recover: 30 * time.Second, Reach: []int{1, 2}},
 	{Name: "one gateway", Begin: gateway(0), End: heal, Lasts: 20 * time.Second, Loser: None, Silence: quiet,
